@@ -1,0 +1,141 @@
+"""Command-line words to a checked config: Hydra composition with all problems reported at once.
+
+Hydra stops at the first word it cannot place. Here each word is checked by itself first, so that
+what is wrong in several places is said in one go; the rest is composed and checked by the schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dylora_exp.config import Config, known_keys, load
+from dylora_exp.errors import RequestError, nearest, unknown
+
+_PACKAGE = Path(__file__).resolve().parent
+# A wheel carries conf/ inside the package; a checkout keeps it beside the package.
+CONF_DIR = next(
+    folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir()
+)
+GROUPS = ("model", "task", "method", "ranks", "trainer", "tracker", "profile")
+
+
+def options(group: str) -> list[str]:
+    """Return the names one can choose from in a config group."""
+    return sorted(file.stem for file in (CONF_DIR / group).glob("*.yaml"))
+
+
+def compose(words: Sequence[str]) -> Config:
+    """Compose one run from override words and check it.
+
+    Raises:
+        RequestError: With every problem of the words and of the composed config.
+    """
+    problems, good = check_words(words)
+    try:
+        with _hydra_reset():
+            tree = hydra_compose("config", overrides=good)
+        config = from_hydra(tree)
+    except RequestError as error:
+        problems += error.problems
+    except (HydraException, OmegaConfBaseException) as error:
+        problems.append(_one_sentence(error))
+    if problems:
+        raise RequestError(problems)
+    return config
+
+
+def from_hydra(tree: DictConfig) -> Config:
+    """Check a tree that Hydra composed; the ``hydra`` node is ignored.
+
+    Raises:
+        RequestError: As ``config.load``, or when an interpolation cannot be resolved.
+    """
+    try:
+        plain = OmegaConf.to_container(
+            OmegaConf.masked_copy(tree, [str(key) for key in tree if key != "hydra"]),
+            resolve=True,
+        )
+    except OmegaConfBaseException as error:
+        raise RequestError(_one_sentence(error)) from None
+    assert isinstance(plain, Mapping)
+    return load({str(key): value for key, value in plain.items()})
+
+
+def check_words(words: Iterable[str], multirun: bool = False) -> tuple[list[str], list[str]]:
+    """Check override words one by one.
+
+    Args:
+        words: Overrides in Hydra's grammar.
+        multirun: Whether a word may name several values.
+
+    Returns:
+        The problems found, and the words without any.
+    """
+    parser = OverridesParser.create()
+    keys = known_keys()
+    problems: list[str] = []
+    good: list[str] = []
+    for word in words:
+        try:
+            override = parser.parse_override(word)
+        except HydraException:
+            problems.append(f"'{word}': cannot be read, expected key=value.")
+            continue
+        found = _word_problems(override, keys, multirun)
+        problems += found
+        if not found:
+            good.append(word)
+    return problems, good
+
+
+def _word_problems(override: Override, keys: list[str], multirun: bool) -> list[str]:
+    key = override.key_or_group
+    if key == "hydra" or key.startswith(("hydra.", "hydra/")):
+        return []
+    if key in GROUPS:
+        allowed = options(key)
+        return [unknown(key, str(v), allowed) for v in _values(override) if v not in allowed]
+    if key not in keys and not key.startswith("model.config."):
+        alike = [known for known in keys if ("." in known) == ("." in key)]
+        return [f"{key}: there is no such setting{nearest(key, alike) or '.'}"]
+    if override.is_sweep_override() and not multirun:
+        value = override.input_line.split("=", 1)[1]
+        return [f"{key}: '{value}' names several values, add -m to run one after the other."]
+    return []
+
+
+def _values(override: Override) -> list[Any]:
+    if override.is_sweep_override():
+        return list(override.sweep_string_iterator())
+    return [] if override.is_delete() else [override.get_value_element_as_str()]
+
+
+def _one_sentence(error: Exception) -> str:
+    """The first line of the innermost message: the rest is context for Hydra's developers."""
+    while isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    return str(error).strip().splitlines()[0].rstrip(".") + "."
+
+
+class _hydra_reset:
+    """Hydra's compose API with this project's conf folder, leaving any running Hydra as it was."""
+
+    def __enter__(self) -> None:
+        self._previous = GlobalHydra.instance().hydra
+        GlobalHydra.instance().clear()
+        initialize_config_dir(str(CONF_DIR), version_base="1.3")
+
+    def __exit__(self, *_: object) -> None:
+        GlobalHydra.instance().clear()
+        GlobalHydra.instance().hydra = self._previous

@@ -1,0 +1,37 @@
+"""The one exception for a wrong request, and the words its sentences are made of."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RequestError(Exception):
+    """The request cannot be carried out as written: bad config, data, record or command.
+
+    The command line prints each problem on a line of its own and exits with status 2.
+
+    Attributes:
+        problems: One complete sentence for each thing that is wrong.
+    """
+
+    def __init__(self, problems: str | Iterable[str]) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+    def __reduce__(self) -> tuple[type[RequestError], tuple[list[str]]]:
+        # Exceptions cross process borders under parallel launchers.
+        return (type(self), (self.problems,))
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the most similar allowed word, or ``""`` for none."""
+    matches = difflib.get_close_matches(str(word), list(allowed), n=1, cutoff=0.5)
+    return f"; did you mean '{matches[0]}'?" if matches else ""
+
+
+def unknown(field: str, word: str, allowed: Iterable[str]) -> str:
+    """Return the sentence for a name that is not among the allowed ones."""
+    names = sorted(allowed)
+    hint = nearest(word, names)
+    return f"{field}: '{word}' is not one of {', '.join(names)}{hint or '.'}"

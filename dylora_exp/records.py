@@ -1,0 +1,208 @@
+"""The record of a run: its schema (version 1) and its store of one JSON file a run.
+
+Tables and reports are derived from records and nothing else; this module therefore imports neither
+torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dylora_exp.errors import RequestError
+
+SCHEMA_VERSION = 1
+STATUSES = ("running", "completed", "failed")
+
+
+@dataclass(frozen=True)
+class RankScore:
+    """One rank, made and scored in one way; ``rank`` is None for a method without ranks."""
+
+    rank: int | None
+    truncation: str | None
+    scale: str | None
+    metrics: dict[str, float | None]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run leaves behind. Times are in seconds, memory in bytes, metrics as fractions."""
+
+    run_id: str
+    status: str
+    config: dict[str, Any]
+    model: str
+    task: str
+    method: str
+    profile: str
+    seed: int
+    created_at: str
+    error: str | None = None
+    ranks: list[RankScore] = field(default_factory=list)
+    parameters: dict[str, int] = field(default_factory=dict)
+    timing: dict[str, Any] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
+    data: list[dict[str, Any]] = field(default_factory=list)
+    environment: dict[str, Any] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    @classmethod
+    def from_dict(cls, tree: Any) -> Record:
+        """Build a record from parsed JSON.
+
+        Raises:
+            ValueError: With the first thing that does not fit the schema.
+        """
+        if not isinstance(tree, Mapping):
+            raise ValueError("expected an object")
+        version = tree.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise ValueError(f"schema_version is {version!r}, expected {SCHEMA_VERSION}")
+        fields = {item.name: item for item in dataclasses.fields(cls)}
+        for name in fields:
+            if name not in tree:
+                raise ValueError(f"'{name}' is missing")
+        if unknown_keys := sorted(set(tree) - set(fields)):
+            raise ValueError(f"'{unknown_keys[0]}' is not a key of a record")
+        if tree["status"] not in STATUSES:
+            raise ValueError(f"status is {tree['status']!r}, expected one of {STATUSES}")
+        for name in ("run_id", "model", "task", "method", "profile"):
+            if not isinstance(tree[name], str):
+                raise ValueError(f"'{name}' is {tree[name]!r}, expected a text")
+        if type(tree["seed"]) is not int:
+            raise ValueError(f"'seed' is {tree['seed']!r}, expected a whole number")
+        for name in ("config", "parameters", "timing", "memory", "environment"):
+            if not isinstance(tree[name], Mapping):
+                raise ValueError(f"'{name}' is {tree[name]!r}, expected an object")
+        if not isinstance(tree["ranks"], list) or not isinstance(tree["data"], list):
+            raise ValueError("'ranks' and 'data' must be lists")
+        return cls(**{**tree, "ranks": [_rank_score(item) for item in tree["ranks"]]})
+
+    def to_json(self) -> str:
+        """Return the record as JSON with sorted keys and a final newline."""
+        return (
+            json.dumps(dataclasses.asdict(self), sort_keys=True, indent=2, allow_nan=False) + "\n"
+        )
+
+
+def _rank_score(tree: Any) -> RankScore:
+    names = {item.name for item in dataclasses.fields(RankScore)}
+    if not isinstance(tree, Mapping) or set(tree) != names:
+        raise ValueError(f"an entry of 'ranks' must have exactly {', '.join(sorted(names))}")
+    if tree["rank"] is not None and type(tree["rank"]) is not int:
+        raise ValueError(f"rank is {tree['rank']!r}, expected a whole number or null")
+    if not isinstance(tree["metrics"], Mapping):
+        raise ValueError(f"metrics is {tree['metrics']!r}, expected an object")
+    for name, value in tree["metrics"].items():
+        if value is not None and type(value) not in (int, float):
+            raise ValueError(f"metric '{name}' is {value!r}, expected a number or null")
+    return RankScore(**tree)
+
+
+class RecordStore:
+    """The records under ``<results_dir>/runs``."""
+
+    def __init__(self, results_dir: str | Path) -> None:
+        self.folder = Path(results_dir) / "runs"
+
+    def path(self, run_id: str) -> Path:
+        """Return where the record of a run lies."""
+        return self.folder / f"{run_id}.json"
+
+    def read(self, run_id: str) -> Record | None:
+        """Return the record of a run, or None when there is none.
+
+        Raises:
+            RequestError: When the file exists and is not a record.
+        """
+        path = self.path(run_id)
+        if not path.exists():
+            return None
+        try:
+            return _parse(path)
+        except ValueError as error:
+            raise RequestError(f"{path}: not a record ({error}); remove it to run again.") from None
+
+    def read_all(self) -> tuple[list[Record], list[str]]:
+        """Return all records in order of their names, and a warning for each file that is none."""
+        records, warnings = [], []
+        for path in sorted(self.folder.glob("*.json")):
+            try:
+                records.append(_parse(path))
+            except (ValueError, OSError) as error:
+                warnings.append(f"{path}: skipped, not a record ({error}).")
+        return records, warnings
+
+    def write(self, record: Record) -> Path:
+        """Write a record; at no moment does a half-written file carry its name.
+
+        Raises:
+            RequestError: When the folder cannot be written to.
+        """
+        path = self.path(record.run_id)
+        write_atomically(path, record.to_json())
+        return path
+
+    def check_writable(self) -> None:
+        """Create the folder and try it.
+
+        Raises:
+            RequestError: When no file can be made there.
+        """
+        with _writing_to(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace ``path`` by a file with this text, all or nothing.
+
+    Raises:
+        RequestError: When the folder cannot be written to.
+    """
+    with _writing_to(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+            raise
+
+
+@contextlib.contextmanager
+def _writing_to(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RequestError(f"{folder}: cannot be written to ({reason}).") from None
+
+
+def _parse(path: Path) -> Record:
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"no valid JSON at line {error.lineno}") from None
+    record = Record.from_dict(tree)
+    if record.run_id != path.stem:
+        raise ValueError(f"its run_id is '{record.run_id}'")
+    return record
