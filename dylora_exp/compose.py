@@ -6,12 +6,14 @@ what is wrong in several places is said in one go; the rest is composed and chec
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -27,6 +29,8 @@ _PACKAGE = Path(__file__).resolve().parent
 CONF_DIR = next(
     folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir()
 )
+# Underneath the YAML files lie the schema's defaults, so that every setting can be overridden.
+ConfigStore.instance().store("schema", dataclasses.asdict(Config()))
 GROUPS = ("model", "task", "method", "ranks", "trainer", "tracker", "profile")
 
 

@@ -152,16 +152,17 @@ class RecordStore:
         write_atomically(path, record.to_json())
         return path
 
-    def check_writable(self) -> None:
-        """Create the folder and try it.
 
-        Raises:
-            RequestError: When no file can be made there.
-        """
-        with _writing_to(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.folder):
-                pass
+def check_writable(folder: Path) -> None:
+    """Create a folder and try it.
+
+    Raises:
+        RequestError: When no file can be made there.
+    """
+    with _writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
 
 
 def write_atomically(path: Path, text: str) -> None:

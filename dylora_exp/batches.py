@@ -1,0 +1,55 @@
+"""Texts to padded batches, for training and for scoring alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+
+def tokenize(data: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
+    """Turn ``text`` into token ids.
+
+    Args:
+        data: Columns ``text`` (one or two texts) and ``label``.
+        tokenizer: The backbone's.
+        max_length: Longest input in tokens; of a pair, the longer text is cut first.
+
+    Returns:
+        A data set of the tokenizer's columns, ``labels`` and ``length`` in tokens.
+    """
+
+    def encode(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        columns = [list(column) for column in zip(*rows["text"], strict=True)]
+        encoded = dict(tokenizer(*columns, truncation=True, max_length=max_length))
+        lengths = [len(ids) for ids in encoded["input_ids"]]
+        return {**encoded, "labels": rows["label"], "length": lengths}
+
+    return data.map(encode, batched=True, remove_columns=data.column_names, keep_in_memory=True)
+
+
+class Collator:
+    """Pads a list of examples to the longest of them."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, regression: bool) -> None:
+        self.tokenizer = tokenizer
+        self.label_type = torch.float if regression else torch.long
+
+    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Return tensors of shape (examples, tokens), and labels of shape (examples,)."""
+        labels = torch.tensor([row["labels"] for row in examples], dtype=self.label_type)
+        inputs = [
+            {key: value for key, value in row.items() if key not in ("labels", "length")}
+            for row in examples
+        ]
+        return {**self.tokenizer.pad(inputs, return_tensors="pt"), "labels": labels}
+
+
+def by_length(data: Dataset, batch_size: int) -> Iterator[list[int]]:
+    """Yield the indices of batches, longest examples first, so that padding is least."""
+    order = sorted(range(len(data)), key=lambda index: (-data["length"][index], index))
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]

@@ -1,0 +1,117 @@
+"""The ``dylora`` command: parses, calls, prints.
+
+Exit codes: 0 done, 1 the work failed, 2 the request was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dylora_exp.errors import RequestError
+
+_EPILOG = """\
+examples:
+  dylora run                                     the offline demo: DyLoRA on a tiny model
+  dylora run model=minilm task=sst2 profile=mini task.data_dir=GLUE_DIR
+  dylora run -m method=lora,dylora seed=10,42    every combination, one after the other
+  dylora validate task=mrpc ranks.r_max=4        check a config without running it
+  dylora tables 2 --profile demo                 Table 2 from the records
+
+exit codes: 0 done, 1 the work failed, 2 the request was wrong
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if words[:1] == ["run"] and not {"-h", "--help"} & set(words[1:]):
+            from dylora_exp.launch import launch
+
+            return launch(words[1:])
+        return _dispatch(_parser().parse_args(words))
+    except RequestError as error:
+        for problem in error.problems:
+            print(f"dylora: {problem}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("dylora: interrupted; the same command goes on from here.", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dylora",
+        description="Train low-rank adapters once, score every rank, regenerate the tables.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    run = commands.add_parser(
+        "run",
+        help="train once, score every rank, leave a record",
+        description="Train once, score every rank, leave a record. Takes Hydra overrides and "
+        "Hydra's own flags; -m runs every combination of comma-separated values.",
+    )
+    run.add_argument("overrides", nargs="*", help="for example task=mrpc method=lora seed=42")
+
+    validate = commands.add_parser(
+        "validate", help="check a config and name every problem, without running it"
+    )
+    validate.add_argument("overrides", nargs="*", help="as for run")
+
+    show = commands.add_parser("list", help="show what can be chosen, and the runs there are")
+    show.add_argument("what", nargs="?", choices=_LISTS, help="default: everything but runs")
+    show.add_argument("--results", default="results", metavar="DIR", help="default: results")
+
+    tables = commands.add_parser("tables", help="render tables from records, without training")
+    tables.add_argument("names", nargs="*", metavar="TABLE", help="default: all")
+    tables.add_argument("--profile", default="demo", help="demo, mini or paper (default: demo)")
+    tables.add_argument("--results", default="results", metavar="DIR", help="default: results")
+    return parser
+
+
+_LISTS = ["models", "tasks", "methods", "ranks", "profiles", "tables", "runs"]
+
+
+def _dispatch(arguments: argparse.Namespace) -> int:
+    if arguments.command == "validate":
+        return _validate(arguments.overrides)
+    if arguments.command == "list":
+        from dylora_exp.listing import print_list
+
+        for what in [arguments.what] if arguments.what else _LISTS[:-1]:
+            print_list(what, Path(arguments.results))
+        return 0
+    return _tables(arguments)
+
+
+def _validate(words: list[str]) -> int:
+    from dylora_exp.compose import compose
+    from dylora_exp.config import run_id
+    from dylora_exp.run import check
+
+    config = compose(words)
+    check(config)
+    print(f"valid; run {run_id(config)}")
+    return 0
+
+
+def _tables(arguments: argparse.Namespace) -> int:
+    from dylora_exp.tables.make import make_table, table_names
+
+    for name in arguments.names or table_names():
+        made = make_table(name, arguments.profile, Path(arguments.results))
+        for warning in made.warnings:
+            print(f"dylora: warning: {warning}", file=sys.stderr)
+        print(made.markdown)
+        print("\n".join(str(path) for path in made.paths))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""What a run was made with: versions, code, hardware, memory."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+import transformers
+
+
+def environment() -> dict[str, Any]:
+    """Return the versions, the project's commit and the hardware, for the record."""
+    versions = {name: metadata.version(name) for name in ("torch", "transformers", "peft")}
+    commit, dirty = _git_state()
+    return {
+        "python": platform.python_version(),
+        **versions,
+        "project": metadata.version("dylora-exp"),
+        "git_commit": commit,
+        "dirty": dirty,
+        "hardware": _hardware(),
+    }
+
+
+def peak_memory() -> dict[str, Any]:
+    """Return the peak memory of this process in bytes: of the GPU where there is one."""
+    if torch.cuda.is_available():
+        return {"peak_bytes": torch.cuda.max_memory_allocated(), "device": "cuda"}
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"peak_bytes": peak * unit, "device": "cpu"}
+
+
+def quiet_libraries() -> None:
+    """Keep the libraries' own progress bars away: training and scoring show theirs."""
+    datasets.disable_progress_bars()
+    transformers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
+
+
+def _hardware() -> str:
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
+    return f"{platform.machine()} CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+
+
+def _git_state() -> tuple[str | None, bool | None]:
+    """Return the commit of the checkout that the package lies in, and whether it was changed.
+
+    Records and tables are results, not code: changes under ``results/`` do not count.
+    """
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None, None
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        changes = _git(root, "status", "--porcelain", "--", ".", ":!results")
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+    return commit, bool(changes)
+
+
+def _git(root: Path, *words: str) -> str:
+    command = ["git", "-C", str(root), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,0 +1,132 @@
+"""``dylora run``: hands the words to Hydra, runs each job, and says how it went."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+from rich.table import Table
+
+from dylora_exp.compose import CONF_DIR, check_words, compose, from_hydra
+from dylora_exp.errors import RequestError
+from dylora_exp.records import Record
+from dylora_exp.run import Outcome, RunFailed, execute
+
+# Jobs of a multirun may be other processes; they leave their failures in this file.
+_FAILURES = "DYLORA_FAILURES"
+_MULTIRUN = {"-m", "--multirun"}
+_LOOKING_ONLY = {"-c", "--cfg", "-i", "--info", "--hydra-help", "--version", "-sc"}
+
+
+def launch(words: Sequence[str]) -> int:
+    """Run one config, or with ``-m`` every combination, and return the exit code.
+
+    Raises:
+        RequestError: When the request is wrong, before anything has started.
+    """
+    multirun = bool(_MULTIRUN & set(words))
+    _check(words, multirun)
+    with tempfile.TemporaryDirectory() as folder:
+        failures = Path(folder) / "failures.jsonl"
+        os.environ[_FAILURES] = str(failures)
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed
+        argv, sys.argv = sys.argv, ["dylora run", *words]
+        try:
+            hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(_job)()
+        except (HydraException, OmegaConfBaseException) as error:
+            raise RequestError(str(error).strip().splitlines()[0]) from error
+        except RunFailed as error:
+            print(f"dylora: the run failed: {error}", file=sys.stderr)
+            return 1
+        finally:
+            sys.argv = argv
+        return _report(failures) if multirun else 0
+
+
+def _check(words: Sequence[str], multirun: bool) -> None:
+    flags = {word for word in words if word.startswith("-")}
+    overrides = [word for word in words if "=" in word and not word.startswith("-")]
+    if flags - _MULTIRUN or multirun:
+        problems, _ = check_words(overrides, multirun=multirun)
+        if problems:
+            raise RequestError(problems)
+    else:
+        compose(words)
+
+
+def _job(tree: DictConfig) -> None:
+    alone = HydraConfig.get().mode != RunMode.MULTIRUN
+    try:
+        outcome = execute(from_hydra(tree))
+    except (RequestError, RunFailed) as error:
+        if alone:
+            raise
+        _note_failure(HydraConfig.get().overrides.task, error)
+        return
+    show(outcome)
+
+
+def _note_failure(overrides: Sequence[str], error: RequestError | RunFailed) -> None:
+    """Keep a failure for the summary, so that the other jobs go on."""
+    problems = error.problems if isinstance(error, RequestError) else [str(error)]
+    entry = {
+        "job": " ".join(overrides),
+        "problems": problems,
+        "request": isinstance(error, RequestError),
+    }
+    for problem in problems:
+        print(f"dylora: {entry['job']}: {problem}", file=sys.stderr)
+    with Path(os.environ[_FAILURES]).open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(entry) + "\n")
+
+
+def _report(failures: Path) -> int:
+    if not failures.exists():
+        return 0
+    entries = [json.loads(line) for line in failures.read_text(encoding="utf-8").splitlines()]
+    print(f"dylora: {len(entries)} run(s) did not complete:", file=sys.stderr)
+    for entry in entries:
+        for problem in entry["problems"]:
+            print(f"  {entry['job']}: {problem}", file=sys.stderr)
+    return 2 if all(entry["request"] for entry in entries) else 1
+
+
+def show(outcome: Outcome) -> None:
+    """Print a run's table of rank and metric, and where its record lies."""
+    for warning in outcome.warnings:
+        print(f"dylora: warning: {warning}", file=sys.stderr)
+    record = outcome.record
+    if not outcome.fresh:
+        print(f"run {record.run_id} is complete, nothing to do")
+    Console().print(rank_table(record))
+    print(f"record: {outcome.path}")
+
+
+def rank_table(record: Record) -> Table:
+    """Return a record's scores: a row for each rank, a column for each way and metric (in %)."""
+    table = Table(title=f"{record.method} · {record.model} · {record.task} · seed {record.seed}")
+    cells: dict[int | None, dict[str, str]] = {}
+    columns: dict[str, None] = {}
+    for entry in record.ranks:
+        way = f"{entry.truncation} {entry.scale}\n" if entry.truncation else ""
+        for name, value in entry.metrics.items():
+            columns[way + name] = None
+            text = "undefined" if value is None else f"{100 * value:.2f}"
+            cells.setdefault(entry.rank, {})[way + name] = text
+    table.add_column("rank", justify="right")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for rank, row in cells.items():
+        table.add_row("-" if rank is None else str(rank), *(row.get(c, "") for c in columns))
+    return table

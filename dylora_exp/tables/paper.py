@@ -1,0 +1,57 @@
+"""The numbers that the paper prints, as data: ``results/paper/table<name>.yaml``.
+
+A cell that the paper's text has lost is absent there, and so blank in a table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import MISSING
+
+from dylora_exp.tables.spec import read_yaml
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+# A wheel carries the data inside the package; a checkout keeps it among the results.
+PAPER_DIR = next(
+    folder
+    for folder in (_PACKAGE / "paper", _PACKAGE.parent / "results" / "paper")
+    if folder.is_dir()
+)
+
+
+@dataclass
+class PrintedCell:
+    """A printed number: where it stands, its value, and the rank it was reached at if printed."""
+
+    block: str = MISSING
+    row: str = MISSING
+    column: str = MISSING
+    value: float = MISSING
+    rank: int | None = None
+
+
+@dataclass
+class PrintedTable:
+    """A table of the paper, as far as its text still holds it."""
+
+    table: str = MISSING
+    unit: str = MISSING
+    cells: list[PrintedCell] = MISSING
+
+
+Printed = dict[tuple[str | None, str | None, str | None], PrintedCell]
+
+
+def printed_cells(name: str) -> Printed:
+    """Return the printed cells of a table by (block, row, column); none when it has no data.
+
+    Raises:
+        RequestError: When the file is malformed, naming it and the field.
+    """
+    path = PAPER_DIR / f"table{name}.yaml"
+    if not path.exists():
+        return {}
+    cells = read_yaml(PrintedTable, path).cells
+    return {(cell.block, cell.row, cell.column): cell for cell in cells}

@@ -1,0 +1,1 @@
+"""What is learned and scored. A reader is a module with ``read(TaskConfig) -> TaskData``."""

@@ -1,0 +1,29 @@
+"""The generated task of the demo: needs no data and no network."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+from datasets import Dataset
+
+from dylora_exp.config import TaskConfig
+from dylora_exp.tasks.base import TaskData
+from dylora_exp.tasks.demo_text import examples
+
+
+def read(task: TaskConfig) -> TaskData:
+    """Generate as many examples as the config's sample limits say."""
+    train, train_source = _generate("train", task.max_train_samples or 4000)
+    evaluation, eval_source = _generate("eval", task.max_eval_samples or 1000)
+    return TaskData(train, evaluation, [train_source, eval_source], [])
+
+
+def _generate(split: Literal["train", "eval"], count: int) -> tuple[Dataset, dict[str, Any]]:
+    pairs = examples(split, count)
+    text = "".join(f"{label}\t{sentence}\n" for sentence, label in pairs)
+    data = Dataset.from_dict(
+        {"text": [[sentence] for sentence, _ in pairs], "label": [label for _, label in pairs]}
+    )
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return data, {"dataset": f"demo/{split}", "rows": count, "sha256": digest}

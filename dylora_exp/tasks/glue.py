@@ -1,0 +1,196 @@
+"""GLUE and GLUE-like tasks: from a local folder in the official TSV layout, or from the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, load_dataset
+
+from dylora_exp.config import HubSource, TaskConfig, TsvSource
+from dylora_exp.errors import RequestError, nearest
+from dylora_exp.tasks.base import TaskData
+
+_MAX_REPORTED = 5
+
+
+def read(task: TaskConfig) -> TaskData:
+    """Read the training and development sets.
+
+    Raises:
+        RequestError: When the folder, a file or a column is missing, a line is broken, or the hub
+            cannot be reached.
+    """
+    if task.data_dir is not None:
+        return _read_folder(task, task.data_dir)
+    return _read_hub(task)
+
+
+def _read_folder(task: TaskConfig, data_dir: str) -> TaskData:
+    if task.tsv is None:
+        raise RequestError(
+            f"task.data_dir: task '{task.name}' has no TSV layout (task.tsv), leave data_dir out."
+        )
+    folder = _folder(data_dir, task.tsv)
+    splits, sources, problems, warnings = [], [], [], []
+    for name in (task.tsv.train, task.tsv.eval):
+        file = TsvFile(folder / name, task)
+        try:
+            rows = list(file.rows())
+        except RequestError as error:
+            problems += error.problems
+            continue
+        found = file.broken[:_MAX_REPORTED]
+        if len(file.broken) > _MAX_REPORTED:
+            found.append(f"{file.path}: {len(file.broken)} broken lines in all.")
+        (warnings if task.broken_lines == "skip" else problems).extend(found)
+        splits.append(_to_dataset(rows))
+        sources.append({"file": name, "rows": len(rows), "sha256": file.sha256})
+    if problems:
+        raise RequestError(problems)
+    return TaskData(splits[0], splits[1], sources, warnings)
+
+
+def checksums(task: TaskConfig) -> dict[str, str]:
+    """Return the sha256 of the files that a local folder holds for this task."""
+    if task.tsv is None or task.data_dir is None:
+        return {}
+    folder = _folder(task.data_dir, task.tsv)
+    files = [folder / name for name in (task.tsv.train, task.tsv.eval)]
+    return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files if f.is_file()}
+
+
+def _folder(data_dir: str, tsv: TsvSource) -> Path:
+    """Return the task's folder: ``data_dir`` itself or its sub-folder of the official name."""
+    root = Path(data_dir).expanduser()
+    if not root.is_dir():
+        raise RequestError(f"task.data_dir: there is no folder '{root}'.")
+    for folder in (root / tsv.folder, root):
+        if (folder / tsv.train).is_file() or (folder / tsv.eval).is_file():
+            return folder
+    raise RequestError(
+        f"task.data_dir: found neither '{tsv.train}' nor '{tsv.eval}' in '{root}' "
+        f"or '{root / tsv.folder}'."
+    )
+
+
+class TsvFile:
+    """One file in the official GLUE layout: tabs, no quoting, UTF-8 with or without a BOM.
+
+    Attributes:
+        broken: After ``rows``, a sentence with file and line for each line passed over.
+        sha256: After ``rows``, the checksum of the file's bytes.
+    """
+
+    def __init__(self, path: Path, task: TaskConfig) -> None:
+        assert task.tsv is not None
+        self.path = path
+        self.task = task
+        self.tsv = task.tsv
+        self.broken: list[str] = []
+        self.sha256 = ""
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield ``text`` and ``label`` of each line.
+
+        Raises:
+            RequestError: When the file is missing, not UTF-8, empty or without a needed column.
+        """
+        lines = self._lines()
+        columns = self.tsv.columns
+        first = 1
+        if columns is None:
+            columns = lines[0].split("\t") if lines else []
+            first = 2
+            lines = lines[1:]
+        needed = [*self.tsv.text, self.tsv.label]
+        if absent := [name for name in needed if name not in columns]:
+            raise RequestError(
+                f"{self.path}:1: there is no column '{absent[0]}' among "
+                f"{', '.join(columns) or 'none'}{nearest(absent[0], columns) or '.'}"
+            )
+        places = [columns.index(name) for name in needed]
+        found = False
+        for number, line in enumerate(lines, first):
+            cells = line.split("\t")
+            if len(cells) != len(columns):
+                self._broken(number, f"found {len(cells)} columns, expected {len(columns)}")
+                continue
+            *text, label = (cells[place] for place in places)
+            value = self._label(label, number)
+            if value is not None:
+                found = True
+                yield {"text": text, "label": value}
+        if not found and not self.broken:
+            raise RequestError(f"{self.path}: there are no examples in this file.")
+
+    def _lines(self) -> list[str]:
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise RequestError(f"{self.path}: cannot be read ({error.strerror}).") from None
+        self.sha256 = hashlib.sha256(content).hexdigest()
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            number = content[: error.start].count(b"\n") + 1
+            raise RequestError(f"{self.path}:{number}: this line is not valid UTF-8.") from None
+        # str.splitlines would also split at characters that stand inside sentences.
+        return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n") if text]
+
+    def _label(self, label: str, number: int) -> float | int | None:
+        if self.task.labels:
+            if label in self.task.labels:
+                return self.task.labels.index(label)
+            expected = "one of " + ", ".join(self.task.labels)
+        else:
+            low, high = self.task.label_range or (-math.inf, math.inf)
+            try:
+                value = float(label)
+            except ValueError:
+                value = math.nan
+            if low <= value <= high and math.isfinite(value):
+                return value
+            expected = f"a number from {low:g} to {high:g}" if self.task.label_range else "a number"
+        self._broken(number, f"found label '{label}', expected {expected}")
+        return None
+
+    def _broken(self, number: int, what: str) -> None:
+        self.broken.append(f"{self.path}:{number}: {what}.")
+
+
+def _to_dataset(rows: list[dict[str, Any]]) -> Dataset:
+    return Dataset.from_dict(
+        {"text": [row["text"] for row in rows], "label": [row["label"] for row in rows]}
+    )
+
+
+def _read_hub(task: TaskConfig) -> TaskData:
+    hub = task.hub
+    if hub is None:
+        raise RequestError(f"task.data_dir: task '{task.name}' is not on the hub, name its folder.")
+    splits, sources = [], []
+    for split in (hub.train, hub.eval):
+        try:
+            data = load_dataset(hub.path, hub.name, split=split)
+        except Exception as error:  # the hub client raises many unrelated types
+            raise RequestError(
+                f"task.data_dir: '{hub.path}' could not be loaded from the hub "
+                f"({type(error).__name__}); name a folder with task.data_dir=DIR."
+            ) from error
+        sources.append(
+            {
+                "dataset": f"{hub.path}/{hub.name}:{split}",
+                "rows": len(data),
+                "revision": data.info.version and str(data.info.version),
+            }
+        )
+        splits.append(data.map(_columns, fn_kwargs={"hub": hub}, remove_columns=data.column_names))
+    return TaskData(splits[0], splits[1], sources, [])
+
+
+def _columns(row: dict[str, Any], hub: HubSource) -> dict[str, Any]:
+    return {"text": [row[name] for name in hub.text], "label": row[hub.label]}

@@ -1,0 +1,221 @@
+"""Training with the Hugging Face Trainer: schedule of ranks, checkpoints, resume, progress."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import nn
+from tqdm import tqdm
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerState,
+    TrainingArguments,
+)
+
+from dylora_exp.batches import Collator
+from dylora_exp.config import Config
+from dylora_exp.methods.base import BaseMethod
+from dylora_exp.records import write_atomically
+
+_COMPLETE = "complete.json"
+_LOG_STEPS = 10
+
+
+class TrainingDiverged(Exception):
+    """The loss stopped being a finite number."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How training went: optimizer steps and seconds, over all interruptions."""
+
+    steps: int
+    seconds: float
+
+
+def train(
+    model: nn.Module, data: Dataset, collator: Collator, method: BaseMethod, folder: Path
+) -> Trained:
+    """Train a model in place, from the last complete checkpoint in ``folder`` where there is one.
+
+    Args:
+        model: What the method attached to the backbone.
+        data: Tokenized examples (see ``batches.tokenize``).
+        collator: Pads the batches.
+        method: Brings its callbacks and its parameter groups.
+        folder: Where checkpoints go.
+
+    Raises:
+        TrainingDiverged: When the loss is no longer finite.
+    """
+    config = method.config
+    checkpoint = last_checkpoint(folder)
+    clock = Clock(_seconds_at(checkpoint))
+    trainer = MethodTrainer(
+        method,
+        model=model,
+        args=_arguments(config, folder),
+        train_dataset=data,
+        data_collator=collator,
+        callbacks=[*method.callbacks(model), clock, Progress(method)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    return Trained(trainer.state.global_step, clock.seconds())
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """Return the newest complete checkpoint, removing those that a kill left half-written."""
+    complete = []
+    for checkpoint in folder.glob("checkpoint-*"):
+        if (checkpoint / _COMPLETE).is_file():
+            complete.append(checkpoint)
+        else:
+            shutil.rmtree(checkpoint)
+    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+class MethodTrainer(Trainer):
+    """A Trainer whose optimizer holds the parameter groups that the method asks for."""
+
+    def __init__(self, method: BaseMethod, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.method = method
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Build AdamW: weight decay on everything trainable but biases and LayerNorm."""
+        if self.optimizer is None:
+            target = self.model if model is None else model
+            decayed = set(self.get_decay_parameter_names(target))
+            trained = [(n, p) for n, p in target.named_parameters() if p.requires_grad]
+            groups = [
+                {
+                    "params": [p for n, p in trained if n in decayed],
+                    "weight_decay": self.args.weight_decay,
+                },
+                {"params": [p for n, p in trained if n not in decayed], "weight_decay": 0.0},
+            ]
+            self.optimizer = torch.optim.AdamW(
+                self.method.optimizer_groups(groups),
+                lr=self.args.learning_rate,
+                betas=(self.args.adam_beta1, self.args.adam_beta2),
+                eps=self.args.adam_epsilon,
+            )
+        return self.optimizer
+
+
+class Clock(TrainerCallback):
+    """Counts the seconds of training across interruptions and seals each checkpoint.
+
+    The seal is written last: a checkpoint without it was cut short and is not resumed from.
+    """
+
+    def __init__(self, before: float) -> None:
+        self.before = before
+        self.start = time.monotonic()
+
+    def seconds(self) -> float:
+        """Return the seconds of training so far."""
+        return self.before + time.monotonic() - self.start
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Start counting when the model and the data are in place."""
+        self.start = time.monotonic()
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
+        """Seal the checkpoint just written."""
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        write_atomically(folder / _COMPLETE, json.dumps({"seconds": self.seconds()}))
+
+
+class Progress(TrainerCallback):
+    """One line: step, rank and loss."""
+
+    def __init__(self, method: BaseMethod) -> None:
+        config = method.config
+        self.title = f"{config.method.name} · {config.task.name} · seed {config.seed}"
+        self.mask = getattr(method, "mask", None)
+        self.loss = math.nan
+
+    def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
+        """Open the bar where training starts or goes on."""
+        self.bar = tqdm(
+            total=state.max_steps,
+            initial=state.global_step,
+            desc=self.title,
+            unit="step",
+            mininterval=0.2 if sys.stderr.isatty() else 10,
+            dynamic_ncols=True,
+        )
+
+    def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any, **_: Any) -> None:
+        """Keep the loss for the bar, and stop when it is no number any more."""
+        self.loss = logs.get("loss", self.loss)
+        if "loss" in logs and not math.isfinite(self.loss):
+            raise TrainingDiverged(
+                f"the training loss became {self.loss} by step {state.global_step}; "
+                "try a lower trainer.learning_rate."
+            )
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Move the bar by one step."""
+        rank = f"rank {self.mask.rank}, " if self.mask else ""
+        self.bar.set_postfix_str(f"{rank}loss {self.loss:.4f}", refresh=False)
+        self.bar.update()
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        """Close the bar."""
+        self.bar.close()
+
+
+def _arguments(config: Config, folder: Path) -> TrainingArguments:
+    trainer = config.trainer
+    warmup = trainer.warmup_ratio if trainer.warmup_steps is None else trainer.warmup_steps
+    return TrainingArguments(
+        output_dir=str(folder),
+        seed=config.seed,
+        learning_rate=trainer.learning_rate,
+        per_device_train_batch_size=trainer.batch_size,
+        gradient_accumulation_steps=trainer.accumulation_steps,
+        num_train_epochs=trainer.epochs,
+        max_steps=trainer.max_steps or -1,
+        weight_decay=trainer.weight_decay,
+        adam_beta1=trainer.adam_beta1,
+        adam_beta2=trainer.adam_beta2,
+        adam_epsilon=trainer.adam_epsilon,
+        lr_scheduler_type=_SCHEDULES[trainer.schedule],
+        warmup_steps=warmup,
+        max_grad_norm=trainer.max_grad_norm,
+        bf16=trainer.bf16,
+        train_sampling_strategy="group_by_length",
+        remove_unused_columns=False,
+        save_strategy="steps",
+        save_steps=trainer.save_steps,
+        save_total_limit=2,
+        logging_strategy="steps",
+        logging_steps=_LOG_STEPS,
+        logging_nan_inf_filter=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        disable_tqdm=True,
+        report_to=["wandb"] if config.tracker.name == "wandb" else [],
+    )
+
+
+_SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+
+
+def _seconds_at(checkpoint: Path | None) -> float:
+    if checkpoint is None:
+        return 0.0
+    return float(json.loads((checkpoint / _COMPLETE).read_text(encoding="utf-8"))["seconds"])
