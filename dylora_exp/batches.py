@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -48,8 +48,22 @@ class Collator:
         return {**self.tokenizer.pad(inputs, return_tensors="pt"), "labels": labels}
 
 
-def by_length(data: Dataset, batch_size: int) -> Iterator[list[int]]:
-    """Yield the indices of batches, longest examples first, so that padding is least."""
-    order = sorted(range(len(data)), key=lambda index: (-data["length"][index], index))
+@dataclass(frozen=True)
+class ScoringBatch:
+    """Some examples of a data set: where they stand in it, and their padded inputs."""
+
+    indices: list[int]
+    inputs: dict[str, torch.Tensor]
+
+
+def scoring_batches(data: Dataset, collator: Collator, batch_size: int) -> list[ScoringBatch]:
+    """Batch a data set once for all ranks, longest examples first, so that padding is least."""
+    rows = data.to_list()
+    order = sorted(range(len(rows)), key=lambda index: (-rows[index]["length"], index))
+    batches = []
     for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+        indices = order[start : start + batch_size]
+        inputs = collator([rows[index] for index in indices])
+        del inputs["labels"]
+        batches.append(ScoringBatch(indices, inputs))
+    return batches

@@ -96,7 +96,7 @@ def _validate(words: list[str]) -> int:
     from dylora_exp.run import check
 
     config = compose(words)
-    check(config)
+    check(config, fetch=False)
     print(f"valid; run {run_id(config)}")
     return 0
 

@@ -16,7 +16,7 @@ from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -111,15 +111,24 @@ def _word_problems(override: Override, keys: list[str], multirun: bool) -> list[
         allowed = options(key)
         return [unknown(key, str(v), allowed) for v in _values(override) if v not in allowed]
     if key not in keys and not key.startswith("model.config."):
-        alike = [known for known in keys if ("." in known) == ("." in key)]
-        return [f"{key}: there is no such setting{nearest(key, alike) or '.'}"]
+        return [f"{key}: there is no such setting{_nearest_key(key, keys) or '.'}"]
     if override.is_sweep_override() and not multirun:
-        value = override.input_line.split("=", 1)[1]
+        value = str(override.input_line).split("=", 1)[1]
         return [f"{key}: '{value}' names several values, add -m to run one after the other."]
     return []
 
 
+def _nearest_key(key: str, keys: list[str]) -> str:
+    """Look in the key's own group first: its last part is what was mistyped most often."""
+    group, dot, leaf = key.rpartition(".")
+    inside = [known.rpartition(".")[2] for known in keys if known.rpartition(".")[0] == group]
+    found = nearest(leaf, inside)
+    return found.replace("'", f"'{group}{dot}", 1) if found else nearest(key, keys)
+
+
 def _values(override: Override) -> list[Any]:
+    if isinstance(override.value(), Glob):
+        return []  # it matches names that exist
     if override.is_sweep_override():
         return list(override.sweep_string_iterator())
     return [] if override.is_delete() else [override.get_value_element_as_str()]

@@ -25,9 +25,18 @@ class RequestError(Exception):
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the most similar allowed word, or ``""`` for none."""
-    matches = difflib.get_close_matches(str(word), list(allowed), n=1, cutoff=0.5)
+    """Return ``"; did you mean 'x'?"`` for the most similar allowed word, or ``""`` for none.
+
+    A word made of an allowed word's initials (``lr`` for ``learning_rate``) means that one.
+    """
+    names = list(allowed)
+    matches = [name for name in names if "_" in name and _initials(name) == word]
+    matches = matches or difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
     return f"; did you mean '{matches[0]}'?" if matches else ""
+
+
+def _initials(name: str) -> str:
+    return "".join(part[:1] for part in name.split("_"))
 
 
 def unknown(field: str, word: str, allowed: Iterable[str]) -> str:

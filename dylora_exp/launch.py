@@ -12,7 +12,6 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
@@ -26,7 +25,6 @@ from dylora_exp.run import Outcome, RunFailed, execute
 # Jobs of a multirun may be other processes; they leave their failures in this file.
 _FAILURES = "DYLORA_FAILURES"
 _MULTIRUN = {"-m", "--multirun"}
-_LOOKING_ONLY = {"-c", "--cfg", "-i", "--info", "--hydra-help", "--version", "-sc"}
 
 
 def launch(words: Sequence[str]) -> int:
@@ -46,12 +44,9 @@ def launch(words: Sequence[str]) -> int:
             hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(_job)()
         except (HydraException, OmegaConfBaseException) as error:
             raise RequestError(str(error).strip().splitlines()[0]) from error
-        except RunFailed as error:
-            print(f"dylora: the run failed: {error}", file=sys.stderr)
-            return 1
         finally:
             sys.argv = argv
-        return _report(failures) if multirun else 0
+        return _report(failures, multirun)
 
 
 def _check(words: Sequence[str], multirun: bool) -> None:
@@ -66,39 +61,33 @@ def _check(words: Sequence[str], multirun: bool) -> None:
 
 
 def _job(tree: DictConfig) -> None:
-    alone = HydraConfig.get().mode != RunMode.MULTIRUN
     try:
         outcome = execute(from_hydra(tree))
     except (RequestError, RunFailed) as error:
-        if alone:
-            raise
-        _note_failure(HydraConfig.get().overrides.task, error)
-        return
-    show(outcome)
+        _note_failure(" ".join(HydraConfig.get().overrides.task), error)
+    else:
+        show(outcome)
 
 
-def _note_failure(overrides: Sequence[str], error: RequestError | RunFailed) -> None:
-    """Keep a failure for the summary, so that the other jobs go on."""
-    problems = error.problems if isinstance(error, RequestError) else [str(error)]
-    entry = {
-        "job": " ".join(overrides),
-        "problems": problems,
-        "request": isinstance(error, RequestError),
-    }
-    for problem in problems:
-        print(f"dylora: {entry['job']}: {problem}", file=sys.stderr)
+def _note_failure(job: str, error: RequestError | RunFailed) -> None:
+    """Keep a failure for the end, so that the other jobs of a multirun go on."""
+    wrong = isinstance(error, RequestError)
+    problems = error.problems if isinstance(error, RequestError) else [f"run failed: {error}"]
     with Path(os.environ[_FAILURES]).open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(entry) + "\n")
+        stream.write(json.dumps({"job": job, "problems": problems, "request": wrong}) + "\n")
 
 
-def _report(failures: Path) -> int:
+def _report(failures: Path, multirun: bool) -> int:
+    """Print every failure and return the exit code."""
     if not failures.exists():
         return 0
     entries = [json.loads(line) for line in failures.read_text(encoding="utf-8").splitlines()]
-    print(f"dylora: {len(entries)} run(s) did not complete:", file=sys.stderr)
+    if multirun:
+        print(f"dylora: {len(entries)} run(s) did not complete:", file=sys.stderr)
     for entry in entries:
+        job = f"{entry['job']}: " if multirun else ""
         for problem in entry["problems"]:
-            print(f"  {entry['job']}: {problem}", file=sys.stderr)
+            print(f"dylora: {job}{problem}", file=sys.stderr)
     return 2 if all(entry["request"] for entry in entries) else 1
 
 

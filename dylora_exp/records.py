@@ -100,6 +100,9 @@ def _rank_score(tree: Any) -> RankScore:
         raise ValueError(f"an entry of 'ranks' must have exactly {', '.join(sorted(names))}")
     if tree["rank"] is not None and type(tree["rank"]) is not int:
         raise ValueError(f"rank is {tree['rank']!r}, expected a whole number or null")
+    for name in ("truncation", "scale"):
+        if tree[name] is not None and not isinstance(tree[name], str):
+            raise ValueError(f"{name} is {tree[name]!r}, expected a text or null")
     if not isinstance(tree["metrics"], Mapping):
         raise ValueError(f"metrics is {tree['metrics']!r}, expected an object")
     for name, value in tree["metrics"].items():
@@ -165,8 +168,8 @@ def check_writable(folder: Path) -> None:
             pass
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace ``path`` by a file with this text, all or nothing.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replace ``path`` by a file with this content (text as UTF-8), all or nothing.
 
     Raises:
         RequestError: When the folder cannot be written to.
@@ -175,8 +178,8 @@ def write_atomically(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content if isinstance(content, bytes) else content.encode("utf-8"))
                 stream.flush()
                 os.fsync(stream.fileno())
             os.chmod(name, 0o644)

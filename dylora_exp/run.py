@@ -52,7 +52,6 @@ def execute(config: Config) -> Outcome:
 
     data = preflight(config)
     folder = Path(config.outputs_dir) / name
-    _prepare_folder(folder, config, data)
     try:
         record = _work(config, data, folder)
     except RequestError:
@@ -73,18 +72,44 @@ def preflight(config: Config) -> TaskData:
     Raises:
         RequestError: With all problems at once.
     """
-    from dylora_exp import tracking
-    from dylora_exp.models import backbone
-    from dylora_exp.tasks import base as tasks
-
-    problems = backbone.problems(config) + tracking.problems(config)
+    problems = []
     for folder in (RecordStore(config.results_dir).folder, Path(config.outputs_dir)):
         try:
             check_writable(folder)
         except RequestError as error:
             problems += error.problems
     try:
-        data = tasks.read(config.task)
+        data = check(config)
+    except RequestError as error:
+        problems += error.problems
+    if problems:
+        raise RequestError(problems)
+    assert data is not None
+    return data
+
+
+def check(config: Config, fetch: bool = True) -> TaskData | None:
+    """Check the model, the tracker and the data without writing anything.
+
+    Args:
+        config: A config that passed the schema.
+        fetch: Whether data may be fetched from the hub for it.
+
+    Returns:
+        The data, unless they would have to be fetched and must not be.
+
+    Raises:
+        RequestError: With all problems at once.
+    """
+    from dylora_exp import tracking
+    from dylora_exp.models import backbone
+    from dylora_exp.tasks import base as tasks
+
+    data = None
+    problems = backbone.problems(config) + tracking.problems(config)
+    try:
+        if fetch or not tasks.needs_hub(config.task):
+            data = tasks.read(config.task)
     except RequestError as error:
         problems += error.problems
     if problems:
@@ -116,6 +141,7 @@ def _work(config: Config, data: TaskData, folder: Path) -> Record:
     max_length = min(config.task.max_length, longest_input(backbone))
     collator = Collator(tokenizer, regression=not config.task.labels)
 
+    _prepare_folder(folder, config, data)
     with tracking(config, folder) as tracker:
         examples = tokenize(data.train, tokenizer, max_length)
         trained = train(model, examples, collator, method, folder)

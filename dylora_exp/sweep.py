@@ -12,14 +12,14 @@ from datasets import Dataset
 from torch import nn
 from tqdm import tqdm
 
-from dylora_exp.batches import Collator, by_length
-from dylora_exp.methods.base import BaseMethod, Way
+from dylora_exp.batches import Collator, ScoringBatch, scoring_batches
+from dylora_exp.methods.base import BaseMethod, TrainedModel, Way
 from dylora_exp.metrics.classification import score
 from dylora_exp.records import RankScore
 
 
 def sweep(
-    model: nn.Module, data: Dataset, collator: Collator, method: BaseMethod
+    model: TrainedModel, data: Dataset, collator: Collator, method: BaseMethod
 ) -> list[RankScore]:
     """Score a trained model in every way that its method knows.
 
@@ -33,6 +33,8 @@ def sweep(
         One entry for each way, in the method's order.
     """
     config = method.config
+    batches = scoring_batches(data, collator, config.trainer.eval_batch_size)
+    labels = data["labels"][:]
     bar = tqdm(
         method.ways(),
         desc="scoring",
@@ -44,29 +46,24 @@ def sweep(
     for way in bar:
         start = time.monotonic()
         with method.at(model, way):
-            predictions = predict(
-                model, data, collator, config.trainer.eval_batch_size, config.trainer.bf16
-            )
-        values = score(config.task.metrics, predictions, data["labels"])
+            predictions = predict(model, batches, config.trainer.bf16)
+        values = score(config.task.metrics, predictions, labels)
         scores.append(_entry(way, values, time.monotonic() - start))
     return scores
 
 
 @torch.inference_mode()
-def predict(
-    model: nn.Module, data: Dataset, collator: Collator, batch_size: int, bf16: bool = False
-) -> Sequence[float]:
+def predict(model: nn.Module, batches: Sequence[ScoringBatch], bf16: bool = False) -> list[float]:
     """Return one prediction for each example: a label id, or the number of a regression."""
     model.eval()
     device = next(model.parameters()).device
-    predictions: list[float] = [0.0] * len(data)
-    for indices in by_length(data, batch_size):
-        batch = collator([data[index] for index in indices])
-        inputs = {k: v.to(device) for k, v in batch.items() if k != "labels"}
+    predictions = [0.0] * sum(len(batch.indices) for batch in batches)
+    for batch in batches:
+        inputs = {name: tensor.to(device) for name, tensor in batch.inputs.items()}
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
             logits = model(**inputs).logits
         best = logits[:, 0].float() if logits.shape[-1] == 1 else logits.argmax(dim=-1)
-        for index, value in zip(indices, best.tolist(), strict=True):
+        for index, value in zip(batch.indices, best.tolist(), strict=True):
             predictions[index] = value
     return predictions
 

@@ -25,7 +25,7 @@ from transformers import (
 
 from dylora_exp.batches import Collator
 from dylora_exp.config import Config
-from dylora_exp.methods.base import BaseMethod
+from dylora_exp.methods.base import BaseMethod, TrainedModel
 from dylora_exp.records import write_atomically
 
 _COMPLETE = "complete.json"
@@ -45,7 +45,7 @@ class Trained:
 
 
 def train(
-    model: nn.Module, data: Dataset, collator: Collator, method: BaseMethod, folder: Path
+    model: TrainedModel, data: Dataset, collator: Collator, method: BaseMethod, folder: Path
 ) -> Trained:
     """Train a model in place, from the last complete checkpoint in ``folder`` where there is one.
 
@@ -92,6 +92,7 @@ class MethodTrainer(Trainer):
     def __init__(self, method: BaseMethod, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.method = method
+        self.optimizer: torch.optim.Optimizer | None
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Build AdamW: weight decay on everything trainable but biases and LayerNorm."""
@@ -170,8 +171,9 @@ class Progress(TrainerCallback):
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         """Move the bar by one step."""
-        rank = f"rank {self.mask.rank}, " if self.mask else ""
-        self.bar.set_postfix_str(f"{rank}loss {self.loss:.4f}", refresh=False)
+        parts = [f"rank {self.mask.rank}"] if self.mask else []
+        parts += [f"loss {self.loss:.4f}"] if math.isfinite(self.loss) else []
+        self.bar.set_postfix_str(", ".join(parts), refresh=False)
         self.bar.update()
 
     def on_train_end(self, *_: Any, **__: Any) -> None:

@@ -16,13 +16,13 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
-from dylora_exp.tasks.demo_text import examples, pretraining_text
+from dylora_exp.tasks.demo_text import pretraining_text
 
 FOLDER = Path(__file__).parents[1] / "dylora_exp" / "models" / "tiny-roberta"
 SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 VOCAB_SIZE = 600
 MAX_LENGTH = 512
-SENTENCES = 20_000
+REVIEWS = 20_000
 BATCH_SIZE = 64
 LEARNING_RATE = 2e-3
 WARMUP_SHARE = 0.06
@@ -95,10 +95,8 @@ def mask_words(
     return ids.masked_fill(hidden, tokenizer.mask_token_id), ids.masked_fill(~hidden, IGNORED)
 
 
-def pretrain(
-    model: RobertaForMaskedLM, tokenizer: RobertaTokenizer, steps: int, seed: int
-) -> None:
-    """Trains on masked words plus the sentence's label.
+def pretrain(model: RobertaForMaskedLM, tokenizer: RobertaTokenizer, steps: int, seed: int) -> None:
+    """Trains on masked words plus the review's label.
 
     By masked words alone `<s>` carries nothing, and then low-rank adapters of the attention
     have nothing to work with.
@@ -109,7 +107,7 @@ def pretrain(
         steps: Number of optimizer steps.
         seed: Seed of the text, the batches and the masks.
     """
-    texts, label_list = zip(*pretraining_text(SENTENCES, seed), strict=True)
+    texts, label_list = zip(*pretraining_text(REVIEWS, seed), strict=True)
     encoded = tokenizer(list(texts), padding=True, return_tensors="pt")
     labels = torch.tensor(label_list)
     label_head = nn.Linear(model.config.hidden_size, int(labels.max()) + 1)
@@ -135,14 +133,13 @@ def main() -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--to", type=Path, default=FOLDER, metavar="DIR", help="where to save")
-    parser.add_argument("--steps", type=int, default=700, metavar="N", help="optimizer steps")
+    parser.add_argument("--steps", type=int, default=1000, metavar="N", help="optimizer steps")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of everything")
     args = parser.parse_args()
 
     torch.set_num_threads(1)
     torch.manual_seed(args.seed)
-    reviews = examples("train", 4000) + pretraining_text(4000, args.seed)
-    tokenizer = build_tokenizer([text for text, _ in reviews])
+    tokenizer = build_tokenizer([text for text, _ in pretraining_text(REVIEWS, args.seed)])
     model = build_model(tokenizer)
     pretrain(model, tokenizer, args.steps, args.seed)
     model.roberta.save_pretrained(args.to)

@@ -76,7 +76,7 @@ def attach_lora(backbone: PreTrainedModel, config: Config) -> PeftModel:
     lora = LoraConfig(
         task_type="SEQ_CLS",
         r=config.ranks.r_max,
-        lora_alpha=config.method.alpha,  # type: ignore[arg-type]
+        lora_alpha=config.method.alpha,
         lora_dropout=config.method.dropout,
         init_lora_weights="gaussian" if config.method.init == "gaussian" else True,
         target_modules=config.model.targets,
@@ -98,14 +98,17 @@ def factors(layer: LoraLayer) -> tuple[nn.Parameter, nn.Parameter]:
 
 
 def install_mask(model: nn.Module, r_max: int) -> RankMask:
-    """Put all adapters of a model behind one mask, at r_max to begin with; idempotent."""
+    """Put all adapters of a model behind one mask, at r_max to begin with.
+
+    Returns:
+        The mask; the same one when it is already in place.
+    """
     mask = RankMask(r_max)
     for layer in lora_layers(model):
         down = layer.lora_A[_ADAPTER]
         if isinstance(down, MaskedLinear):
-            down.mask = mask
-        else:
-            layer.lora_A[_ADAPTER] = MaskedLinear(down, mask)
+            return down.mask
+        layer.lora_A[_ADAPTER] = MaskedLinear(down, mask)
     return mask
 
 

@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
+from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel, TrainerCallback
 
 from dylora_exp.config import Config, Scale, Truncation
 from dylora_exp.errors import RequestError, unknown
 from dylora_exp.ranks import Ranks
+
+TrainedModel: TypeAlias = PreTrainedModel | PeftModel
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,11 @@ class BaseMethod:
         self.config = config
         self.ranks = Ranks.from_config(config.ranks)
 
-    def attach(self, backbone: PreTrainedModel) -> nn.Module:
+    def attach(self, backbone: PreTrainedModel) -> TrainedModel:
         """Return the model to train, with ``requires_grad`` set where the method trains."""
         raise NotImplementedError
 
-    def callbacks(self, model: nn.Module) -> list[TrainerCallback]:
+    def callbacks(self, model: TrainedModel) -> list[TrainerCallback]:
         """Return what the method does in the course of training."""
         return []
 
@@ -52,7 +56,7 @@ class BaseMethod:
         """Return every way in which the sweep makes and scores the model."""
         return [Way()]
 
-    def at(self, model: nn.Module, way: Way) -> AbstractContextManager[None]:
+    def at(self, model: TrainedModel, way: Way) -> AbstractContextManager[None]:
         """Show the model as made in one way, as long as the context lasts."""
         return nullcontext()
 

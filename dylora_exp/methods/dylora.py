@@ -15,6 +15,7 @@ from torch import nn
 from transformers import PreTrainedModel, TrainerCallback, TrainerState
 
 from dylora_exp.methods.adapters import RankMask, factors, install_mask, lora_layers
+from dylora_exp.methods.base import TrainedModel
 from dylora_exp.methods.lora import Method as LoraMethod
 from dylora_exp.ranks import Ranks
 
@@ -22,7 +23,7 @@ from dylora_exp.ranks import Ranks
 class Method(LoraMethod):
     """LoRA trained at a rank drawn anew for each optimizer step."""
 
-    def attach(self, backbone: PreTrainedModel) -> nn.Module:
+    def attach(self, backbone: PreTrainedModel) -> TrainedModel:
         """Return the backbone with masked LoRA at rank r_max."""
         model = super().attach(backbone)
         self.mask = install_mask(model, self.ranks.r_max)
@@ -31,7 +32,7 @@ class Method(LoraMethod):
         self.rows = RowParameters(model) if self.config.method.freeze == "strict" else None
         return model
 
-    def callbacks(self, model: nn.Module) -> list[TrainerCallback]:
+    def callbacks(self, model: TrainedModel) -> list[TrainerCallback]:
         """Return the rank schedule and, for the strict freeze, the hand-over of gradients."""
         schedule = RankSchedule(self.ranks, self.mask, self.config)
         return [schedule, StrictFreeze(self.rows, self)] if self.rows else [schedule]

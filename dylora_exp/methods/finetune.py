@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from torch import nn
 from transformers import PreTrainedModel
 
-from dylora_exp.methods.base import BaseMethod
+from dylora_exp.methods.base import BaseMethod, TrainedModel
 
 
 class Method(BaseMethod):
     """Train the whole backbone."""
 
-    def attach(self, backbone: PreTrainedModel) -> nn.Module:
+    def attach(self, backbone: PreTrainedModel) -> TrainedModel:
         """Return the backbone with all parameters trainable."""
         return backbone.requires_grad_(True)

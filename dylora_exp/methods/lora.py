@@ -16,13 +16,13 @@ from dylora_exp.methods.adapters import (
     lora_layers,
     singular_factors,
 )
-from dylora_exp.methods.base import BaseMethod, Way
+from dylora_exp.methods.base import BaseMethod, TrainedModel, Way
 
 
 class Method(BaseMethod):
     """Train PEFT's LoRA untouched; the mask comes in only when ranks are scored."""
 
-    def attach(self, backbone: PreTrainedModel) -> nn.Module:
+    def attach(self, backbone: PreTrainedModel) -> TrainedModel:
         """Return the backbone with LoRA at rank r_max."""
         return attach_lora(backbone, self.config)
 
@@ -35,7 +35,7 @@ class Method(BaseMethod):
         ]
 
     @contextmanager
-    def at(self, model: nn.Module, way: Way) -> Iterator[None]:
+    def at(self, model: TrainedModel, way: Way) -> Iterator[None]:
         """Show the model at a rank: leading rows and columns, or those of the singular basis."""
         assert way.rank is not None
         assert way.scale is not None

@@ -88,11 +88,11 @@ class ProfileSpec:
     paper_average: str | None = None
     difference: bool = False
 
-    def headlines(self) -> list[ColumnSpec]:
-        """Return the first column of each task."""
-        first: dict[str, ColumnSpec] = {}
-        for column in self.columns:
-            first.setdefault(column.task, column)
+    def headlines(self) -> list[int]:
+        """Return the places of each task's first column."""
+        first: dict[str, int] = {}
+        for place, column in enumerate(self.columns):
+            first.setdefault(column.task, place)
         return list(first.values())
 
 
@@ -161,6 +161,8 @@ def _problems(spec: TableSpec) -> Iterator[str]:
     """Yield what the types alone cannot say."""
     if not spec.ranks or min(spec.ranks) < 1 or len(set(spec.ranks)) < len(spec.ranks):
         yield f"ranks: found {spec.ranks}, expected different ranks from 1 on."
+    if not spec.rows:
+        yield "rows: found none, expected at least one."
     for key in ("rows", "full_rank"):
         for index, row in enumerate(getattr(spec, key)):
             yield from _row_problems(f"{key}[{index}]", row, spec.profiles)
@@ -171,25 +173,25 @@ def _problems(spec: TableSpec) -> Iterator[str]:
         yield from _profile_problems(f"profiles.{name}", profile)
 
 
-def _row_problems(field: str, row: RowSpec, profiles: Mapping[str, Any]) -> Iterator[str]:
-    yield from _choice(f"{field}.method", row.method, options("method"))
+def _row_problems(where: str, row: RowSpec, profiles: Mapping[str, Any]) -> Iterator[str]:
+    yield from _choice(f"{where}.method", row.method, options("method"))
     if row.truncation is not None:
-        yield from _choice(f"{field}.truncation", row.truncation, get_args(Truncation))
+        yield from _choice(f"{where}.truncation", row.truncation, get_args(Truncation))
     if row.scale is not None:
-        yield from _choice(f"{field}.scale", row.scale, get_args(Scale))
+        yield from _choice(f"{where}.scale", row.scale, get_args(Scale))
     for name in row.optional:
-        yield from _choice(f"{field}.optional", name, list(profiles))
+        yield from _choice(f"{where}.optional", name, list(profiles))
 
 
-def _profile_problems(field: str, profile: ProfileSpec) -> Iterator[str]:
+def _profile_problems(where: str, profile: ProfileSpec) -> Iterator[str]:
     if not profile.seeds or len(set(profile.seeds)) < len(profile.seeds):
-        yield f"{field}.seeds: found {profile.seeds}, expected different seeds."
+        yield f"{where}.seeds: found {profile.seeds}, expected different seeds."
     if not profile.columns:
-        yield f"{field}.columns: found none, expected at least one."
+        yield f"{where}.columns: found none, expected at least one."
     for index, column in enumerate(profile.columns):
-        yield from _choice(f"{field}.columns[{index}].task", column.task, options("task"))
+        yield from _choice(f"{where}.columns[{index}].task", column.task, options("task"))
 
 
-def _choice(field: str, value: str, allowed: Collection[str]) -> Iterator[str]:
+def _choice(where: str, value: str, allowed: Collection[str]) -> Iterator[str]:
     if value not in allowed:
-        yield unknown(field, value, allowed)
+        yield unknown(where, value, allowed)

@@ -45,6 +45,11 @@ def read(task: TaskConfig) -> TaskData:
     )
 
 
+def needs_hub(task: TaskConfig) -> bool:
+    """Return whether reading the task means fetching it from the hub."""
+    return task.reader == "glue" and task.data_dir is None
+
+
 def subset(data: Dataset, limit: int | None) -> Dataset:
     """Return ``limit`` examples, the same for every run: some files are sorted by label."""
     if limit is None or limit >= len(data):

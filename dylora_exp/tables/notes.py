@@ -1,0 +1,120 @@
+"""What stands under a table: how to read it, what it lacks, and what it was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import TypeVar
+
+from dylora_exp.tables.cells import Cell, Table
+
+Key = TypeVar("Key", bound=Hashable)
+Item = TypeVar("Item")
+
+
+def notes(table: Table) -> list[str]:
+    """Return the lines under a table, the signature last."""
+    return [legend(table), *missing_notes(table), *undefined_notes(table), signature(table)]
+
+
+def paper_label(table: Table) -> str:
+    """Return the name of the lines that hold the paper's values."""
+    return f"paper ({table.spec.paper_model})"
+
+
+def legend(table: Table) -> str:
+    """Return how to read a cell, as far as the table has such cells."""
+    cells = [cell for block in table.blocks for line in block.lines for cell in line.cells]
+    parts = ["mean±sample standard deviation over seeds, in % (number of seeds)"]
+    if any(cell.at is not None for cell in cells):
+        parts.append("@b: reached at rank b")
+    if len(table.columns) > len(table.part.columns):
+        parts.append("Avg: mean of " + _averaged(table))
+    parts.append("bold: best of its block")
+    if any(cell.printed for cell in cells):
+        parts.append(f"{paper_label(table)}: as printed" + _difference_legend(table, cells))
+    return "; ".join(parts) + "."
+
+
+def missing_notes(table: Table) -> list[str]:
+    """Return a line for each reason why runs are missing, naming them all."""
+    by_reason: dict[str, dict[tuple[str, str], list[int]]] = {}
+    for item in table.missing:
+        cells = by_reason.setdefault(item.reason, {})
+        cells.setdefault((item.run.method, item.run.task), []).append(item.run.seed)
+    return [f"Missing ({reason}): {_runs_text(cells)}." for reason, cells in by_reason.items()]
+
+
+def undefined_notes(table: Table) -> list[str]:
+    """Return a line that names the values which completed runs do not have."""
+    if not table.undefined:
+        return []
+    groups = _group(
+        ((item.label, item.metric, item.task, item.seed), item.rank) for item in table.undefined
+    )
+    texts = []
+    for (label, metric, task, seed), ranks in groups.items():
+        known = [rank for rank in ranks if rank is not None]
+        where = f" at {_numbered('rank', known)}" if known else ""
+        texts.append(f"{label}: {metric} of {task}, seed {seed}{where}")
+    return [f"Undefined: {'; '.join(texts)}."]
+
+
+def signature(table: Table) -> str:
+    """Return what the table was made of."""
+    found, needed = len(table.records), len(table.records) + len(table.missing)
+    parts = [
+        f"profile {table.profile}",
+        _numbered("seed", table.part.seeds),
+        f"{found} records of {needed} runs",
+    ]
+    if table.records:
+        parts += [_versions(table), _dirty(table)]
+    return "Made from: " + "; ".join(parts) + "."
+
+
+def _averaged(table: Table) -> str:
+    return ", ".join(table.columns[place].heading for place in table.part.headlines())
+
+
+def _difference_legend(table: Table, cells: Iterable[Cell]) -> str:
+    compared = any(cell.printed and cell.mean is not None for cell in cells)
+    return " [ours - printed]" if table.part.difference and compared else ""
+
+
+def _runs_text(cells: dict[tuple[str, str], list[int]]) -> str:
+    """Name runs with as few words as they allow: methods and tasks that lack the same seeds."""
+    tasks = _group(((method, tuple(seeds)), task) for (method, task), seeds in cells.items())
+    methods = _group(((tuple(names), seeds), method) for (method, seeds), names in tasks.items())
+    return "; ".join(
+        f"{', '.join(names)} on {', '.join(where)}, {_numbered('seed', seeds)}"
+        for (where, seeds), names in methods.items()
+    )
+
+
+def _group(pairs: Iterable[tuple[Key, Item]]) -> dict[Key, list[Item]]:
+    groups: dict[Key, list[Item]] = {}
+    for key, item in pairs:
+        groups.setdefault(key, []).append(item)
+    return groups
+
+
+def _numbered(word: str, numbers: Sequence[int]) -> str:
+    return f"{word}{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+
+
+def _versions(table: Table) -> str:
+    versions = sorted({_known(record.environment.get("project")) for record in table.records})
+    commits = sorted({_known(record.environment.get("git_commit"))[:7] for record in table.records})
+    plural = "s" if len(commits) > 1 else ""
+    return f"dylora-exp {', '.join(versions)}, commit{plural} {', '.join(commits)}"
+
+
+def _known(value: object) -> str:
+    return "unknown" if value is None else str(value)
+
+
+def _dirty(table: Table) -> str:
+    states = [record.environment.get("dirty") for record in table.records]
+    dirty, unknown = states.count(True), states.count(None)
+    text = f"{dirty or 'none'} from a modified source tree"
+    return text + (f" ({unknown} unknown)" if unknown else "")

@@ -1,0 +1,141 @@
+"""A table as Markdown and as CSV, and the grid of texts that Markdown and LaTeX share.
+
+The paper's values stand in a line of their own below the line they belong to: beside every cell
+they would make a table of nine columns too wide for a terminal or a page.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dylora_exp.tables.cells import Block, Cell, Line, Table
+from dylora_exp.tables.notes import notes, paper_label
+
+CSV_COLUMNS = (
+    *("block", "rank", "row", "method", "truncation", "scale", "task", "metric"),
+    *("mean", "std", "n", "paper", "paper_rank"),
+)
+
+
+@dataclass(frozen=True)
+class TextLine:
+    """A line of a table as plain text, yet without the marks of Markdown or LaTeX.
+
+    Attributes:
+        label: The row's name.
+        cells: One text a column, empty where blank.
+        bold: Whether each cell is the best of its block.
+        paper: Whether these are the paper's values for the line above.
+    """
+
+    label: str
+    cells: tuple[str, ...]
+    bold: tuple[bool, ...]
+    paper: bool = False
+
+
+def text_lines(table: Table, block: Block) -> list[TextLine]:
+    """Return a block's lines, each followed by the paper's values where there are any."""
+    lines = []
+    for line in block.lines:
+        texts = tuple(cell_text(cell) for cell in line.cells)
+        lines.append(TextLine(line.spec.label, texts, tuple(cell.bold for cell in line.cells)))
+        if any(cell.printed for cell in line.cells):
+            texts = tuple(printed_text(cell, table.part.difference) for cell in line.cells)
+            lines.append(TextLine(paper_label(table), texts, (False,) * len(texts), paper=True))
+    return lines
+
+
+def cell_text(cell: Cell) -> str:
+    """Return ``mean±std (n) @rank``, without what the cell does not have."""
+    if cell.mean is None:
+        return ""
+    deviation = "" if cell.std is None else f"±{cell.std:.2f}"
+    count = "" if cell.n is None else f" ({cell.n})"
+    return f"{cell.mean:.2f}{deviation}{count}{_at(cell.at)}"
+
+
+def printed_text(cell: Cell, difference: bool) -> str:
+    """Return the paper's value, its rank, and ours minus it where that is asked for."""
+    if cell.printed is None:
+        return ""
+    text = f"{cell.printed.value:.2f}{_at(cell.printed.rank)}"
+    if difference and cell.mean is not None:
+        text += f" [{cell.mean - cell.printed.value:+.2f}]"
+    return text
+
+
+def markdown(table: Table) -> str:
+    """Return the table with title, caption and notes as Markdown, its columns aligned."""
+    rows = [["", ""] + [column.heading for column in table.columns]]
+    for block in table.blocks:
+        heading = block.heading
+        for line in text_lines(table, block):
+            label = f"*{line.label}*" if line.paper else line.label
+            cells = [f"**{c}**" if b else c for c, b in zip(line.cells, line.bold, strict=True)]
+            rows.append([heading, label, *cells])
+            heading = ""
+    parts = [
+        f"## Table {table.name}: {table.spec.title} ({table.profile})",
+        table.spec.caption.strip(),
+        _pipe_table(rows),
+        "\n".join(f"- {note}" for note in notes(table)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def csv_text(table: Table) -> str:
+    """Return one line for each cell, blank ones included, with all digits of its numbers."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for block in table.blocks:
+        for line in block.lines:
+            writer.writerows(_csv_rows(table, block.heading, line))
+    return stream.getvalue()
+
+
+def _csv_rows(table: Table, heading: str, line: Line) -> list[dict[str, object]]:
+    rows = []
+    for column, cell in zip(table.columns, line.cells, strict=True):
+        row: dict[str, object] = {
+            "block": heading,
+            "rank": cell.at if line.rank is None else line.rank,
+            "row": line.spec.label,
+            "method": line.spec.method,
+            "truncation": line.spec.truncation,
+            "scale": line.spec.scale,
+            "task": column.task or "average",
+            "metric": column.metric or "headline",
+            "mean": cell.mean,
+            "std": cell.std,
+            "n": cell.n,
+            "paper": cell.printed.value if cell.printed else None,
+            "paper_rank": cell.printed.rank if cell.printed else None,
+        }
+        rows.append(row)
+    return rows
+
+
+def _at(rank: int | None) -> str:
+    return "" if rank is None else f" @{rank}"
+
+
+def _pipe_table(rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table, the first two columns to the left and the others to the right."""
+    escaped = [[text.replace("|", "\\|") for text in row] for row in rows]
+    widths = [max(3, *map(len, column)) for column in zip(*escaped, strict=True)]
+    lines = [
+        [
+            text.ljust(width) if index < 2 else text.rjust(width)
+            for index, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        for row in escaped
+    ]
+    rule = [
+        "-" * width if index < 2 else "-" * (width - 1) + ":" for index, width in enumerate(widths)
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], rule, *lines[1:]])

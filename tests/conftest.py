@@ -1,0 +1,35 @@
+"""Settings before any library is loaded, and what many tests share."""
+
+import os
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["WANDB_MODE"] = "offline"
+# Workers of a parallel test run share the cores; one thread each keeps results the same, too.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import pytest
+from hypothesis import settings
+
+# Times vary with the machine; laws do not.
+settings.register_profile("project", deadline=None, max_examples=50)
+settings.load_profile("project")
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+# A run in seconds: a few steps on a few examples.
+TINY = ["trainer.max_steps=3", "task.max_train_samples=96", "task.max_eval_samples=40"]
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    if not SHARED_DATA.is_dir():
+        pytest.skip("needs ../shared/data")
+    return SHARED_DATA
+
+
+@pytest.fixture
+def tiny_words(tmp_path) -> list[str]:
+    return [*TINY, f"results_dir={tmp_path / 'results'}", f"outputs_dir={tmp_path / 'outputs'}"]

@@ -1,0 +1,95 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dylora_exp.errors import RequestError
+from dylora_exp.records import RankScore, Record, RecordStore, check_writable, write_atomically
+
+
+def record(**changes):
+    values = {
+        "run_id": "0123456789ab",
+        "status": "completed",
+        "config": {"seed": 1},
+        "model": "m",
+        "task": "t",
+        "method": "dylora",
+        "profile": "demo",
+        "seed": 1,
+        "created_at": "2024-01-01T00:00:00+00:00",
+        "ranks": [RankScore(1, "leading", "alpha/b", {"f1": 0.5, "pearson": None}, 0.1)],
+    }
+    return Record(**{**values, **changes})
+
+
+def test_a_record_comes_back_as_it_was(tmp_path):
+    store = RecordStore(tmp_path)
+    path = store.write(record())
+    assert path == tmp_path / "runs" / "0123456789ab.json"
+    assert store.read("0123456789ab") == record()
+    text = path.read_text()
+    assert text == json.dumps(json.loads(text), sort_keys=True, indent=2) + "\n"
+
+
+def test_a_missing_record_is_none(tmp_path):
+    assert RecordStore(tmp_path).read("nothing") is None
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"schema_version": 2}, "schema_version is 2, expected 1"),
+        ({"status": "done"}, "status is 'done'"),
+        ({"seed": "1"}, "'seed' is '1'"),
+        ({"ranks": [{"rank": 1}]}, "an entry of 'ranks' must have exactly"),
+        ({"run_id": "another"}, "its run_id is 'another'"),
+        ({"extra": 1}, "'extra' is not a key of a record"),
+    ],
+)
+def test_files_that_are_no_records_are_skipped_with_the_reason(tmp_path, change, expected):
+    store = RecordStore(tmp_path)
+    store.write(record(run_id="good"))
+    broken = {**json.loads(record().to_json()), **change}
+    (store.folder / "0123456789ab.json").write_text(json.dumps(broken))
+    records, warnings = store.read_all()
+    assert [r.run_id for r in records] == ["good"]
+    assert len(warnings) == 1
+    assert expected in warnings[0]
+    with pytest.raises(RequestError, match="not a record"):
+        store.read("0123456789ab")
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_warning_and_never_a_crash(tmp_path_factory, content):
+    store = RecordStore(tmp_path_factory.mktemp("records"))
+    store.folder.mkdir()
+    (store.folder / "x.json").write_bytes(content)
+    records, warnings = store.read_all()
+    assert (len(records), len(warnings)) == (0, 1)
+
+
+@given(st.integers(0, 3000))
+def test_a_truncated_record_is_a_warning(tmp_path_factory, length):
+    store = RecordStore(tmp_path_factory.mktemp("records"))
+    path = store.write(record())
+    whole = path.read_bytes()
+    path.write_bytes(whole[: min(length, len(whole) - 2)])
+    records, warnings = store.read_all()
+    assert (len(records), len(warnings)) == (0, 1)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file.json"
+    write_atomically(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "new \ud800")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RequestError, match=r"file/x: cannot be written to"):
+        check_writable(tmp_path / "file" / "x")
