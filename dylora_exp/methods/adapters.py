@@ -29,8 +29,7 @@ class RankMask:
 
     def __init__(self, r_max: int) -> None:
         self.r_max = r_max
-        self.rank = r_max
-        self.tensor = torch.ones(r_max)
+        self.select(r_max)
 
     def select(self, rank: int, scale: Scale = "alpha/b") -> None:
         """Truncate all adapters to their first ``rank`` rows and columns.
@@ -39,15 +38,19 @@ class RankMask:
             rank: 1..r_max.
             scale: The factor of the truncated product.
         """
-        factor = self.r_max / rank if scale == "alpha/b" else 1.0
-        mask = torch.zeros(self.r_max, device=self.tensor.device)
-        mask[:rank] = factor
+        # Double precision, since r/b is rarely a binary fraction; ``like`` rounds it once.
+        mask = torch.zeros(self.r_max, dtype=torch.float64)
+        mask[:rank] = self.r_max / rank if scale == "alpha/b" else 1.0
         self.rank = rank
+        self.exact = mask
         self.tensor = mask
 
-    def to(self, device: torch.device) -> None:
-        """Follow the activations to their device."""
-        self.tensor = self.tensor.to(device)
+    def like(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the mask, shape (r_max,), on the device of ``x`` in at least single precision."""
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        if self.tensor.device != x.device or self.tensor.dtype != dtype:
+            self.tensor = self.exact.to(x.device, dtype)
+        return self.tensor
 
 
 class MaskedLinear(nn.Linear):
@@ -62,9 +65,7 @@ class MaskedLinear(nn.Linear):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (..., in_features) to (..., r_max), zero beyond the current rank."""
         down = super().forward(x)
-        if self.mask.tensor.device != down.device:
-            self.mask.to(down.device)
-        return down * self.mask.tensor.to(down.dtype)
+        return (down * self.mask.like(down)).to(down.dtype)
 
 
 def attach_lora(backbone: PreTrainedModel, config: Config) -> PeftModel:
