@@ -80,8 +80,8 @@ def attach_lora(backbone: PreTrainedModel, config: Config) -> PeftModel:
         lora_alpha=config.method.alpha,
         lora_dropout=config.method.dropout,
         init_lora_weights="gaussian" if config.method.init == "gaussian" else True,
-        target_modules=config.model.targets,
-        modules_to_save=config.model.head,
+        target_modules=list(config.model.targets),
+        modules_to_save=list(config.model.head),  # PEFT adds to it in place
     )
     return get_peft_model(backbone, lora)
 
