@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
@@ -13,6 +14,8 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from peft import PeftModel, set_peft_model_state_dict
+from safetensors.torch import load_file, load_model
 from torch import nn
 from tqdm import tqdm
 from transformers import (
@@ -34,6 +37,14 @@ _LOG_STEPS = 10
 
 class TrainingDiverged(Exception):
     """The loss stopped being a finite number."""
+
+
+@dataclass(frozen=True)
+class Seal:
+    """Written into a checkpoint when it is complete."""
+
+    seconds: float
+    finished: bool
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,11 @@ def train(
     """
     config = method.config
     checkpoint = last_checkpoint(folder)
-    clock = Clock(_seconds_at(checkpoint))
+    seal = _read_seal(checkpoint)
+    if checkpoint is not None and seal.finished:
+        _restore(model, checkpoint)
+        return Trained(int(checkpoint.name.rpartition("-")[2]), seal.seconds)
+    clock = Clock(seal.seconds)
     trainer = MethodTrainer(
         method,
         model=model,
@@ -137,7 +152,8 @@ class Clock(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
         """Seal the checkpoint just written."""
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        write_atomically(folder / _COMPLETE, json.dumps({"seconds": self.seconds()}))
+        seal = Seal(self.seconds(), finished=state.global_step >= state.max_steps)
+        write_atomically(folder / _COMPLETE, json.dumps(dataclasses.asdict(seal)))
 
 
 class Progress(TrainerCallback):
@@ -217,7 +233,18 @@ def _arguments(config: Config, folder: Path) -> TrainingArguments:
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 
 
-def _seconds_at(checkpoint: Path | None) -> float:
+def _read_seal(checkpoint: Path | None) -> Seal:
     if checkpoint is None:
-        return 0.0
-    return float(json.loads((checkpoint / _COMPLETE).read_text(encoding="utf-8"))["seconds"])
+        return Seal(0.0, False)
+    return Seal(**json.loads((checkpoint / _COMPLETE).read_text(encoding="utf-8")))
+
+
+def _restore(model: TrainedModel, checkpoint: Path) -> None:
+    """Load the weights alone: the Trainer would add a step to a training that is finished."""
+    if isinstance(model, PeftModel):
+        weights = load_file(checkpoint / "adapter_model.safetensors")
+        set_peft_model_state_dict(model, weights)
+    else:
+        load_model(model, checkpoint / "model.safetensors")
+    if torch.cuda.is_available():
+        model.cuda()

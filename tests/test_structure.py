@@ -1,0 +1,67 @@
+"""The floors of the house: imports only point down, and never in circles."""
+
+import ast
+from pathlib import Path
+
+import dylora_exp
+
+PACKAGE = Path(dylora_exp.__file__).parent
+
+# From the top floor down; rooms on one floor do not know each other.
+FLOORS = [
+    {"cli"},
+    {"launch", "listing"},
+    {"run", "tables"},
+    {"tracking", "training", "sweep"},
+    {"methods", "batches", "tasks", "metrics", "models", "environment"},
+    {"compose", "ranks", "records"},
+    {"config"},
+    {"errors"},
+]
+
+
+def room(module):
+    return module.split(".")[1] if "." in module else ""
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dylora_exp"):
+            if node.module == "dylora_exp":
+                yield from (f"dylora_exp.{name.name}" for name in node.names)
+            elif (PACKAGE.parent / node.module.replace(".", "/")).is_dir():
+                yield from (f"{node.module}.{name.name}" for name in node.names)
+            else:
+                yield node.module
+
+
+def modules():
+    for path in PACKAGE.rglob("*.py"):
+        if path.name != "__init__.py":
+            yield path, ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+
+
+def test_imports_point_down():
+    level = {name: i for i, floor in enumerate(FLOORS) for name in floor}
+    for path, name in modules():
+        for target in imports(path):
+            here, there = room(name), room(target)
+            if here != there:
+                assert level[here] < level[there], f"{name} imports {target}"
+
+
+def test_no_circles():
+    graph = {name: set(imports(path)) for path, name in modules()}
+
+    def visit(name, above):
+        assert name not in above, f"circle: {' -> '.join([*above, name])}"
+        for target in graph.get(name, ()):
+            visit(target, [*above, name])
+
+    for name in graph:
+        visit(name, [])
+
+
+def test_no_file_is_too_long():
+    for path, _ in modules():
+        assert len(path.read_text().splitlines()) <= 400, path

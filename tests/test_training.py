@@ -1,0 +1,160 @@
+"""Training through the real Trainer: the schedule of ranks, interruption and resume."""
+
+import pytest
+import torch
+from transformers import TrainerCallback
+
+from dylora_exp.batches import Collator, scoring_batches, tokenize
+from dylora_exp.compose import compose
+from dylora_exp.methods.adapters import factors, lora_layers
+from dylora_exp.methods.base import make_method
+from dylora_exp.models.backbone import load
+from dylora_exp.tasks.base import read
+from dylora_exp.training import TrainingDiverged, last_checkpoint, train
+
+
+class Killed(Exception):
+    pass
+
+
+class Spy(TrainerCallback):
+    """Notes the rank of every step, and stops like a kill would."""
+
+    def __init__(self, mask, kill_at=None):
+        self.mask = mask
+        self.kill_at = kill_at
+        self.ranks = {}
+
+    def on_pre_optimizer_step(self, args, state, control, **_):
+        self.ranks[state.global_step] = self.mask and self.mask.rank
+        if state.global_step == self.kill_at:
+            raise Killed
+
+
+def trained(folder, *words, kill_at=None):
+    config = compose(
+        [
+            "task.max_train_samples=64",
+            "trainer.max_steps=9",
+            "trainer.batch_size=8",
+            "trainer.save_steps=3",
+            *words,
+        ]
+    )
+    torch.manual_seed(config.seed)
+    backbone, tokenizer = load(config.model, labels=2)
+    method = make_method(config)
+    model = method.attach(backbone)
+    spy = Spy(getattr(method, "mask", None), kill_at)
+    method_callbacks = method.callbacks
+    method.callbacks = lambda model: [*method_callbacks(model), spy]
+    data = tokenize(read(config.task).train, tokenizer, 64)
+    result = train(model, data, Collator(tokenizer, False), method, folder)
+    return model, method, spy, result
+
+
+def weights(model):
+    return {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+
+
+def test_every_step_has_the_rank_that_the_ranks_object_says(tmp_path):
+    _, method, spy, result = trained(tmp_path)
+    assert result.steps == 9
+    assert spy.ranks == {step: method.ranks.at(10, step) for step in range(9)}
+    assert len(set(spy.ranks.values())) > 2
+
+
+def test_one_rank_for_all_micro_batches_of_a_step(tmp_path):
+    _, method, spy, result = trained(tmp_path, "trainer.accumulation_steps=3")
+    assert result.steps == 9
+    assert spy.ranks == {step: method.ranks.at(10, step) for step in range(9)}
+
+
+@pytest.mark.parametrize("method", ["dylora", "dylora-frozen"])
+@pytest.mark.parametrize("freeze", ["released", "strict"])
+def test_an_interrupted_training_ends_with_the_same_weights(method, freeze, tmp_path):
+    words = [f"method={method}", f"method.freeze={freeze}"]
+    whole, *_ = trained(tmp_path / "whole", *words)
+    with pytest.raises(Killed):
+        trained(tmp_path / "cut", *words, kill_at=7)
+    assert last_checkpoint(tmp_path / "cut").name == "checkpoint-6"
+    resumed, _, spy, result = trained(tmp_path / "cut", *words)
+    assert sorted(spy.ranks) == [6, 7, 8]
+    assert result.steps == 9
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(resumed)[name]), name
+
+
+@pytest.mark.parametrize("method", ["dylora", "finetune"])
+def test_a_finished_training_is_not_repeated(method, tmp_path):
+    first, *_, before = trained(tmp_path, f"method={method}")
+    again, _, spy, result = trained(tmp_path, f"method={method}")
+    assert spy.ranks == {}
+    assert (result.steps, result.seconds) == (9, pytest.approx(before.seconds, abs=5))
+    for name, value in weights(first).items():
+        assert torch.equal(value, weights(again)[name]), name
+
+
+def test_a_checkpoint_cut_short_is_removed(tmp_path):
+    trained(tmp_path)
+    half = tmp_path / "checkpoint-12"
+    half.mkdir()
+    (half / "trainer_state.json").write_text("{")
+    assert last_checkpoint(tmp_path).name == "checkpoint-9"
+    assert not half.exists()
+
+
+def test_training_moves_adapters_and_head_and_nothing_else(tmp_path):
+    config = compose([])
+    torch.manual_seed(config.seed)
+    before, _ = load(config.model, labels=2)
+    model, *_ = trained(tmp_path)
+    frozen = {n.replace(".base_layer", ""): p for n, p in model.named_parameters()}
+    for name, value in before.named_parameters():
+        if not name.startswith("classifier"):
+            assert torch.equal(frozen[f"base_model.model.{name}"], value), name
+    assert all(factors(layer)[1].abs().max() > 0 for layer in lora_layers(model))
+
+
+def test_weight_decay_spares_biases_and_layernorm(tmp_path):
+    from dylora_exp.training import MethodTrainer, _arguments
+
+    config = compose(["method=finetune"])
+    backbone, _ = load(config.model, labels=2)
+    method = make_method(config)
+    trainer = MethodTrainer(
+        method, model=method.attach(backbone), args=_arguments(config, tmp_path)
+    )
+    decayed, spared = trainer.create_optimizer().param_groups
+    names = {id(p): n for n, p in backbone.named_parameters()}
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
+    assert {names[id(p)] for p in spared["params"]} == {
+        n for n in names.values() if n.endswith("bias") or "LayerNorm" in n
+    }
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
+    with pytest.raises(TrainingDiverged, match=r"trainer\.learning_rate"):
+        trained(
+            tmp_path, "trainer.learning_rate=1e30", "trainer.max_steps=20", "trainer.warmup_steps=0"
+        )
+
+
+def test_scoring_batches_cover_every_example_once_longest_first():
+    config = compose(["task.max_eval_samples=37"])
+    _, tokenizer = load(config.model, labels=2)
+    data = tokenize(read(config.task).eval, tokenizer, 64)
+    batches = scoring_batches(data, Collator(tokenizer, False), 8)
+    assert sorted(i for batch in batches for i in batch.indices) == list(range(37))
+    widths = [batch.inputs["input_ids"].shape[1] for batch in batches]
+    assert widths == sorted(widths, reverse=True)
+
+
+def test_pairs_are_joined_and_cut_to_the_limit():
+    from datasets import Dataset
+
+    _, tokenizer = load(compose([]).model, labels=2)
+    data = Dataset.from_dict({"text": [["food " * 50, "room"]], "label": [1]})
+    (row,) = tokenize(data, tokenizer, 16).to_list()
+    assert len(row["input_ids"]) == row["length"] == 16
+    assert tokenizer.decode(row["input_ids"]).endswith("food</s></s> room</s>")
