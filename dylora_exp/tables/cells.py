@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dylora_exp.records import Record
 from dylora_exp.tables.paper import Printed, PrintedCell
-from dylora_exp.tables.plan import MissingRun, PlannedRun, missing_runs
+from dylora_exp.tables.plan import MissingRun, PlannedRun, missing_runs, records_of
 from dylora_exp.tables.spec import BestSpec, ColumnSpec, ProfileSpec, RowSpec, TableSpec
 
 FULL_RANK = "Full Rank"
@@ -130,11 +130,7 @@ def build_table(
         records: All records by run id.
         printed: The paper's cells.
     """
-    used = {
-        run: records[run.run_id]
-        for run in planned
-        if run.run_id in records and records[run.run_id].status == "completed"
-    }
+    used = records_of(planned, records)
     filler = _Filler(part, used, printed)
     blocks = [filler.rank_block(spec.rows, rank) for rank in spec.ranks]
     blocks += [filler.best_block(best, spec) for best in spec.best]
@@ -147,7 +143,7 @@ def build_table(
         columns=_columns(part),
         blocks=tuple(_with_bold(block) for block in blocks),
         records=tuple(used.values()),
-        missing=tuple(missing_runs(list(planned), records)),
+        missing=tuple(missing_runs(planned, records)),
         undefined=tuple(filler.undefined),
     )
 

@@ -61,10 +61,11 @@ def undefined_notes(table: Table) -> list[str]:
 
 def signature(table: Table) -> str:
     """Return what the table was made of."""
+    seeds = sorted({*table.part.seeds, *(record.seed for record in table.records)})
     found, needed = len(table.records), len(table.records) + len(table.missing)
     parts = [
         f"profile {table.profile}",
-        _numbered("seed", table.part.seeds),
+        _numbered("seed", seeds),
         f"{found} records of {needed} runs",
     ]
     if table.records:

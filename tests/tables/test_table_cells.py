@@ -75,10 +75,10 @@ def test_cells_come_from_the_rank_and_the_way_of_their_row(results: Results) -> 
             assert cell.mean == pytest.approx(base + rank)
 
 
-def test_only_completed_records_of_the_exact_run_count(results: Results) -> None:
+def test_only_completed_records_with_the_same_settings_count(results: Results) -> None:
     results.demo("dylora", 10, 0.60)
     results.demo("dylora", 42, 0.10, status="failed")
-    results.demo("dylora", 7, 0.20)  # a seed that the table does not ask for
+    results.demo("dylora", 7, 0.20)  # a further seed
     for words in (
         "profile=demo task=demo method=dylora trainer.max_steps=4",
         "profile=demo task=demo method=dylora method.alpha=8",
@@ -86,8 +86,19 @@ def test_only_completed_records_of_the_exact_run_count(results: Results) -> None
     ):
         results.add(words, 42, {(1, *LEADING): {"accuracy": 0.99}})
     table = build(results, "demo")
-    assert cell_of(table, "Rank = 1", "DyLoRA") == Cell(60.0, None, 1, 60.0, 60.0)
-    assert [record.seed for record in table.records] == [10]
+    cell = cell_of(table, "Rank = 1", "DyLoRA")
+    assert (cell.mean, cell.n) == (pytest.approx(40), 2)
+    assert sorted(record.seed for record in table.records) == [7, 10]
+
+
+def test_a_record_that_lacks_an_option_added_later_still_counts(results: Results) -> None:
+    record = results.demo("dylora", 10, 0.60)
+    older = {key: value for key, value in record.config.items() if key != "ranks"}
+    results.store.path(record.run_id).unlink()
+    results.demo("dylora", 10, 0.60, run_id="made-before", config=older)
+    table = build(results, "demo")
+    assert cell_of(table, "Rank = 1", "DyLoRA").mean == pytest.approx(60)
+    assert all(item.run.seed == 42 for item in table.missing if item.run.method == "dylora")
 
 
 def test_the_best_of_a_block_is_bold_and_so_is_each_of_several(results: Results) -> None:
