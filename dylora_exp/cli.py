@@ -9,8 +9,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from dylora_exp.errors import RequestError
+from dylora_exp.errors import RequestError, unknown
 
 _EPILOG = """\
 examples:
@@ -26,8 +27,10 @@ exit codes: 0 done, 1 the work failed, 2 the request was wrong
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
+        if not words[0].startswith("-") and words[0] not in _COMMANDS:
+            raise RequestError(unknown("command", words[0], _COMMANDS))
         if words[:1] == ["run"] and not {"-h", "--help"} & set(words[1:]):
             from dylora_exp.launch import launch
 
@@ -42,14 +45,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, as every other part of the project does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise RequestError(f"{message}; see {self.prog} --help.")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="dylora",
         description="Train low-rank adapters once, score every rank, regenerate the tables.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
 
     run = commands.add_parser(
         "run",
@@ -65,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("overrides", nargs="*", help="as for run")
 
     show = commands.add_parser("list", help="show what can be chosen, and the runs there are")
-    show.add_argument("what", nargs="?", choices=_LISTS, help="default: everything but runs")
+    show.add_argument("what", nargs="?", help=f"{', '.join(_LISTS)} (default: all but runs)")
     show.add_argument("--results", default="results", metavar="DIR", help="default: results")
 
     tables = commands.add_parser("tables", help="render tables from records, without training")
@@ -75,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_COMMANDS = ["run", "validate", "list", "tables"]
 _LISTS = ["models", "tasks", "methods", "ranks", "profiles", "tables", "runs"]
 
 
@@ -82,12 +93,18 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     if arguments.command == "validate":
         return _validate(arguments.overrides)
     if arguments.command == "list":
-        from dylora_exp.listing import print_list
-
-        for what in [arguments.what] if arguments.what else _LISTS[:-1]:
-            print_list(what, Path(arguments.results))
-        return 0
+        return _list(arguments)
     return _tables(arguments)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from dylora_exp.listing import print_list
+
+    if arguments.what is not None and arguments.what not in _LISTS:
+        raise RequestError(unknown("list", arguments.what, _LISTS))
+    for what in [arguments.what] if arguments.what else _LISTS[:-1]:
+        print_list(what, Path(arguments.results))
+    return 0
 
 
 def _validate(words: list[str]) -> int:

@@ -147,6 +147,30 @@ def test_lists(what, capsys):
     assert expected.get(what, "") in out
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["tabels"], "did you mean 'tables'?"),
+        (["list", "taks"], "did you mean 'tasks'?"),
+        (["tables", "12"], "12"),
+        (["tables", "2", "--profile", "dem"], "did you mean 'demo'?"),
+        (["tables", "2", "--results", "/dev/null/x"], "cannot be written to"),
+        (["list", "--reslts", "x"], "--reslts"),
+    ],
+)
+def test_a_wrong_command_is_one_sentence(words, expected, capsys):
+    code, out, err = dylora(capsys, *words)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert expected in err
+
+
+def test_no_command_shows_the_help(capsys):
+    with pytest.raises(SystemExit) as end:
+        main([])
+    assert end.value.code == 0
+    assert "examples:" in capsys.readouterr().out
+
+
 def test_validate_says_which_run_it_is(capsys):
     code, out, _ = dylora(capsys, "validate", "method=lora")
     assert code == 0

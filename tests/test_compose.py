@@ -23,6 +23,13 @@ def test_every_choice_composes_and_bears_its_file_name(group, name):
         assert chosen.name == name
 
 
+@pytest.mark.parametrize(("group", "name"), CHOICES)
+def test_every_choice_says_what_it_is(group, name):
+    lines = (CONF_DIR / group / f"{name}.yaml").read_text().splitlines()
+    comment = lines[1] if lines[0].startswith("# @package") else lines[0]
+    assert comment.startswith("# ")
+
+
 def test_no_file_under_conf_is_left_out():
     outside = {"config", *(p.stem for p in (CONF_DIR / "table").glob("*.yaml"))}
     inside = {name for _, name in CHOICES}

@@ -1,6 +1,9 @@
 from collections import Counter
 
+import pytest
+
 from dylora_exp.compose import compose
+from dylora_exp.errors import RequestError
 from dylora_exp.tasks.base import read
 from dylora_exp.tasks.demo_text import examples, pretraining_text
 
@@ -23,3 +26,9 @@ def test_the_task_generates_what_the_config_says():
     data = read(compose(["task.max_train_samples=30", "task.max_eval_samples=20"]).task)
     assert (len(data.train), len(data.eval)) == (30, 20)
     assert [source["rows"] for source in data.sources] == [30, 20]
+
+
+def test_more_than_there_is_is_refused():
+    with pytest.raises(RequestError) as error:
+        read(compose(["task.max_train_samples=10001", "task.max_eval_samples=20000"]).task)
+    assert len(error.value.problems) == 2
