@@ -94,6 +94,8 @@ def check_words(words: Iterable[str], multirun: bool = False) -> tuple[list[str]
         try:
             override = parser.parse_override(word)
         except HydraException:
+            override = None
+        if override is None or not override.key_or_group:
             problems.append(f"'{word}': cannot be read, expected key=value.")
             continue
         found = _word_problems(override, keys, multirun)

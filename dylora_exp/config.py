@@ -24,6 +24,11 @@ from dylora_exp.errors import RequestError, nearest, unknown
 
 Scale = Literal["alpha/b", "alpha/r"]
 Truncation = Literal["leading", "svd"]
+Metric = Literal["accuracy", "f1", "matthews_correlation", "pearson", "spearmanr"]
+
+# These score a number; the others score a label.
+_NUMBER_METRICS = {"pearson", "spearmanr"}
+_WITHOUT_RANKS = {"finetune"}
 
 
 def _bound(default: Any, **bounds: float) -> Any:
@@ -82,7 +87,7 @@ class TaskConfig:
     data_dir: str | None = None
     labels: list[str] = field(default_factory=list)
     label_range: list[float] | None = None
-    metrics: list[str] = field(default_factory=list)
+    metrics: list[Metric] = field(default_factory=list)
     headline: str = ""
     hub: HubSource | None = None
     tsv: TsvSource | None = None
@@ -292,21 +297,49 @@ def _check_bounds(bounds: Mapping[str, float], value: Any, path: str, problems: 
 
 def _cross_checks(config: Config) -> list[str]:
     """Return the problems that only show in several values together."""
-    problems = []
-    ranks, task, method = config.ranks, config.task, config.method
-    for rank in ranks.score or []:
-        if not 1 <= rank <= ranks.r_max:
-            problems.append(f"ranks.score: found {rank}, expected ranks 1..{ranks.r_max} (r_max).")
+    problems = _rank_problems(config.ranks) + _task_problems(config.task)
+    method, model = config.method, config.model
+    if method.kind not in _WITHOUT_RANKS and not method.score:
+        problems.append("method.score: found an empty list, expected at least one way to score.")
+    if method.kind not in _WITHOUT_RANKS and not model.targets:
+        problems.append("model.targets: found an empty list, expected the modules to adapt.")
+    for name in ("results_dir", "outputs_dir"):
+        if not getattr(config, name):
+            problems.append(f"{name}: found an empty text, expected a folder.")
+    return problems
+
+
+def _rank_problems(ranks: RanksConfig) -> list[str]:
+    problems = [
+        f"ranks.score: found {rank}, expected ranks 1..{ranks.r_max} (r_max)."
+        for rank in ranks.score or []
+        if not 1 <= rank <= ranks.r_max
+    ]
     if ranks.score is not None and not ranks.score:
         problems.append("ranks.score: found an empty list, expected at least one rank.")
     if ranks.distribution == "custom":
         problems += _weight_problems(ranks)
-    if task.headline not in task.metrics:
+    return problems
+
+
+def _task_problems(task: TaskConfig) -> list[str]:
+    problems = []
+    if not task.metrics:
+        problems.append("task.metrics: found an empty list, expected at least one metric.")
+    elif task.headline not in task.metrics:
         problems.append(unknown("task.headline", task.headline, task.metrics))
+    if len(task.labels) == 1:
+        problems.append("task.labels: found one label, expected several, or none for a number.")
+    for metric in task.metrics:
+        if (metric in _NUMBER_METRICS) == bool(task.labels):
+            kind = "numbers" if metric in _NUMBER_METRICS else "labels"
+            problems.append(f"task.metrics: '{metric}' scores {kind}, which this task has not.")
+    if "f1" in task.metrics and len(task.labels) > 2:
+        problems.append("task.metrics: 'f1' is that of label 1 of two, this task has more labels.")
     if task.reader == "glue" and task.tsv is None and task.hub is None:
         problems.append("task: a glue task needs 'hub' or 'tsv' to say where its data lie.")
-    if not method.kind.isidentifier():
-        problems.append(f"method.kind: found '{method.kind}', expected the name of a method.")
+    if task.data_dir == "":
+        problems.append("task.data_dir: found an empty text, expected a folder.")
     return problems
 
 

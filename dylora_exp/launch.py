@@ -22,8 +22,8 @@ from dylora_exp.errors import RequestError
 from dylora_exp.records import Record
 from dylora_exp.run import Outcome, RunFailed, execute
 
-# Jobs of a multirun may be other processes; they leave their failures in this file.
-_FAILURES = "DYLORA_FAILURES"
+# Jobs of a multirun may be other processes; they note how they ended in this file.
+_OUTCOMES = "DYLORA_OUTCOMES"
 _MULTIRUN = {"-m", "--multirun"}
 
 
@@ -36,17 +36,19 @@ def launch(words: Sequence[str]) -> int:
     multirun = bool(_MULTIRUN & set(words))
     _check(words, multirun)
     with tempfile.TemporaryDirectory() as folder:
-        failures = Path(folder) / "failures.jsonl"
-        os.environ[_FAILURES] = str(failures)
+        outcomes = Path(folder) / "outcomes.jsonl"
+        os.environ[_OUTCOMES] = str(outcomes)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed
         argv, sys.argv = sys.argv, ["dylora run", *words]
         try:
             hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(_job)()
         except (HydraException, OmegaConfBaseException) as error:
             raise RequestError(str(error).strip().splitlines()[0]) from error
+        except OSError as error:  # Hydra's own folders
+            raise RequestError(f"{error.filename}: {error.strerror}.") from error
         finally:
             sys.argv = argv
-        return _report(failures, multirun)
+        return _report(outcomes, multirun)
 
 
 def _check(words: Sequence[str], multirun: bool) -> None:
@@ -61,33 +63,33 @@ def _check(words: Sequence[str], multirun: bool) -> None:
 
 
 def _job(tree: DictConfig) -> None:
+    """Do one run and note how it ended; a failure must not stop the other jobs of a multirun."""
+    problems, wrong = [], False
     try:
-        outcome = execute(from_hydra(tree))
-    except (RequestError, RunFailed) as error:
-        _note_failure(" ".join(HydraConfig.get().overrides.task), error)
-    else:
-        show(outcome)
-
-
-def _note_failure(job: str, error: RequestError | RunFailed) -> None:
-    """Keep a failure for the end, so that the other jobs of a multirun go on."""
-    wrong = isinstance(error, RequestError)
-    problems = error.problems if isinstance(error, RequestError) else [f"run failed: {error}"]
-    with Path(os.environ[_FAILURES]).open("a", encoding="utf-8") as stream:
+        show(execute(from_hydra(tree)))
+    except RequestError as error:
+        problems, wrong = error.problems, True
+    except RunFailed as error:
+        problems = [f"run failed: {error}"]
+    job = " ".join(HydraConfig.get().overrides.task)
+    with Path(os.environ[_OUTCOMES]).open("a", encoding="utf-8") as stream:
         stream.write(json.dumps({"job": job, "problems": problems, "request": wrong}) + "\n")
 
 
-def _report(failures: Path, multirun: bool) -> int:
-    """Print every failure and return the exit code."""
-    if not failures.exists():
-        return 0
-    entries = [json.loads(line) for line in failures.read_text(encoding="utf-8").splitlines()]
-    if multirun:
-        print(f"dylora: {len(entries)} run(s) did not complete:", file=sys.stderr)
-    for entry in entries:
+def _report(outcomes: Path, multirun: bool) -> int:
+    """Print every failure and return the exit code: 2 when nothing but wrong requests was made."""
+    if not outcomes.exists():
+        return 0  # one of Hydra's flags that only look
+    entries = [json.loads(line) for line in outcomes.read_text(encoding="utf-8").splitlines()]
+    failed = [entry for entry in entries if entry["problems"]]
+    if multirun and failed:
+        print(f"dylora: {len(failed)} of {len(entries)} runs did not complete:", file=sys.stderr)
+    for entry in failed:
         job = f"{entry['job']}: " if multirun else ""
         for problem in entry["problems"]:
             print(f"dylora: {job}{problem}", file=sys.stderr)
+    if not failed:
+        return 0
     return 2 if all(entry["request"] for entry in entries) else 1
 
 

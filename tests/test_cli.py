@@ -127,10 +127,23 @@ def test_a_failing_job_does_not_stop_the_others(capsys, tmp_path):
         "ranks.score=[1]",
     )  # fmt: skip
     assert code == 1
-    assert "1 run(s) did not complete" in err
+    assert "1 of 2 runs did not complete" in err
     records = [json.loads(p.read_text()) for p in (tmp_path / "results" / "runs").iterdir()]
     assert sorted(r["status"] for r in records) == ["completed", "failed"]
     assert "learning_rate" in next(r["error"] for r in records if r["status"] == "failed")
+
+
+@pytest.mark.parametrize(("seeds", "expected"), [("1,abc", 1), ("abc,def", 2)])
+def test_a_wrong_job_among_good_ones_is_a_failure(seeds, expected, capsys, tmp_path):
+    code, _, err = dylora(capsys, "run", "-m", f"seed={seeds}", "ranks.score=[1]", *TINY)
+    assert code == expected
+    assert "seed=abc ranks.score=[1]" in err
+    assert len(list((tmp_path / "results" / "runs").glob("*.json"))) == 2 - expected
+
+
+def test_a_folder_that_hydra_cannot_make_is_named(capsys):
+    code, _, err = dylora(capsys, "run", "hydra.run.dir=/dev/null/x")
+    assert (code, err) == (2, "dylora: /dev/null/x: Not a directory.\n")
 
 
 def test_hydras_own_flags_work(capsys):

@@ -78,6 +78,7 @@ def test_problems_of_words_and_of_values_come_together():
     ("word", "expected"),
     [
         ("seed", "'seed': cannot be read, expected key=value."),
+        ("=3", "'=3': cannot be read, expected key=value."),
         ("seed=[1", "'seed=[1': cannot be read, expected key=value."),
         ("seed=1,2", "seed: '1,2' names several values, add -m"),
         ("seed=${nothing}", "nothing"),

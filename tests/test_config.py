@@ -47,6 +47,13 @@ def test_a_composed_tree_loads_to_the_same_config():
         ({"trainer": 3}, "trainer: found 3, expected a group of settings."),
         ({"trainer__bf16": "yes"}, "trainer.bf16: found 'yes', expected true or false."),
         ({"task__headline": "f2"}, "task.headline: 'f2' is not one of accuracy"),
+        ({"task__metrics": []}, "task.metrics: found an empty list"),
+        ({"task__labels": ["a"]}, "task.labels: found one label"),
+        ({"task__labels": []}, "'accuracy' scores labels, which this task has not"),
+        ({"method__score": []}, "method.score: found an empty list"),
+        ({"model__targets": []}, "model.targets: found an empty list"),
+        ({"results_dir": ""}, "results_dir: found an empty text"),
+        ({"task__data_dir": ""}, "task.data_dir: found an empty text"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(changes, expected):

@@ -79,7 +79,7 @@ def method_kinds() -> list[str]:
     """Return the modules of this folder that hold a method."""
     folder = Path(__file__).parent
     return sorted(
-        file.stem for file in folder.glob("*.py") if "class Method(" in file.read_text("utf-8")
+        file.stem for file in folder.glob("*.py") if "\nclass Method(" in file.read_text("utf-8")
     )
 
 
