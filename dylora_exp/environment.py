@@ -7,6 +7,7 @@ import platform
 import resource
 import subprocess
 import sys
+import warnings
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ def quiet_libraries() -> None:
     datasets.disable_progress_bars()
     transformers.logging.disable_progress_bar()
     transformers.logging.set_verbosity_error()
+    # PEFT reads an attribute that transformers has renamed.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
 
 
 def _hardware() -> str:

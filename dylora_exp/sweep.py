@@ -39,6 +39,7 @@ def sweep(
         method.ways(),
         desc="scoring",
         unit="rank",
+        leave=not sys.stderr.isatty(),
         mininterval=0.2 if sys.stderr.isatty() else 10,
         dynamic_ncols=True,
     )

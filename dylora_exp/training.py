@@ -172,6 +172,7 @@ class Progress(TrainerCallback):
             initial=state.global_step,
             desc=self.title,
             unit="step",
+            leave=not sys.stderr.isatty(),
             mininterval=0.2 if sys.stderr.isatty() else 10,
             dynamic_ncols=True,
         )
