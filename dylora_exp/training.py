@@ -201,7 +201,7 @@ class Progress(TrainerCallback):
 def _arguments(config: Config, folder: Path) -> TrainingArguments:
     trainer = config.trainer
     warmup = trainer.warmup_ratio if trainer.warmup_steps is None else trainer.warmup_steps
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         seed=config.seed,
         learning_rate=trainer.learning_rate,
@@ -225,10 +225,14 @@ def _arguments(config: Config, folder: Path) -> TrainingArguments:
         logging_strategy="steps",
         logging_steps=_LOG_STEPS,
         logging_nan_inf_filter=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
+        use_cpu=not torch.accelerator.is_available(),
+        dataloader_pin_memory=torch.accelerator.is_available(),
         disable_tqdm=True,
         report_to=["wandb"] if config.tracker.name == "wandb" else [],
     )
+    # With several GPUs in one process the Trainer would multiply the batch by their number.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}

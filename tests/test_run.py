@@ -96,6 +96,11 @@ def test_full_fine_tuning_has_one_entry_without_a_rank(tiny_words):
     assert record.parameters["trainable"] == record.parameters["total"]
 
 
+def test_bf16_trains_and_scores(tiny_words):
+    record = execute(compose([*tiny_words, "trainer.bf16=true", "ranks.score=[3]"])).record
+    assert record.status == "completed"
+
+
 def test_a_number_is_learned_as_a_regression(tiny_words, tmp_path):
     lines = [f"{i}\tg\tf\t2012\t{i}\tn\tn\tgood {i}\tbad {i % 7}\t{i % 6}.000" for i in range(60)]
     for name in ("train.tsv", "dev.tsv"):

@@ -42,15 +42,15 @@ class RankMask:
         mask = torch.zeros(self.r_max, dtype=torch.float64)
         mask[:rank] = self.r_max / rank if scale == "alpha/b" else 1.0
         self.rank = rank
-        self.exact = mask
         self.tensor = mask
+        self._cast: dict[tuple[torch.device, torch.dtype], torch.Tensor] = {}
 
     def like(self, x: torch.Tensor) -> torch.Tensor:
         """Return the mask, shape (r_max,), on the device of ``x`` in at least single precision."""
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        if self.tensor.device != x.device or self.tensor.dtype != dtype:
-            self.tensor = self.exact.to(x.device, dtype)
-        return self.tensor
+        key = (x.device, torch.promote_types(x.dtype, torch.float32))
+        if key not in self._cast:
+            self._cast[key] = self.tensor.to(*key)
+        return self._cast[key]
 
 
 class MaskedLinear(nn.Linear):
