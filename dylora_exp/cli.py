@@ -109,7 +109,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _validate(words: list[str]) -> int:
     from dylora_exp.compose import compose
-    from dylora_exp.config import run_id
+    from dylora_exp.identity import run_id
     from dylora_exp.run import check
 
     config = compose(words)

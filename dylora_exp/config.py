@@ -4,20 +4,17 @@ A config is a tree of dataclasses. Field types are enforced as written; bounds s
 metadata. ``load`` collects every problem of a tree at once.
 
 A field's default must never change: a run's identity leaves out the values that equal their default
-(see ``run_id``), so that adding an option does not orphan the records made before it.
+(see ``identity.run_id``), so that adding an option does not orphan the records made before it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from dylora_exp.errors import RequestError, nearest, unknown
@@ -181,21 +178,6 @@ class Config:
     outputs_dir: str = "outputs"
 
 
-# Paths, logging and hardware choices: they change where and how fast, not what comes out.
-NOT_IDENTITY = frozenset(
-    {
-        "results_dir",
-        "outputs_dir",
-        "tracker",
-        "task.data_dir",
-        "model.extra",
-        "trainer.eval_batch_size",
-        "trainer.save_steps",
-        "trainer.threads",
-    }
-)
-
-
 def load(tree: Mapping[str, Any]) -> Config:
     """Check a plain config tree against the schema and build the typed config.
 
@@ -355,58 +337,3 @@ def _weight_problems(ranks: RanksConfig) -> list[str]:
     if not math.isclose(math.fsum(weights), 1, abs_tol=1e-6):
         return [f"ranks.weights: they sum to {math.fsum(weights):g}, expected 1."]
     return []
-
-
-def identity(config: Config) -> dict[str, Any]:
-    """Return the config as plain data without paths, logging and hardware choices.
-
-    A local model folder is named by a digest of its files, so that the same weights in another
-    place are the same model and other weights in the same place are not.
-    """
-    tree = _without(dataclasses.asdict(config), "")
-    tree["model"]["name_or_path"] = _portable(config.model.name_or_path)
-    if config.model.tokenizer is not None:
-        tree["model"]["tokenizer"] = _portable(config.model.tokenizer)
-    return tree
-
-
-def run_id(config: Config) -> str:
-    """Return the run's name: 12 hex digits of a hash over all identity values not at default."""
-    changed = _difference(identity(config), _without(dataclasses.asdict(Config()), ""))
-    text = json.dumps(changed, sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _without(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
-    return {
-        key: _without(value, f"{prefix}{key}.") if isinstance(value, dict) else value
-        for key, value in tree.items()
-        if prefix + key not in NOT_IDENTITY
-    }
-
-
-def _difference(tree: dict[str, Any], default: Any) -> dict[str, Any]:
-    """Return what of ``tree`` differs from ``default``, group by group."""
-    if not isinstance(default, dict):
-        return tree
-    changed = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            inner = _difference(value, default.get(key))
-            if inner:
-                changed[key] = inner
-        elif key not in default or value != default[key]:
-            changed[key] = value
-    return changed
-
-
-def _portable(name: str) -> str:
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        return name
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.json")) + sorted(folder.glob("*.safetensors")):
-        digest.update(file.name.encode())
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return f"local:{folder.resolve().name}:{digest.hexdigest()[:16]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import resource
@@ -31,13 +32,29 @@ def environment() -> dict[str, Any]:
     }
 
 
+def reset_peak_memory() -> None:
+    """Begin to watch the peak anew: one process may do many runs."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):  # Linux; elsewhere the peak is the whole process's
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 def peak_memory() -> dict[str, Any]:
     """Return the peak memory of this process in bytes: of the GPU where there is one."""
     if torch.cuda.is_available():
         return {"peak_bytes": torch.cuda.max_memory_allocated(), "device": "cuda"}
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"peak_bytes": peak * unit, "device": "cpu"}
+    return {"peak_bytes": _peak_resident_bytes(), "device": "cpu"}
+
+
+def _peak_resident_bytes() -> int:
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else 1024 * peak
+    lines = dict(line.split(":", 1) for line in status.splitlines())
+    return 1024 * int(lines["VmHWM"].removesuffix("kB"))
 
 
 def quiet_libraries() -> None:

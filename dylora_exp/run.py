@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dylora_exp.config import Config, identity, run_id
+from dylora_exp.config import Config
 from dylora_exp.errors import RequestError
+from dylora_exp.identity import identity, run_id
 from dylora_exp.records import Record, RecordStore, check_writable, write_atomically
 
 if TYPE_CHECKING:
@@ -122,7 +123,12 @@ def _work(config: Config, data: TaskData, folder: Path) -> Record:
     from transformers import set_seed
 
     from dylora_exp.batches import Collator, tokenize
-    from dylora_exp.environment import environment, peak_memory, quiet_libraries
+    from dylora_exp.environment import (
+        environment,
+        peak_memory,
+        quiet_libraries,
+        reset_peak_memory,
+    )
     from dylora_exp.methods.base import count_parameters, make_method
     from dylora_exp.models.backbone import load, longest_input
     from dylora_exp.sweep import sweep
@@ -130,6 +136,7 @@ def _work(config: Config, data: TaskData, folder: Path) -> Record:
     from dylora_exp.training import train
 
     quiet_libraries()
+    reset_peak_memory()
     made_with = environment()
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)

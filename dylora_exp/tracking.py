@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dylora_exp.config import Config, identity, run_id
+from dylora_exp.config import Config
+from dylora_exp.identity import identity, run_id
 from dylora_exp.records import Record
 
 

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dylora_exp.compose import compose
-from dylora_exp.config import Config, identity, load, run_id
+from dylora_exp.config import Config, load
 from dylora_exp.errors import RequestError
+from dylora_exp.identity import identity, run_id
 
 
 def tree(**changes):
@@ -120,7 +121,7 @@ def test_run_id_does_not_change_when_an_option_is_added(monkeypatch):
     longer = WithOption(
         **{f.name: getattr(compose([]), f.name) for f in dataclasses.fields(Config)}
     )
-    monkeypatch.setattr("dylora_exp.config.Config", WithOption)
+    monkeypatch.setattr("dylora_exp.identity.Config", WithOption)
     assert run_id(longer) == before
     longer.added_later = "otherwise"
     assert run_id(longer) != before

@@ -8,8 +8,8 @@ import pytest
 
 from dylora_exp import run as run_module
 from dylora_exp.compose import compose
-from dylora_exp.config import run_id
 from dylora_exp.errors import RequestError
+from dylora_exp.identity import run_id
 from dylora_exp.records import RecordStore
 from dylora_exp.run import RunFailed, execute
 

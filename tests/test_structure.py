@@ -14,7 +14,7 @@ FLOORS = [
     {"run", "tables"},
     {"tracking", "training", "sweep"},
     {"methods", "batches", "tasks", "metrics", "models", "environment"},
-    {"compose", "ranks", "records"},
+    {"compose", "identity", "ranks", "records"},
     {"config"},
     {"errors"},
 ]

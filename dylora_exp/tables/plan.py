@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dylora_exp.compose import compose
-from dylora_exp.config import Config, identity, run_id
+from dylora_exp.config import Config
 from dylora_exp.errors import RequestError, unknown
+from dylora_exp.identity import identity, run_id
 from dylora_exp.records import Record
 from dylora_exp.tables.spec import ProfileSpec, TableSpec
 

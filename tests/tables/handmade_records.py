@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dylora_exp.compose import compose
-from dylora_exp.config import Config, identity, run_id
+from dylora_exp.config import Config
+from dylora_exp.identity import identity, run_id
 from dylora_exp.records import RankScore, Record, RecordStore
 
 LEADING = ("leading", "alpha/b")

@@ -7,8 +7,8 @@ import pytest
 from handmade_records import Results
 
 from dylora_exp.compose import compose
-from dylora_exp.config import run_id
 from dylora_exp.errors import RequestError
+from dylora_exp.identity import run_id
 from dylora_exp.tables.plan import PlannedRun, missing_runs, planned_runs
 from dylora_exp.tables.spec import load_spec
 

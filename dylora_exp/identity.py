@@ -1,0 +1,80 @@
+"""What makes two runs the same: their configs without paths, logging and hardware choices."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from dylora_exp.config import Config
+
+# Paths, logging and hardware choices: they change where and how fast, not what comes out.
+NOT_IDENTITY = frozenset(
+    {
+        "results_dir",
+        "outputs_dir",
+        "tracker",
+        "task.data_dir",
+        "model.extra",
+        "trainer.eval_batch_size",
+        "trainer.save_steps",
+        "trainer.threads",
+    }
+)
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """Return the config as plain data without paths, logging and hardware choices.
+
+    A local model folder is named by a digest of its files, so that the same weights in another
+    place are the same model and other weights in the same place are not.
+    """
+    tree = _without(dataclasses.asdict(config), "")
+    tree["model"]["name_or_path"] = _portable(config.model.name_or_path)
+    if config.model.tokenizer is not None:
+        tree["model"]["tokenizer"] = _portable(config.model.tokenizer)
+    return tree
+
+
+def run_id(config: Config) -> str:
+    """Return the run's name: 12 hex digits of a hash over all identity values not at default."""
+    changed = _difference(identity(config), _without(dataclasses.asdict(Config()), ""))
+    text = json.dumps(changed, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _without(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {
+        key: _without(value, f"{prefix}{key}.") if isinstance(value, dict) else value
+        for key, value in tree.items()
+        if prefix + key not in NOT_IDENTITY
+    }
+
+
+def _difference(tree: dict[str, Any], default: Any) -> dict[str, Any]:
+    """Return what of ``tree`` differs from ``default``, group by group."""
+    if not isinstance(default, dict):
+        return tree
+    changed = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            inner = _difference(value, default.get(key))
+            if inner:
+                changed[key] = inner
+        elif key not in default or value != default[key]:
+            changed[key] = value
+    return changed
+
+
+def _portable(name: str) -> str:
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        return name
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.json")) + sorted(folder.glob("*.safetensors")):
+        digest.update(file.name.encode())
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return f"local:{folder.resolve().name}:{digest.hexdigest()[:16]}"
