@@ -20,6 +20,7 @@ examples:
   dylora run -m method=lora,dylora seed=10,42    every combination, one after the other
   dylora validate task=mrpc ranks.r_max=4        check a config without running it
   dylora tables 2 --profile demo                 Table 2 from the records
+  dylora export 3fa9 --rank 2 --to adapter       rank 2 of a run, for plain PEFT
 
 exit codes: 0 done, 1 the work failed, 2 the request was wrong
 """
@@ -78,6 +79,21 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("what", nargs="?", help=f"{', '.join(_LISTS)} (default: all but runs)")
     show.add_argument("--results", default="results", metavar="DIR", help="default: results")
 
+    export = commands.add_parser(
+        "export",
+        help="write a rank of a run as a standard PEFT adapter",
+        description="Write a rank of a completed run as an ordinary LoRA that PEFT loads by "
+        "itself, with the trained head and a model card.",
+    )
+    export.add_argument("run", metavar="RUN", help="a run id or the beginning of one")
+    export.add_argument("--rank", required=True, metavar="B", help="a scored rank, or all")
+    export.add_argument("--to", required=True, metavar="DIR", help="with all: its parent")
+    export.add_argument("--truncation", help="leading or svd (default: svd where scored)")
+    export.add_argument("--merge", action="store_true", help="write the whole model, merged")
+    export.add_argument("--force", action="store_true", help="replace what is in DIR")
+    export.add_argument("--results", default="results", metavar="DIR", help="default: results")
+    export.add_argument("--outputs", default="outputs", metavar="DIR", help="default: outputs")
+
     tables = commands.add_parser("tables", help="render tables from records, without training")
     tables.add_argument("names", nargs="*", metavar="TABLE", help="default: all")
     tables.add_argument("--profile", default="demo", help="demo, mini or paper (default: demo)")
@@ -85,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_COMMANDS = ["run", "validate", "list", "tables"]
+_COMMANDS = ["run", "validate", "list", "export", "tables"]
 _LISTS = ["models", "tasks", "methods", "ranks", "profiles", "tables", "runs"]
 
 
@@ -94,7 +110,27 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         return _validate(arguments.overrides)
     if arguments.command == "list":
         return _list(arguments)
+    if arguments.command == "export":
+        return _export(arguments)
     return _tables(arguments)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from dylora_exp.export import export
+
+    results, outputs = Path(arguments.results), Path(arguments.outputs)
+    folders = export(
+        arguments.run,
+        arguments.rank,
+        Path(arguments.to),
+        results,
+        outputs,
+        truncation=arguments.truncation,
+        merge=arguments.merge,
+        force=arguments.force,
+    )
+    print("\n".join(map(str, folders)))
+    return 0
 
 
 def _list(arguments: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dylora_exp.errors import RequestError
+from dylora_exp.errors import RequestError, nearest
 
 SCHEMA_VERSION = 1
 STATUSES = ("running", "completed", "failed")
@@ -134,6 +134,23 @@ class RecordStore:
             return _parse(path)
         except ValueError as error:
             raise RequestError(f"{path}: not a record ({error}); remove it to run again.") from None
+
+    def find(self, beginning: str) -> Record:
+        """Return the one record whose run id begins like this.
+
+        Raises:
+            RequestError: When there is none, or more than one.
+        """
+        names = sorted(path.stem for path in self.folder.glob("*.json"))
+        found = [name for name in names if name.startswith(beginning)] if beginning else []
+        if len(found) > 1:
+            raise RequestError(f"run '{beginning}' may be any of {', '.join(found)}.")
+        record = self.read(found[0]) if found else None
+        if record is None:
+            raise RequestError(
+                f"run '{beginning}' is not in {self.folder}{nearest(beginning, names) or '.'}"
+            )
+        return record
 
     def read_all(self) -> tuple[list[Record], list[str]]:
         """Return all records in order of their names, and a warning for each file that is none."""

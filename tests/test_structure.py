@@ -11,7 +11,7 @@ PACKAGE = Path(dylora_exp.__file__).parent
 FLOORS = [
     {"cli"},
     {"launch", "listing"},
-    {"run", "tables"},
+    {"run", "tables", "export"},
     {"tracking", "training", "sweep"},
     {"methods", "batches", "tasks", "metrics", "models", "environment"},
     {"compose", "identity", "ranks", "records"},
