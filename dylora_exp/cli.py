@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from dylora_exp.errors import RequestError, unknown
+from dylora_exp.records import check_results
 
 _EPILOG = """\
 examples:
@@ -42,7 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"dylora: {problem}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("dylora: interrupted; the same command goes on from here.", file=sys.stderr)
+        print(
+            "dylora: interrupted; the same command goes on from the last checkpoint.",
+            file=sys.stderr,
+        )
         return 1
 
 
@@ -138,6 +142,8 @@ def _list(arguments: argparse.Namespace) -> int:
 
     if arguments.what is not None and arguments.what not in _LISTS:
         raise RequestError(unknown("list", arguments.what, _LISTS))
+    if arguments.what == "runs":
+        check_results(Path(arguments.results))
     for what in [arguments.what] if arguments.what else _LISTS[:-1]:
         print_list(what, Path(arguments.results))
     return 0
@@ -157,11 +163,14 @@ def _validate(words: list[str]) -> int:
 def _tables(arguments: argparse.Namespace) -> int:
     from dylora_exp.tables.make import make_table, table_names
 
+    check_results(Path(arguments.results))
     for name in arguments.names or table_names():
         made = make_table(name, arguments.profile, Path(arguments.results))
         for warning in made.warnings:
             print(f"dylora: warning: {warning}", file=sys.stderr)
         print(made.markdown)
+        if made.missing:
+            print(f"dylora: {len(made.missing)} runs are missing.", file=sys.stderr)
         print("\n".join(str(path) for path in made.paths))
     return 0
 

@@ -31,6 +31,7 @@ CONF_DIR = next(
 )
 # Underneath the YAML files lie the schema's defaults, so that every setting can be overridden.
 ConfigStore.instance().store("schema", dataclasses.asdict(Config()))
+PATHS = ("task.data_dir", "results_dir", "outputs_dir", "model.name_or_path")
 GROUPS = ("model", "task", "method", "ranks", "trainer", "tracker", "profile")
 
 
@@ -45,7 +46,7 @@ def compose(words: Sequence[str]) -> Config:
     Raises:
         RequestError: With every problem of the words and of the composed config.
     """
-    problems, good = check_words(words)
+    problems, good = check_words([quote_path(word) for word in words])
     try:
         with _hydra_reset():
             tree = hydra_compose("config", overrides=good)
@@ -76,6 +77,19 @@ def from_hydra(tree: DictConfig) -> Config:
     return load({str(key): value for key, value in plain.items()})
 
 
+def quote_path(word: str) -> str:
+    """Quote a path that Hydra's grammar would not read: one with spaces, umlauts, ``~``, ..."""
+    key, _, value = word.partition("=")
+    if key not in PATHS or not value or value[0] in "'\"":
+        return word
+    try:
+        OverridesParser.create().parse_override(word)
+    except HydraException:
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"{key}='{escaped}'"
+    return word
+
+
 def check_words(words: Iterable[str], multirun: bool = False) -> tuple[list[str], list[str]]:
     """Check override words one by one.
 
@@ -96,7 +110,9 @@ def check_words(words: Iterable[str], multirun: bool = False) -> tuple[list[str]
         except HydraException:
             override = None
         if override is None or not override.key_or_group:
-            problems.append(f"'{word}': cannot be read, expected key=value.")
+            key, equals, value = word.partition("=")
+            hint = f", a value with signs in quotes: {key}='\"{value}\"'" if key and equals else ""
+            problems.append(f"'{word}': cannot be read, expected key=value{hint}.")
             continue
         found = _word_problems(override, keys, multirun)
         problems += found

@@ -194,6 +194,11 @@ def load(tree: Mapping[str, Any]) -> Config:
     return typing.cast(Config, config)
 
 
+def has_ranks(method: MethodConfig) -> bool:
+    """Return whether a method makes a model that can be shown at several ranks."""
+    return method.kind not in _WITHOUT_RANKS
+
+
 def known_keys() -> list[str]:
     """Return every dotted key of the schema, groups included."""
     return list(_keys(Config, ""))
@@ -273,7 +278,7 @@ def _check_bounds(bounds: Mapping[str, float], value: Any, path: str, problems: 
         "below": (lambda limit: value < limit, "below"),
     }
     if not all(tests[name][0](limit) for name, limit in bounds.items()):
-        allowed = " and ".join(f"{tests[name][1]} {limit:g}" for name, limit in bounds.items())
+        allowed = " and ".join(f"{tests[name][1]} {limit:.12g}" for name, limit in bounds.items())
         problems.append(f"{path}: found {value!r}, expected a number {allowed}.")
 
 
@@ -281,9 +286,9 @@ def _cross_checks(config: Config) -> list[str]:
     """Return the problems that only show in several values together."""
     problems = _rank_problems(config.ranks) + _task_problems(config.task)
     method, model = config.method, config.model
-    if method.kind not in _WITHOUT_RANKS and not method.score:
+    if has_ranks(method) and not method.score:
         problems.append("method.score: found an empty list, expected at least one way to score.")
-    if method.kind not in _WITHOUT_RANKS and not model.targets:
+    if has_ranks(method) and not model.targets:
         problems.append("model.targets: found an empty list, expected the modules to adapt.")
     for name in ("results_dir", "outputs_dir"):
         if not getattr(config, name):

@@ -32,6 +32,14 @@ def environment() -> dict[str, Any]:
     }
 
 
+_DEFAULT_THREADS = torch.get_num_threads()
+
+
+def use_threads(count: int | None) -> None:
+    """Compute with this many threads, or with the library's own choice; for this run alone."""
+    torch.set_num_threads(count or _DEFAULT_THREADS)
+
+
 def reset_peak_memory() -> None:
     """Begin to watch the peak anew: one process may do many runs."""
     if torch.cuda.is_available():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -70,11 +71,15 @@ def _difference(tree: dict[str, Any], default: Any) -> dict[str, Any]:
 
 def _portable(name: str) -> str:
     folder = Path(name).expanduser()
-    if not folder.is_dir():
-        return name
+    return f"local:{_digest(folder.resolve())}" if folder.is_dir() else name
+
+
+@functools.cache
+def _digest(folder: Path) -> str:
+    """Return a digest of the names and contents of a folder's files."""
     digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.json")) + sorted(folder.glob("*.safetensors")):
-        digest.update(file.name.encode())
+    for file in sorted(file for file in folder.iterdir() if file.is_file()):
+        digest.update(f"{file.name}\n".encode())
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return f"local:{folder.resolve().name}:{digest.hexdigest()[:16]}"
+    return digest.hexdigest()[:16]

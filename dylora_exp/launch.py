@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from dylora_exp.compose import CONF_DIR, check_words, compose, from_hydra
+from dylora_exp.compose import CONF_DIR, check_words, compose, from_hydra, quote_path
 from dylora_exp.errors import RequestError
 from dylora_exp.records import Record
 from dylora_exp.run import Outcome, RunFailed, execute
@@ -31,9 +33,10 @@ def launch(words: Sequence[str]) -> int:
     """Run one config, or with ``-m`` every combination, and return the exit code.
 
     Raises:
-        RequestError: When the request is wrong, before anything has started.
+        RequestError: When words are wrong, before anything has started.
     """
     multirun = bool(_MULTIRUN & set(words))
+    words = [quote_path(word) for word in words]
     _check(words, multirun)
     with tempfile.TemporaryDirectory() as folder:
         outcomes = Path(folder) / "outcomes.jsonl"
@@ -46,6 +49,11 @@ def launch(words: Sequence[str]) -> int:
             raise RequestError(str(error).strip().splitlines()[0]) from error
         except OSError as error:  # Hydra's own folders
             raise RequestError(f"{error.filename}: {error.strerror}.") from error
+        except Exception as error:  # a launcher whose worker died, say
+            _report(outcomes, multirun)
+            reason = (str(error).strip().splitlines() or ["no message"])[0]
+            print(f"dylora: launching failed: {type(error).__name__}: {reason}", file=sys.stderr)
+            return 1
         finally:
             sys.argv = argv
         return _report(outcomes, multirun)
@@ -71,6 +79,9 @@ def _job(tree: DictConfig) -> None:
         problems, wrong = error.problems, True
     except RunFailed as error:
         problems = [f"run failed: {error}"]
+    except Exception as error:  # before the run could leave a record of it
+        traceback.print_exc()
+        problems = [f"run failed: {type(error).__name__}: {error}"]
     job = " ".join(HydraConfig.get().overrides.task)
     with Path(os.environ[_OUTCOMES]).open("a", encoding="utf-8") as stream:
         stream.write(json.dumps({"job": job, "problems": problems, "request": wrong}) + "\n")
@@ -106,7 +117,8 @@ def show(outcome: Outcome) -> None:
 
 def rank_table(record: Record) -> Table:
     """Return a record's scores: a row for each rank, a column for each way and metric (in %)."""
-    table = Table(title=f"{record.method} · {record.model} · {record.task} · seed {record.seed}")
+    title = f"{record.method} · {record.model} · {record.task} · seed {record.seed} · in %"
+    table = Table(title=Text(title))
     cells: dict[int | None, dict[str, str]] = {}
     columns: dict[str, None] = {}
     for entry in record.ranks:

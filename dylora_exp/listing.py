@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dylora_exp.compose import CONF_DIR, options
@@ -22,7 +24,10 @@ _FOLDERS = {
 
 def print_list(what: str, results_dir: Path) -> None:
     """Print one list: a config group's choices, or the runs in a results folder."""
-    Console().print(_runs(results_dir) if what == "runs" else _choices(what))
+    table = _runs(results_dir) if what == "runs" else _choices(what)
+    # A pipe has no width; what reads it wants whole lines.
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console.print(table)
 
 
 def _choices(what: str) -> Table:
@@ -31,7 +36,7 @@ def _choices(what: str) -> Table:
     table.add_column("name", style="bold")
     table.add_column("what it is")
     for name in options(group):
-        table.add_row(name, _describe(CONF_DIR / group / f"{name}.yaml"))
+        table.add_row(name, escape(_describe(CONF_DIR / group / f"{name}.yaml")))
     return table
 
 
@@ -49,10 +54,13 @@ def _describe(path: Path) -> str:
 
 def _runs(results_dir: Path) -> Table:
     records, warnings = RecordStore(results_dir).read_all()
-    table = Table(title=f"runs in {results_dir}", box=None, title_justify="left", pad_edge=False)
+    title = escape(f"runs in {results_dir}")
+    table = Table(title=title, box=None, title_justify="left", pad_edge=False)
     for column in ("run", "status", "profile", "model", "task", "method", "seed"):
         table.add_column(column)
     for r in records:
-        table.add_row(r.run_id, r.status, r.profile, r.model, r.task, r.method, str(r.seed))
-    table.caption = "\n".join(warnings) or None
+        row = (r.run_id, r.status, r.profile, r.model, r.task, r.method, str(r.seed))
+        table.add_row(*map(escape, row))
+    for warning in warnings:
+        print(f"dylora: warning: {warning}", file=sys.stderr)
     return table

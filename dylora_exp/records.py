@@ -75,7 +75,7 @@ class Record:
             raise ValueError(f"'{unknown_keys[0]}' is not a key of a record")
         if tree["status"] not in STATUSES:
             raise ValueError(f"status is {tree['status']!r}, expected one of {STATUSES}")
-        for name in ("run_id", "model", "task", "method", "profile"):
+        for name in ("run_id", "model", "task", "method", "profile", "created_at"):
             if not isinstance(tree[name], str):
                 raise ValueError(f"'{name}' is {tree[name]!r}, expected a text")
         if type(tree["seed"]) is not int:
@@ -85,6 +85,10 @@ class Record:
                 raise ValueError(f"'{name}' is {tree[name]!r}, expected an object")
         if not isinstance(tree["ranks"], list) or not isinstance(tree["data"], list):
             raise ValueError("'ranks' and 'data' must be lists")
+        if not all(isinstance(source, Mapping) for source in tree["data"]):
+            raise ValueError("an entry of 'data' must be an object")
+        if not isinstance(tree["error"], str | None):
+            raise ValueError(f"'error' is {tree['error']!r}, expected a text or null")
         return cls(**{**tree, "ranks": [_rank_score(item) for item in tree["ranks"]]})
 
     def to_json(self) -> str:
@@ -115,7 +119,7 @@ class RecordStore:
     """The records under ``<results_dir>/runs``."""
 
     def __init__(self, results_dir: str | Path) -> None:
-        self.folder = Path(results_dir) / "runs"
+        self.folder = Path(results_dir).expanduser() / "runs"
 
     def path(self, run_id: str) -> Path:
         """Return where the record of a run lies."""
@@ -132,7 +136,7 @@ class RecordStore:
             return None
         try:
             return _parse(path)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise RequestError(f"{path}: not a record ({error}); remove it to run again.") from None
 
     def find(self, beginning: str) -> Record:
@@ -173,15 +177,33 @@ class RecordStore:
         return path
 
 
-def check_writable(folder: Path) -> None:
-    """Create a folder and try it.
+def check_results(results_dir: Path) -> None:
+    """Refuse a results folder that is not there.
+
+    Raises:
+        RequestError: When it is not.
+    """
+    if not results_dir.is_dir():
+        raise RequestError(f"--results: there is no folder '{results_dir}'.")
+
+
+def check_writable(folder: Path, create: bool = True) -> None:
+    """Try whether files can be made in a folder.
+
+    Args:
+        folder: Where files are to go.
+        create: Whether to make the folder; if not, its nearest parent that exists is tried.
 
     Raises:
         RequestError: When no file can be made there.
     """
     with _writing_to(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        place = folder
+        if create:
+            folder.mkdir(parents=True, exist_ok=True)
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        with tempfile.TemporaryFile(dir=place):
             pass
 
 
@@ -221,6 +243,8 @@ def _parse(path: Path) -> Record:
         tree = json.loads(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError:
         raise ValueError("not UTF-8") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"no valid JSON at line {error.lineno}") from None
     record = Record.from_dict(tree)

@@ -6,20 +6,27 @@ request, is answered at once.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import fcntl
 import json
+import os
 import shutil
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dylora_exp.config import Config
-from dylora_exp.errors import RequestError
+from dylora_exp.errors import RequestError, unknown
 from dylora_exp.identity import identity, run_id
 from dylora_exp.records import Record, RecordStore, check_writable, write_atomically
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from dylora_exp.methods.base import BaseMethod, TrainedModel
     from dylora_exp.tasks.base import TaskData
 
 
@@ -41,30 +48,66 @@ def execute(config: Config) -> Outcome:
     """Train once, score every rank, leave a record; do nothing where the record is complete.
 
     Raises:
-        RequestError: When the request is wrong; nothing is written then.
-        RunFailed: When the work fails; a record with status ``failed`` is left.
+        RequestError: When the request is wrong; no file is written then.
+        RunFailed: When the work fails, which leaves a record with status ``failed``, or when
+            another process is doing this run.
     """
     name = run_id(config)
+    if done := _completed(config, name):
+        return done
+    data = preflight(config)
+    prepared = _prepare(config)
+    folder = Path(config.outputs_dir).expanduser() / name
+    with _alone(folder):
+        if done := _completed(config, name):  # by the process that was here before
+            return done
+        try:
+            path = RecordStore(config.results_dir).write(_work(config, data, prepared, folder))
+        except Exception as error:
+            raise _failure(config, data, error, folder) from error
+        _remove_checkpoints(folder)
+    record = RecordStore(config.results_dir).read(name)
+    assert record is not None
+    return Outcome(record, path, True, data.warnings)
+
+
+def _completed(config: Config, name: str) -> Outcome | None:
     store = RecordStore(config.results_dir)
     done = store.read(name)
-    if done is not None and done.status == "completed":
-        _check_same_data(config, done, store.path(name))
-        return Outcome(done, store.path(name), False, [])
+    if done is None or done.status != "completed":
+        return None
+    _check_same_data(config, done, store.path(name))
+    return Outcome(done, store.path(name), False, [])
 
-    data = preflight(config)
-    folder = Path(config.outputs_dir) / name
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a run's folder; the system lets go of it when the process ends, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        record = _work(config, data, folder)
-    except RequestError:
-        raise
-    except Exception as error:
-        write_atomically(folder / "error.log", traceback.format_exc())
-        sentence = _sentence(error)
-        store.write(_record(config, "failed", error=sentence, data=data.sources))
-        raise RunFailed(f"{sentence} (traceback: {folder / 'error.log'})") from error
-    path = store.write(record)
-    _remove_checkpoints(folder)
-    return Outcome(record, path, True, data.warnings)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise RunFailed(f"another process is doing run {folder.name}.") from None
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _failure(config: Config, data: TaskData, error: Exception, folder: Path) -> RunFailed:
+    """Leave what can be left of a failure and return what to raise."""
+    lines = str(error).strip().splitlines() or ["no message"]
+    sentence = f"{type(error).__name__}: {lines[0]}"
+    log = folder / "error.log"
+    try:
+        write_atomically(log, traceback.format_exc())
+        record = _record(config, "failed", error=sentence, data=data.sources)
+        RecordStore(config.results_dir).write(record)
+    except RequestError as unwritable:
+        return RunFailed(f"{sentence} (and no record of it: {unwritable.problems[0]})")
+    return RunFailed(f"{sentence} (traceback: {log})")
 
 
 def preflight(config: Config) -> TaskData:
@@ -74,15 +117,15 @@ def preflight(config: Config) -> TaskData:
         RequestError: With all problems at once.
     """
     problems = []
-    for folder in (RecordStore(config.results_dir).folder, Path(config.outputs_dir)):
-        try:
-            check_writable(folder)
-        except RequestError as error:
-            problems += error.problems
     try:
         data = check(config)
     except RequestError as error:
         problems += error.problems
+    for folder in (RecordStore(config.results_dir).folder, Path(config.outputs_dir).expanduser()):
+        try:
+            check_writable(folder, create=not problems)
+        except RequestError as error:
+            problems += error.problems
     if problems:
         raise RequestError(problems)
     assert data is not None
@@ -103,11 +146,14 @@ def check(config: Config, fetch: bool = True) -> TaskData | None:
         RequestError: With all problems at once.
     """
     from dylora_exp import tracking
+    from dylora_exp.methods import method_kinds
     from dylora_exp.models import backbone
     from dylora_exp.tasks import base as tasks
 
     data = None
     problems = backbone.problems(config) + tracking.problems(config)
+    if config.method.kind not in method_kinds():
+        problems.append(unknown("method.kind", config.method.kind, method_kinds()))
     try:
         if fetch or not tasks.needs_hub(config.task):
             data = tasks.read(config.task)
@@ -118,41 +164,52 @@ def check(config: Config, fetch: bool = True) -> TaskData | None:
     return data
 
 
-def _work(config: Config, data: TaskData, folder: Path) -> Record:
-    import torch
+@dataclass(frozen=True)
+class _Prepared:
+    """A model as its method attaches to it, and how texts become its batches."""
+
+    method: BaseMethod
+    model: TrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    max_length: int
+
+
+def _prepare(config: Config) -> _Prepared:
     from transformers import set_seed
 
-    from dylora_exp.batches import Collator, tokenize
-    from dylora_exp.environment import (
-        environment,
-        peak_memory,
-        quiet_libraries,
-        reset_peak_memory,
-    )
-    from dylora_exp.methods.base import count_parameters, make_method
+    from dylora_exp.environment import quiet_libraries, reset_peak_memory, use_threads
+    from dylora_exp.methods.base import make_method
     from dylora_exp.models.backbone import load, longest_input
+
+    quiet_libraries()
+    use_threads(config.trainer.threads)
+    reset_peak_memory()
+    set_seed(config.seed)
+    backbone, tokenizer = load(config.model, labels=len(config.task.labels) or 1)
+    method = make_method(config)
+    max_length = min(config.task.max_length, longest_input(backbone))
+    return _Prepared(method, method.attach(backbone), tokenizer, max_length)
+
+
+def _work(config: Config, data: TaskData, prepared: _Prepared, folder: Path) -> Record:
+    from dylora_exp.batches import Collator, tokenize
+    from dylora_exp.environment import environment, peak_memory
+    from dylora_exp.methods.base import count_parameters
     from dylora_exp.sweep import sweep
     from dylora_exp.tracking import tracking
     from dylora_exp.training import train
 
-    quiet_libraries()
-    reset_peak_memory()
     made_with = environment()
-    if config.trainer.threads is not None:
-        torch.set_num_threads(config.trainer.threads)
-
-    set_seed(config.seed)
-    backbone, tokenizer = load(config.model, labels=len(config.task.labels) or 1)
-    method = make_method(config)
-    model = method.attach(backbone)
-    max_length = min(config.task.max_length, longest_input(backbone))
-    collator = Collator(tokenizer, regression=not config.task.labels)
-
     _prepare_folder(folder, config, data)
+    model, method = prepared.model, prepared.method
+    train_set, eval_set = (
+        tokenize(split, prepared.tokenizer, prepared.max_length)
+        for split in (data.train, data.eval)
+    )
+    collator = Collator(prepared.tokenizer, regression=not config.task.labels)
     with tracking(config, folder) as tracker:
-        examples = tokenize(data.train, tokenizer, max_length)
-        trained = train(model, examples, collator, method, folder)
-        scores = sweep(model, tokenize(data.eval, tokenizer, max_length), collator, method)
+        trained = train(model, train_set, collator, method, folder)
+        scores = sweep(model, eval_set, collator, method)
         model.save_pretrained(folder / "model")
         record = _record(
             config,
@@ -182,7 +239,7 @@ def _record(config: Config, status: str, **parts: Any) -> Record:
         method=config.method.name,
         profile=config.profile,
         seed=config.seed,
-        created_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **parts,
     )
 
@@ -214,8 +271,3 @@ def _prepare_folder(folder: Path, config: Config, data: TaskData) -> None:
 def _remove_checkpoints(folder: Path) -> None:
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
-
-
-def _sentence(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

@@ -63,6 +63,8 @@ def predict(model: nn.Module, batches: Sequence[ScoringBatch], bf16: bool = Fals
         inputs = {name: tensor.to(device) for name, tensor in batch.inputs.items()}
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
             logits = model(**inputs).logits
+        if not logits.isfinite().all():
+            raise ArithmeticError("the model's outputs are not finite; was training stable?")
         best = logits[:, 0].float() if logits.shape[-1] == 1 else logits.argmax(dim=-1)
         for index, value in zip(batch.indices, best.tolist(), strict=True):
             predictions[index] = value

@@ -73,8 +73,10 @@ def tracking(config: Config, folder: Path) -> Iterator[Tracker]:
     )
     try:
         yield WandbTracker()
-    finally:
-        wandb.finish()
+    except BaseException:
+        wandb.finish(exit_code=1)
+        raise
+    wandb.finish()
 
 
 def _group(tree: dict) -> str:

@@ -33,6 +33,7 @@ from dylora_exp.records import write_atomically
 
 _COMPLETE = "complete.json"
 _LOG_STEPS = 10
+_ADVICE = "try a lower trainer.learning_rate."
 
 
 class TrainingDiverged(Exception):
@@ -87,6 +88,9 @@ def train(
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and not parameter.isfinite().all():
+            raise TrainingDiverged(f"'{name}' is no longer finite; {_ADVICE}")
     return Trained(trainer.state.global_step, clock.seconds())
 
 
@@ -106,6 +110,9 @@ class MethodTrainer(Trainer):
 
     def __init__(self, method: BaseMethod, **arguments: Any) -> None:
         super().__init__(**arguments)
+        # The heads take the mean over a micro-batch whatever else their signature lets through;
+        # the Trainer has to divide it by the number of micro-batches.
+        self.model_accepts_loss_kwargs = False
         self.method = method
         self.optimizer: torch.optim.Optimizer | None
 
@@ -182,8 +189,7 @@ class Progress(TrainerCallback):
         self.loss = logs.get("loss", self.loss)
         if "loss" in logs and not math.isfinite(self.loss):
             raise TrainingDiverged(
-                f"the training loss became {self.loss} by step {state.global_step}; "
-                "try a lower trainer.learning_rate."
+                f"the training loss became {self.loss} by step {state.global_step}; {_ADVICE}"
             )
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
@@ -251,5 +257,5 @@ def _restore(model: TrainedModel, checkpoint: Path) -> None:
         set_peft_model_state_dict(model, weights)
     else:
         load_model(model, checkpoint / "model.safetensors")
-    if torch.cuda.is_available():
-        model.cuda()
+    if torch.accelerator.is_available():
+        model.to(torch.accelerator.current_accelerator())

@@ -153,7 +153,8 @@ def test_hydras_own_flags_work(capsys):
 
 
 @pytest.mark.parametrize("what", ["models", "tasks", "methods", "ranks", "tables", "runs"])
-def test_lists(what, capsys):
+def test_lists(what, capsys, tmp_path):
+    (tmp_path / "results").mkdir()
     code, out, _ = dylora(capsys, "list", what)
     assert code == 0
     expected = {"models": "minilm", "tasks": "mrpc", "methods": "dylora-frozen", "ranks": "uniform"}
@@ -165,10 +166,14 @@ def test_lists(what, capsys):
     [
         (["tabels"], "did you mean 'tables'?"),
         (["list", "taks"], "did you mean 'tasks'?"),
-        (["tables", "12"], "12"),
-        (["tables", "2", "--profile", "dem"], "did you mean 'demo'?"),
-        (["tables", "2", "--results", "/dev/null/x"], "cannot be written to"),
+        (["tables", "12", "--results", "."], "12"),
+        (["tables", "2", "--profile", "dem", "--results", "."], "did you mean 'demo'?"),
+        (["tables", "2", "--results", "/dev/null/x"], "there is no folder"),
         (["list", "--reslts", "x"], "--reslts"),
+        (["tables", "2", "--results", "gone"], "--results: there is no folder 'gone'."),
+        (["list", "runs", "--results", "x[/b]"], "--results: there is no folder"),
+        (["validate", "method.kind=dylor"], "did you mean 'dylora'?"),
+        (["validate", "+model.config.hidden_size=abc"], "expected a whole number"),
     ],
 )
 def test_a_wrong_command_is_one_sentence(words, expected, capsys):
@@ -227,7 +232,8 @@ def test_answers_that_need_no_model_load_none():
     code = (
         "import sys\n"
         "from dylora_exp.cli import main\n"
-        "main(['list', 'tasks']); main(['run', 'task=mrcp']); main(['tables', '2'])\n"
+        "main(['list', 'tasks']); main(['run', 'task=mrcp'])\n"
+        "main(['tables', '2', '--results', '.'])\n"
         "assert not {'torch', 'transformers', 'datasets'} & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

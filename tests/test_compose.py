@@ -78,8 +78,9 @@ def test_problems_of_words_and_of_values_come_together():
     ("word", "expected"),
     [
         ("seed", "'seed': cannot be read, expected key=value."),
+        ("task.name=é", "expected key=value, a value with signs in quotes: task.name='\"é\"'."),
         ("=3", "'=3': cannot be read, expected key=value."),
-        ("seed=[1", "'seed=[1': cannot be read, expected key=value."),
+        ("seed=[1", "'seed=[1': cannot be read, expected key=value"),
         ("seed=1,2", "seed: '1,2' names several values, add -m"),
         ("seed=${nothing}", "nothing"),
         ("profile=large", "profile: 'large' is not one of demo, mini, paper"),
@@ -101,3 +102,8 @@ def test_glue_tasks_are_described_for_hub_and_folder_alike():
         task = yaml.safe_load((Path(CONF_DIR) / "task" / f"{name}.yaml").read_text())
         if task["reader"] == "glue":
             assert len(task["hub"]["text"]) == len(task["tsv"]["text"])
+
+
+@pytest.mark.parametrize("path", ["/tmp/данные", "~/rr", "a (b)/c", "it's", "C:\\x", "x=y"])
+def test_any_path_is_read_as_it_stands(path):
+    assert compose([f"task.data_dir={path}"]).task.data_dir == path

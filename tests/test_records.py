@@ -44,6 +44,9 @@ def test_a_missing_record_is_none(tmp_path):
         ({"status": "done"}, "status is 'done'"),
         ({"seed": "1"}, "'seed' is '1'"),
         ({"ranks": [{"rank": 1}]}, "an entry of 'ranks' must have exactly"),
+        ({"created_at": 5}, "'created_at' is 5"),
+        ({"error": 5}, "'error' is 5"),
+        ({"data": [5]}, "an entry of 'data' must be an object"),
         ({"run_id": "another"}, "its run_id is 'another'"),
         ({"extra": 1}, "'extra' is not a key of a record"),
     ],
@@ -68,6 +71,27 @@ def test_any_bytes_are_a_warning_and_never_a_crash(tmp_path_factory, content):
     (store.folder / "x.json").write_bytes(content)
     records, warnings = store.read_all()
     assert (len(records), len(warnings)) == (0, 1)
+
+
+def test_deep_nesting_and_folders_are_no_records(tmp_path):
+    store = RecordStore(tmp_path)
+    (store.folder / "folder.json").mkdir(parents=True)
+    (store.folder / "deep.json").write_text("[" * 100_000)
+    records, warnings = store.read_all()
+    assert (records, len(warnings)) == ([], 2)
+    with pytest.raises(RequestError, match="not a record"):
+        store.read("folder")
+
+
+def test_a_run_is_found_by_the_beginning_of_its_name(tmp_path):
+    store = RecordStore(tmp_path)
+    for name in ("abc1", "abd2"):
+        store.write(record(run_id=name))
+    assert store.find("abc").run_id == "abc1"
+    with pytest.raises(RequestError, match="may be any of abc1, abd2"):
+        store.find("ab")
+    with pytest.raises(RequestError, match="did you mean 'abc1'"):
+        store.find("abx1")
 
 
 @given(st.integers(0, 3000))

@@ -3,8 +3,10 @@
 import dataclasses
 import json
 import struct
+from pathlib import Path
 
 import pytest
+import torch
 
 from dylora_exp import run as run_module
 from dylora_exp.compose import compose
@@ -44,7 +46,7 @@ def test_the_record_holds_what_the_design_promises(tiny_words, tmp_path):
     assert record.timing["steps"] == 3
     assert set(record.timing) == {"train_seconds", "sweep_seconds", "steps"}
     assert record.memory["peak_bytes"] > 10**7
-    assert [source["rows"] for source in record.data] == [96, 40]
+    assert [(s["rows"], s["used"]) for s in record.data] == [(96, 96), (40, 40)]
     assert all(len(source["sha256"]) == 64 for source in record.data)
     expected = {"python", "torch", "transformers", "peft", "project", "git_commit", "dirty"}
     assert set(record.environment) == expected | {"hardware"}
@@ -150,6 +152,32 @@ def test_a_failure_leaves_a_failed_record_and_is_tried_again(tiny_words, monkeyp
     assert "Traceback" in (tmp_path / "outputs" / record.run_id / "error.log").read_text()
     monkeypatch.undo()
     assert execute(config).record.status == "completed"
+
+
+def test_two_processes_never_do_the_same_run(tiny_words):
+    config = compose(tiny_words)
+    folder = Path(config.outputs_dir) / run_id(config)
+    with run_module._alone(folder), pytest.raises(RunFailed, match="another process is doing run"):
+        execute(config)
+    assert execute(config).fresh
+
+
+def test_a_full_disk_in_the_work_is_a_failure_and_no_wrong_request(tiny_words, monkeypatch):
+    def full(*_):
+        raise RequestError("outputs: cannot be written to (No space left on device).")
+
+    monkeypatch.setattr(run_module, "_work", full)
+    with pytest.raises(RunFailed, match="No space left"):
+        execute(compose(tiny_words))
+
+
+def test_threads_are_those_of_the_run_alone(tiny_words, tmp_path):
+    before = torch.get_num_threads()
+    record = execute(compose([*tiny_words, "trainer.threads=2", "ranks.score=[1]"])).record
+    assert "2 threads" in record.environment["hardware"]
+    elsewhere = f"results_dir={tmp_path / 'r2'}"
+    record = execute(compose([*tiny_words, "ranks.score=[2]", elsewhere])).record
+    assert f"{before} threads" in record.environment["hardware"]
 
 
 def test_a_wrong_request_writes_nothing(tmp_path, tiny_words):

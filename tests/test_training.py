@@ -25,7 +25,8 @@ class Spy(TrainerCallback):
         self.kill_at = kill_at
         self.ranks = {}
 
-    def on_pre_optimizer_step(self, args, state, control, **_):
+    def on_pre_optimizer_step(self, args, state, control, model=None, **_):
+        self.norm = sum(p.grad.norm() ** 2 for p in model.parameters() if p.grad is not None).item()
         self.ranks[state.global_step] = self.mask and self.mask.rank
         if state.global_step == self.kill_at:
             raise Killed
@@ -68,6 +69,17 @@ def test_one_rank_for_all_micro_batches_of_a_step(tmp_path):
     _, method, spy, result = trained(tmp_path, "trainer.accumulation_steps=3")
     assert result.steps == 9
     assert spy.ranks == {step: method.ranks.at(10, step) for step in range(9)}
+
+
+def test_accumulated_micro_batches_take_the_step_of_the_whole_batch(tmp_path):
+    """Clipping and Adam would hide a gradient of another length."""
+    words = ["task.max_train_samples=16", "trainer.max_steps=1", "trainer.max_grad_norm=1e9"]
+    norms = []
+    for batch, micro in ((16, 1), (4, 4)):
+        sizes = [f"trainer.batch_size={batch}", f"trainer.accumulation_steps={micro}"]
+        _, _, spy, _ = trained(tmp_path / str(micro), *words, *sizes)
+        norms.append(spy.norm)
+    assert norms[0] == pytest.approx(norms[1], rel=1e-4)
 
 
 @pytest.mark.parametrize("method", ["dylora", "dylora-frozen"])
@@ -133,11 +145,11 @@ def test_weight_decay_spares_biases_and_layernorm(tmp_path):
     }
 
 
-def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
+@pytest.mark.parametrize("steps", [3, 20])
+def test_a_training_that_diverges_fails(steps, tmp_path):
+    words = ["trainer.learning_rate=1e30", f"trainer.max_steps={steps}", "trainer.warmup_steps=0"]
     with pytest.raises(TrainingDiverged, match=r"trainer\.learning_rate"):
-        trained(
-            tmp_path, "trainer.learning_rate=1e30", "trainer.max_steps=20", "trainer.warmup_steps=0"
-        )
+        trained(tmp_path, *words)
 
 
 def test_scoring_batches_cover_every_example_once_longest_first():

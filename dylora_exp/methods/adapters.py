@@ -83,7 +83,10 @@ def attach_lora(backbone: PreTrainedModel, config: Config) -> PeftModel:
         target_modules=list(config.model.targets),
         modules_to_save=list(config.model.head),  # PEFT adds to it in place
     )
-    return get_peft_model(backbone, lora)
+    model = get_peft_model(backbone, lora)
+    # Where the base lies on this machine is no use to whoever loads the adapter on another.
+    model.peft_config[_ADAPTER].base_model_name_or_path = config.model.name_or_path
+    return model
 
 
 def lora_layers(model: nn.Module) -> Iterator[LoraLayer]:

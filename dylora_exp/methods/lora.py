@@ -40,9 +40,11 @@ class Method(BaseMethod):
         assert way.rank is not None
         assert way.scale is not None
         mask = install_mask(model, self.ranks.r_max)
-        mask.select(way.rank, way.scale)
-        kept = _rotate(model) if way.truncation == "svd" else []
+        kept: list[tuple[nn.Parameter, torch.Tensor]] = []
         try:
+            mask.select(way.rank, way.scale)
+            if way.truncation == "svd":
+                _rotate(model, kept)
             yield
         finally:
             for parameter, value in kept:
@@ -50,13 +52,11 @@ class Method(BaseMethod):
             mask.select(self.ranks.r_max, way.scale)
 
 
-def _rotate(model: nn.Module) -> list[tuple[nn.Parameter, torch.Tensor]]:
-    """Rotate all factors into their singular basis and return what stood there before."""
-    kept = []
+def _rotate(model: nn.Module, kept: list[tuple[nn.Parameter, torch.Tensor]]) -> None:
+    """Rotate all factors into their singular basis, keeping what stood there before."""
     for layer in lora_layers(model):
         a, b = factors(layer)
         kept += [(a, a.detach().clone()), (b, b.detach().clone())]
         new_a, new_b = singular_factors(a, b)
         a.data.copy_(new_a)
         b.data.copy_(new_b)
-    return kept

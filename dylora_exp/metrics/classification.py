@@ -6,6 +6,7 @@ with a constant is undefined and comes out as NaN.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -114,6 +115,8 @@ def score(
 
 
 def _correlation(function: Any, predictions: Any, references: Any) -> float:
+    if len(predictions) < 2:
+        return math.nan
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.ConstantInputWarning)
         return float(function(predictions, references)[0])

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dylora_exp.config import Config, ModelConfig
+from dylora_exp.config import Config, ModelConfig, has_ranks
 from dylora_exp.errors import RequestError, unknown
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ def problems(config: Config) -> list[str]:
     except RequestError as error:
         return error.problems
     width = architecture.get("hidden_size") or architecture.get("n_embd")
-    if config.method.kind != "finetune" and width and config.ranks.r_max > width:
+    if width is not None and type(width) is not int:
+        return [f"model.config: found hidden size {width!r}, expected a whole number."]
+    if has_ranks(config.method) and width is not None and config.ranks.r_max > width:
         return [
             f"ranks.r_max: found {config.ranks.r_max}, expected at most {width}, "
             f"the hidden width of model '{config.model.name}'."
@@ -156,7 +158,9 @@ def _loading(model: ModelConfig) -> Iterator[None]:
         yield
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
+        offline = isinstance(error, OSError) and (
+            os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
+        )
         hint = " (HF_HUB_OFFLINE is set)" if offline else ""
         raise RequestError(
             f"model.name_or_path: '{model.name_or_path}' could not be loaded{hint}: {reason}"

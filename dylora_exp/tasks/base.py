@@ -19,7 +19,8 @@ class TaskData:
     Attributes:
         train: Columns ``text`` (list of one or two texts) and ``label`` (id or number).
         eval: The same for the examples that are scored.
-        sources: For the record: file or dataset, rows, sha256 or revision of each source.
+        sources: For the record, of train and eval: file or dataset, its rows, how many of them
+            are used, sha256 or revision.
         warnings: What the reader passed over.
     """
 
@@ -37,12 +38,14 @@ def read(task: TaskConfig) -> TaskData:
     """
     reader = importlib.import_module(f"dylora_exp.tasks.{task.reader}")
     data: TaskData = reader.read(task)
-    return TaskData(
+    splits = (
         subset(data.train, task.max_train_samples),
         subset(data.eval, task.max_eval_samples),
-        data.sources,
-        data.warnings,
     )
+    used = [
+        {**source, "used": len(split)} for source, split in zip(data.sources, splits, strict=True)
+    ]
+    return TaskData(*splits, used, data.warnings)
 
 
 def needs_hub(task: TaskConfig) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,7 @@ class TsvFile:
             if value is not None:
                 found = True
                 yield {"text": text, "label": value}
-        if not found and not self.broken:
+        if not found and (self.task.broken_lines == "skip" or not self.broken):
             raise RequestError(f"{self.path}: there are no examples in this file.")
 
     def _lines(self) -> list[str]:
@@ -140,8 +141,10 @@ class TsvFile:
         except UnicodeDecodeError as error:
             number = content[: error.start].count(b"\n") + 1
             raise RequestError(f"{self.path}:{number}: this line is not valid UTF-8.") from None
+        if not text:
+            return []
         # str.splitlines would also split at characters that stand inside sentences.
-        return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n") if text]
+        return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 
     def _label(self, label: str, number: int) -> float | int | None:
         if self.task.labels:
@@ -187,11 +190,19 @@ def _read_hub(task: TaskConfig) -> TaskData:
             {
                 "dataset": f"{hub.path}/{hub.name}:{split}",
                 "rows": len(data),
-                "revision": data.info.version and str(data.info.version),
+                "revision": _revision(data),
             }
         )
         splits.append(data.map(_columns, fn_kwargs={"hub": hub}, remove_columns=data.column_names))
     return TaskData(splits[0], splits[1], sources, [])
+
+
+def _revision(data: Dataset) -> str | None:
+    """Return the commit that the hub's files were fetched at: it stands in their addresses."""
+    for address in data.info.download_checksums or {}:
+        if found := re.search("@([0-9a-f]{40})/", address):
+            return found[1]
+    return data.info.version and str(data.info.version)
 
 
 def _columns(row: dict[str, Any], hub: HubSource) -> dict[str, Any]:

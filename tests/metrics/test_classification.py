@@ -37,6 +37,10 @@ def test_a_correlation_with_a_constant_is_undefined():
     assert math.isnan(score(["pearson"], [1.0, 1.0], [1.0, 2.0])["pearson"])
 
 
+def test_a_correlation_of_one_example_is_undefined():
+    assert math.isnan(score(["pearson"], [1.0], [2.0])["pearson"])
+
+
 def test_always_saying_yes_on_mrpc_dev_has_the_known_f1():
     # 279 of the 408 development pairs are paraphrases.
     values = score(["accuracy", "f1"], [1] * 408, [1] * 279 + [0] * 129)

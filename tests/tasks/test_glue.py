@@ -134,6 +134,22 @@ def test_broken_lines_can_be_skipped_with_a_warning(tmp_path):
     assert data.warnings == [f"{tmp_path / 'train.tsv'}:3: found 1 columns, expected 2."]
 
 
+def test_skipping_every_line_leaves_nothing_to_learn_from(tmp_path):
+    layout("sst2", tmp_path, b"sentence\tlabel\nshort\n")
+    (problem,) = problems(task("sst2", tmp_path, "task.broken_lines=skip"))
+    assert problem == f"{tmp_path / 'train.tsv'}: there are no examples in this file."
+
+
+def test_the_hubs_commit_is_read_from_the_addresses():
+    from datasets import Dataset, DatasetInfo
+
+    from dylora_exp.tasks.glue import _revision
+
+    address = f"hf://datasets/nyu-mll/glue@{'0a' * 20}/rte/train.parquet"
+    info = DatasetInfo(download_checksums={address: {"num_bytes": 1, "checksum": None}})
+    assert _revision(Dataset.from_dict({"x": [1]}, info=info)) == "0a" * 20
+
+
 def test_a_missing_folder_or_file_is_named(tmp_path):
     assert problems(task("sst2", tmp_path / "no")) == [
         f"task.data_dir: there is no folder '{tmp_path / 'no'}'."
