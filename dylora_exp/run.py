@@ -210,7 +210,7 @@ def _work(config: Config, data: TaskData, prepared: _Prepared, folder: Path) -> 
     with tracking(config, folder) as tracker:
         trained = train(model, train_set, collator, method, folder)
         scores = sweep(model, eval_set, collator, method)
-        model.save_pretrained(folder / "model")
+        method.save(model, folder / "model")
         record = _record(
             config,
             "completed",

@@ -8,6 +8,7 @@ turns into alpha/b, and the layer computes Eq. 7: ``h = W0 x + (alpha/b) B[:, :b
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -83,10 +84,21 @@ def attach_lora(backbone: PreTrainedModel, config: Config) -> PeftModel:
         target_modules=list(config.model.targets),
         modules_to_save=list(config.model.head),  # PEFT adds to it in place
     )
-    model = get_peft_model(backbone, lora)
-    # Where the base lies on this machine is no use to whoever loads the adapter on another.
-    model.peft_config[_ADAPTER].base_model_name_or_path = config.model.name_or_path
-    return model
+    return get_peft_model(backbone, lora)
+
+
+def save_adapter(model: PeftModel, folder: Path, base: str) -> None:
+    """Save the adapter and the trained head, naming its base so that it means the same anywhere.
+
+    Args:
+        model: A model with adapters.
+        folder: Where to.
+        base: The base's name; PEFT would note where it lies on this machine.
+    """
+    model.peft_config[_ADAPTER].base_model_name_or_path = base
+    # Otherwise PEFT asks the hub whether the vocabulary was changed.
+    model.save_pretrained(folder, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # an empty form; an export has its own card
 
 
 def lora_layers(model: nn.Module) -> Iterator[LoraLayer]:

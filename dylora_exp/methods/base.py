@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 from peft import PeftModel
@@ -49,6 +50,10 @@ class BaseMethod:
     def optimizer_groups(self, groups: list[dict]) -> list[dict]:
         """Return the optimizer's parameter groups, given those of stock AdamW."""
         return groups
+
+    def save(self, model: TrainedModel, folder: Path) -> None:
+        """Save what was trained."""
+        model.save_pretrained(folder)
 
     def ways(self) -> Sequence[Way]:
         """Return every way in which the sweep makes and scores the model."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from dylora_exp.methods.adapters import (
     factors,
     install_mask,
     lora_layers,
+    save_adapter,
     singular_factors,
 )
 from dylora_exp.methods.base import BaseMethod, TrainedModel, Way
@@ -25,6 +27,10 @@ class Method(BaseMethod):
     def attach(self, backbone: PreTrainedModel) -> TrainedModel:
         """Return the backbone with LoRA at rank r_max."""
         return attach_lora(backbone, self.config)
+
+    def save(self, model: TrainedModel, folder: Path) -> None:
+        """Save the adapter at r_max with the head, as PEFT does."""
+        save_adapter(model, folder, self.config.model.name_or_path)
 
     def ways(self) -> Sequence[Way]:
         """Return every rank to score, in each way of ``method.score``."""
