@@ -59,7 +59,10 @@ class MatthewsCorrelation(_GlueMetric):
     description = "Matthews correlation coefficient, -1..1; 0 for constant predictions."
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-        score = sklearn_metrics.matthews_corrcoef(references, predictions)
+        with warnings.catch_warnings():
+            # Constant predictions are no accident at a rank that collapsed.
+            warnings.filterwarnings("ignore", "A single label was found")
+            score = sklearn_metrics.matthews_corrcoef(references, predictions)
         return {"matthews_correlation": float(score)}
 
 
