@@ -64,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    results = _Parser(add_help=False)
+    results.add_argument("--results", default="results", metavar="DIR", help="default: results")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
 
     run = commands.add_parser(
@@ -79,12 +81,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     validate.add_argument("overrides", nargs="*", help="as for run")
 
-    show = commands.add_parser("list", help="show what can be chosen, and the runs there are")
+    show = commands.add_parser(
+        "list", parents=[results], help="show what can be chosen, and the runs there are"
+    )
     show.add_argument("what", nargs="?", help=f"{', '.join(_LISTS)} (default: all but runs)")
-    show.add_argument("--results", default="results", metavar="DIR", help="default: results")
 
     export = commands.add_parser(
         "export",
+        parents=[results],
         help="write a rank of a run as a standard PEFT adapter",
         description="Write a rank of a completed run as an ordinary LoRA that PEFT loads by "
         "itself, with the trained head and a model card.",
@@ -95,13 +99,13 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--truncation", help="leading or svd (default: svd where scored)")
     export.add_argument("--merge", action="store_true", help="write the whole model, merged")
     export.add_argument("--force", action="store_true", help="replace what is in DIR")
-    export.add_argument("--results", default="results", metavar="DIR", help="default: results")
     export.add_argument("--outputs", default="outputs", metavar="DIR", help="default: outputs")
 
-    tables = commands.add_parser("tables", help="render tables from records, without training")
+    tables = commands.add_parser(
+        "tables", parents=[results], help="render tables from records, without training"
+    )
     tables.add_argument("names", nargs="*", metavar="TABLE", help="default: all")
     tables.add_argument("--profile", default="demo", help="demo, mini or paper (default: demo)")
-    tables.add_argument("--results", default="results", metavar="DIR", help="default: results")
     return parser
 
 

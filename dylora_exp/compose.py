@@ -7,7 +7,8 @@ what is wrong in several places is said in one go; the rest is composed and chec
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dylora_exp.config import Config, known_keys, load
-from dylora_exp.errors import RequestError, nearest, unknown
+from dylora_exp.errors import RequestError, first_line, nearest, unknown
 
 _PACKAGE = Path(__file__).resolve().parent
 # A wheel carries conf/ inside the package; a checkout keeps it beside the package.
@@ -48,7 +49,7 @@ def compose(words: Sequence[str]) -> Config:
     """
     problems, good = check_words([quote_path(word) for word in words])
     try:
-        with _hydra_reset():
+        with _compose_api():
             tree = hydra_compose("config", overrides=good)
         config = from_hydra(tree)
     except RequestError as error:
@@ -153,20 +154,20 @@ def _values(override: Override) -> list[Any]:
 
 
 def _one_sentence(error: Exception) -> str:
-    """The first line of the innermost message: the rest is context for Hydra's developers."""
+    """Return what the innermost error says, as a sentence."""
     while isinstance(error.__cause__, Exception):
         error = error.__cause__
-    return str(error).strip().splitlines()[0].rstrip(".") + "."
+    return first_line(error).rstrip(".") + "."
 
 
-class _hydra_reset:
-    """Hydra's compose API with this project's conf folder, leaving any running Hydra as it was."""
-
-    def __enter__(self) -> None:
-        self._previous = GlobalHydra.instance().hydra
-        GlobalHydra.instance().clear()
+@contextmanager
+def _compose_api() -> Iterator[None]:
+    """Open Hydra's compose API on this project's conf folder; a running Hydra stays as it was."""
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
         initialize_config_dir(str(CONF_DIR), version_base="1.3")
-
-    def __exit__(self, *_: object) -> None:
+        yield
+    finally:
         GlobalHydra.instance().clear()
-        GlobalHydra.instance().hydra = self._previous
+        GlobalHydra.instance().hydra = running

@@ -24,6 +24,11 @@ class RequestError(Exception):
         return (type(self), (self.problems,))
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message; the rest is context for developers."""
+    return (str(error).strip().splitlines() or ["no message"])[0]
+
+
 def nearest(word: str, allowed: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the most similar allowed word, or ``""`` for none.
 

@@ -140,11 +140,16 @@ def _entries(record: Record, rank: str, truncation: str | None) -> list[RankScor
     wanted = truncation or ("svd" if "svd" in made else made[0])
     if wanted not in made:
         raise RequestError(unknown("--truncation", wanted, made))
-    chosen = {str(e.rank): e for e in reversed(ways) if e.truncation == wanted}
-    if rank != "all" and rank not in chosen:
-        names = ", ".join(str(e.rank) for e in reversed(chosen.values()))
+    chosen: dict[str, RankScore] = {}
+    for entry in ways:
+        if entry.truncation == wanted:
+            chosen.setdefault(str(entry.rank), entry)
+    if rank == "all":
+        return list(chosen.values())
+    if rank not in chosen:
+        names = ", ".join(chosen)
         raise RequestError(f"--rank: found {rank}, the run has scored ranks {names}.")
-    return list(reversed(chosen.values())) if rank == "all" else [chosen[rank]]
+    return [chosen[rank]]
 
 
 def _r_max(record: Record) -> int:

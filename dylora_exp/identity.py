@@ -42,7 +42,12 @@ def identity(config: Config) -> dict[str, Any]:
 def run_id(config: Config) -> str:
     """Return the run's name: 12 hex digits of a hash over all identity values not at default."""
     changed = _difference(identity(config), _without(dataclasses.asdict(Config()), ""))
-    text = json.dumps(changed, sort_keys=True, ensure_ascii=True)
+    return digest(changed)
+
+
+def digest(tree: dict[str, Any]) -> str:
+    """Return 12 hex digits of a hash over plain data, whatever the order of its keys."""
+    text = json.dumps(tree, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -71,15 +76,15 @@ def _difference(tree: dict[str, Any], default: Any) -> dict[str, Any]:
 
 def _portable(name: str) -> str:
     folder = Path(name).expanduser()
-    return f"local:{_digest(folder.resolve())}" if folder.is_dir() else name
+    return f"local:{_folder_digest(folder.resolve())}" if folder.is_dir() else name
 
 
 @functools.cache
-def _digest(folder: Path) -> str:
+def _folder_digest(folder: Path) -> str:
     """Return a digest of the names and contents of a folder's files."""
-    digest = hashlib.sha256()
+    total = hashlib.sha256()
     for file in sorted(file for file in folder.iterdir() if file.is_file()):
-        digest.update(f"{file.name}\n".encode())
+        total.update(f"{file.name}\n".encode())
         with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()[:16]
+            total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()[:16]

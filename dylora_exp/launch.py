@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dylora_exp.compose import CONF_DIR, check_words, compose, from_hydra, quote_path
-from dylora_exp.errors import RequestError
+from dylora_exp.errors import RequestError, first_line
 from dylora_exp.records import Record
 from dylora_exp.run import Outcome, RunFailed, execute
 
@@ -46,13 +46,13 @@ def launch(words: Sequence[str]) -> int:
         try:
             hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(_job)()
         except (HydraException, OmegaConfBaseException) as error:
-            raise RequestError(str(error).strip().splitlines()[0]) from error
+            raise RequestError(first_line(error)) from error
         except OSError as error:  # Hydra's own folders
             raise RequestError(f"{error.filename}: {error.strerror}.") from error
         except Exception as error:  # a launcher whose worker died, say
             _report(outcomes, multirun)
-            reason = (str(error).strip().splitlines() or ["no message"])[0]
-            print(f"dylora: launching failed: {type(error).__name__}: {reason}", file=sys.stderr)
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            print(f"dylora: launching failed: {reason}", file=sys.stderr)
             return 1
         finally:
             sys.argv = argv

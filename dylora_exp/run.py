@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dylora_exp.config import Config
-from dylora_exp.errors import RequestError, unknown
+from dylora_exp.errors import RequestError, first_line, unknown
 from dylora_exp.identity import identity, run_id
 from dylora_exp.records import Record, RecordStore, check_writable, write_atomically
 
@@ -53,26 +53,25 @@ def execute(config: Config) -> Outcome:
             another process is doing this run.
     """
     name = run_id(config)
-    if done := _completed(config, name):
+    store = RecordStore(config.results_dir)
+    if done := _completed(config, store, name):
         return done
     data = preflight(config)
     prepared = _prepare(config)
     folder = Path(config.outputs_dir).expanduser() / name
     with _alone(folder):
-        if done := _completed(config, name):  # by the process that was here before
+        if done := _completed(config, store, name):  # by the process that was here before
             return done
         try:
-            path = RecordStore(config.results_dir).write(_work(config, data, prepared, folder))
+            record = _work(config, data, prepared, folder)
+            path = store.write(record)
         except Exception as error:
-            raise _failure(config, data, error, folder) from error
+            raise _failure(config, store, data, error, folder) from error
         _remove_checkpoints(folder)
-    record = RecordStore(config.results_dir).read(name)
-    assert record is not None
     return Outcome(record, path, True, data.warnings)
 
 
-def _completed(config: Config, name: str) -> Outcome | None:
-    store = RecordStore(config.results_dir)
+def _completed(config: Config, store: RecordStore, name: str) -> Outcome | None:
     done = store.read(name)
     if done is None or done.status != "completed":
         return None
@@ -86,25 +85,24 @@ def _alone(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise RunFailed(f"another process is doing run {folder.name}.") from None
-    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunFailed(f"another process is doing run {folder.name}.") from None
         yield
     finally:
         os.close(handle)
 
 
-def _failure(config: Config, data: TaskData, error: Exception, folder: Path) -> RunFailed:
+def _failure(
+    config: Config, store: RecordStore, data: TaskData, error: Exception, folder: Path
+) -> RunFailed:
     """Leave what can be left of a failure and return what to raise."""
-    lines = str(error).strip().splitlines() or ["no message"]
-    sentence = f"{type(error).__name__}: {lines[0]}"
+    sentence = f"{type(error).__name__}: {first_line(error)}"
     log = folder / "error.log"
     try:
         write_atomically(log, traceback.format_exc())
-        record = _record(config, "failed", error=sentence, data=data.sources)
-        RecordStore(config.results_dir).write(record)
+        store.write(_record(config, "failed", error=sentence, data=data.sources))
     except RequestError as unwritable:
         return RunFailed(f"{sentence} (and no record of it: {unwritable.problems[0]})")
     return RunFailed(f"{sentence} (traceback: {log})")

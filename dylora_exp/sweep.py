@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Sequence
 
 import torch
 from datasets import Dataset
 from torch import nn
-from tqdm import tqdm
 
 from dylora_exp.batches import Collator, ScoringBatch, scoring_batches
 from dylora_exp.methods.base import BaseMethod, TrainedModel, Way
 from dylora_exp.metrics.classification import score
+from dylora_exp.progress import progress_bar
 from dylora_exp.records import RankScore
 
 
@@ -35,14 +34,7 @@ def sweep(
     config = method.config
     batches = scoring_batches(data, collator, config.trainer.eval_batch_size)
     labels = data["labels"][:]
-    bar = tqdm(
-        method.ways(),
-        desc="scoring",
-        unit="rank",
-        leave=not sys.stderr.isatty(),
-        mininterval=0.2 if sys.stderr.isatty() else 10,
-        dynamic_ncols=True,
-    )
+    bar = progress_bar(method.ways(), desc="scoring", unit="rank")
     scores = []
     for way in bar:
         start = time.monotonic()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from dylora_exp.config import Config
-from dylora_exp.identity import identity, run_id
+from dylora_exp.identity import digest, identity, run_id
 from dylora_exp.records import Record
 
 
@@ -66,7 +64,7 @@ def tracking(config: Config, folder: Path) -> Iterator[Tracker]:
         dir=str(folder),
         id=run_id(config),
         name=f"{config.method.name}-{config.task.name}-{config.seed}",
-        group=_group(group),
+        group=digest(group),
         job_type=config.method.name,
         config=tree,
         resume="allow" if config.tracker.mode == "online" else None,
@@ -77,7 +75,3 @@ def tracking(config: Config, folder: Path) -> Iterator[Tracker]:
         wandb.finish(exit_code=1)
         raise
     wandb.finish()
-
-
-def _group(tree: dict) -> str:
-    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]

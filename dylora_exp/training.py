@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 import shutil
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ from datasets import Dataset
 from peft import PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file, load_model
 from torch import nn
-from tqdm import tqdm
 from transformers import (
     PrinterCallback,
     Trainer,
@@ -29,6 +27,7 @@ from transformers import (
 from dylora_exp.batches import Collator
 from dylora_exp.config import Config
 from dylora_exp.methods.base import BaseMethod, TrainedModel
+from dylora_exp.progress import progress_bar
 from dylora_exp.records import write_atomically
 
 _COMPLETE = "complete.json"
@@ -76,7 +75,7 @@ def train(
     seal = _read_seal(checkpoint)
     if checkpoint is not None and seal.finished:
         _restore(model, checkpoint)
-        return Trained(int(checkpoint.name.rpartition("-")[2]), seal.seconds)
+        return Trained(_step(checkpoint), seal.seconds)
     clock = Clock(seal.seconds)
     trainer = MethodTrainer(
         method,
@@ -102,7 +101,11 @@ def last_checkpoint(folder: Path) -> Path | None:
             complete.append(checkpoint)
         else:
             shutil.rmtree(checkpoint)
-    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    return max(complete, key=_step, default=None)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 class MethodTrainer(Trainer):
@@ -169,19 +172,13 @@ class Progress(TrainerCallback):
     def __init__(self, method: BaseMethod) -> None:
         config = method.config
         self.title = f"{config.method.name} · {config.task.name} · seed {config.seed}"
-        self.mask = getattr(method, "mask", None)
+        self.mask = method.mask
         self.loss = math.nan
 
     def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
         """Open the bar where training starts or goes on."""
-        self.bar = tqdm(
-            total=state.max_steps,
-            initial=state.global_step,
-            desc=self.title,
-            unit="step",
-            leave=not sys.stderr.isatty(),
-            mininterval=0.2 if sys.stderr.isatty() else 10,
-            dynamic_ncols=True,
+        self.bar = progress_bar(
+            total=state.max_steps, initial=state.global_step, desc=self.title, unit="step"
         )
 
     def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any, **_: Any) -> None:

@@ -41,7 +41,7 @@ class Contestant:
     def step(self, index: int, batch: dict[str, torch.Tensor]) -> float:
         """Take one optimizer step and return its seconds."""
         start = time.perf_counter()
-        if hasattr(self.method, "mask"):
+        if self.method.mask is not None:
             self.method.mask.select(self.ranks.at(0, index))
         self.model(**batch).loss.backward()
         for callback in self.callbacks:

@@ -13,7 +13,7 @@ FLOORS = [
     {"launch", "listing"},
     {"run", "tables", "export"},
     {"tracking", "training", "sweep"},
-    {"methods", "batches", "tasks", "metrics", "models", "environment"},
+    {"methods", "batches", "tasks", "metrics", "models", "environment", "progress"},
     {"compose", "identity", "ranks", "records"},
     {"config"},
     {"errors"},

@@ -14,6 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel, TrainerCallback
 
 from dylora_exp.config import Config, Scale, Truncation
+from dylora_exp.methods.adapters import RankMask
 from dylora_exp.ranks import Ranks
 
 TrainedModel: TypeAlias = PreTrainedModel | PeftModel
@@ -34,6 +35,9 @@ class BaseMethod:
     Args:
         config: The checked config of the run.
     """
+
+    # Where training goes from rank to rank: the mask that says at which it is.
+    mask: RankMask | None = None
 
     def __init__(self, config: Config) -> None:
         self.config = config

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, TrainerCallback, TrainerState
 
+from dylora_exp.config import Config
 from dylora_exp.methods.adapters import RankMask, factors, install_mask, lora_layers
 from dylora_exp.methods.base import TrainedModel
 from dylora_exp.methods.lora import Method as LoraMethod
@@ -22,6 +23,8 @@ from dylora_exp.ranks import Ranks
 
 class Method(LoraMethod):
     """LoRA trained at a rank drawn anew for each optimizer step."""
+
+    mask: RankMask
 
     def attach(self, backbone: PreTrainedModel) -> TrainedModel:
         """Return the backbone with masked LoRA at rank r_max."""
@@ -52,7 +55,7 @@ class Method(LoraMethod):
 class RankSchedule(TrainerCallback):
     """Selects the rank of each optimizer step before its first micro-batch."""
 
-    def __init__(self, ranks: Ranks, mask: RankMask, config: Any) -> None:
+    def __init__(self, ranks: Ranks, mask: RankMask, config: Config) -> None:
         self.ranks = ranks
         self.mask = mask
         self.seed = config.seed

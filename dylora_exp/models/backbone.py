@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dylora_exp.config import Config, ModelConfig, has_ranks
-from dylora_exp.errors import RequestError, unknown
+from dylora_exp.errors import RequestError, first_line, unknown
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -157,7 +157,7 @@ def _loading(model: ModelConfig) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error) if str(error).strip() else type(error).__name__
         offline = isinstance(error, OSError) and (
             os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
         )
