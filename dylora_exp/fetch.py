@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 import urllib.error
 import urllib.request
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from dylora_exp.config import PublishedFile, TaskConfig
 from dylora_exp.errors import RequestError
+from dylora_exp.identity import file_sha256
 from dylora_exp.progress import progress_bar
 from dylora_exp.records import check_writable
 
@@ -44,7 +44,7 @@ def fetch(task: TaskConfig, folder: Path) -> list[tuple[Path, bool]]:
     fetched = []
     for file in task.published:
         path = folder / file.name
-        if not path.exists() or (file.sha256 and _digest(path) != file.sha256):
+        if not path.exists() or (file.sha256 and file_sha256(path) != file.sha256):
             _download(file, path)
         fetched.append((path, file.sha256 is not None))
     return fetched
@@ -60,7 +60,7 @@ def _download(file: PublishedFile, path: Path) -> None:
         except (urllib.error.URLError, OSError) as error:
             reason = getattr(error, "reason", None) or error
             raise FetchFailed(f"{file.url}: could not be fetched ({reason}).") from error
-        found = _digest(part)
+        found = file_sha256(part)
         if file.sha256 and found != file.sha256:
             raise FetchFailed(
                 f"{file.url}: its sha256 is {found}, expected {file.sha256}; it was changed, or "
@@ -81,8 +81,3 @@ def _copy(url: str, part: Path) -> None:
         bar.close()
         if target.tell() < size:
             raise OSError(f"cut short at {target.tell()} of {size} bytes")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

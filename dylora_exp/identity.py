@@ -40,7 +40,7 @@ def identity(config: Config) -> dict[str, Any]:
     if config.model.tokenizer is not None:
         tree["model"]["tokenizer"] = _portable(config.model.tokenizer)
     if config.method.adapter is not None:
-        tree["method"]["adapter"] = _file_digest(Path(config.method.adapter).expanduser())
+        tree["method"]["adapter"] = _portable_file(Path(config.method.adapter).expanduser())
     return tree
 
 
@@ -54,6 +54,12 @@ def digest(tree: dict[str, Any]) -> str:
     """Return 12 hex digits of a hash over plain data, whatever the order of its keys."""
     text = json.dumps(tree, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file's bytes, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _without(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
@@ -84,12 +90,9 @@ def _portable(name: str) -> str:
     return f"local:{_folder_digest(folder.resolve())}" if folder.is_dir() else name
 
 
-def _file_digest(path: Path) -> str:
+def _portable_file(path: Path) -> str:
     """Return a name for the contents of a file; its path where there is none."""
-    if not path.is_file():
-        return str(path)
-    with path.open("rb") as stream:
-        return f"local:{hashlib.file_digest(stream, 'sha256').hexdigest()[:16]}"
+    return f"local:{file_sha256(path)[:16]}" if path.is_file() else str(path)
 
 
 @functools.cache
@@ -98,6 +101,5 @@ def _folder_digest(folder: Path) -> str:
     total = hashlib.sha256()
     for file in sorted(file for file in folder.iterdir() if file.is_file()):
         total.update(f"{file.name}\n".encode())
-        with file.open("rb") as stream:
-            total.update(hashlib.file_digest(stream, "sha256").digest())
+        total.update(bytes.fromhex(file_sha256(file)))
     return total.hexdigest()[:16]

@@ -8,7 +8,6 @@ The base's own weights are not read: loralib adds the product to them when it sa
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from dylora_exp.config import Config
 from dylora_exp.errors import RequestError
+from dylora_exp.identity import file_sha256
 from dylora_exp.methods.adapters import factors, lora_layers
 from dylora_exp.models.fused import is_meant, part_of
 
@@ -44,8 +44,7 @@ def source(config: Config) -> dict[str, str]:
     """Return the name and the digest of the file, for the record."""
     assert config.method.adapter is not None
     file = Path(config.method.adapter).expanduser()
-    with file.open("rb") as stream:
-        return {"file": file.name, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+    return {"file": file.name, "sha256": file_sha256(file)}
 
 
 @torch.no_grad()

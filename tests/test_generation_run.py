@@ -1,6 +1,5 @@
 """Runs that generate texts, from config to record: whole, cut short, and refused."""
 
-import dataclasses
 import json
 import os
 import shutil
@@ -10,6 +9,7 @@ import sys
 import time
 
 import pytest
+from compared_records import without_times
 from small_gpt2 import save_small_gpt2
 
 from dylora_exp.cli import main
@@ -70,15 +70,6 @@ def words(model, data, place, *more):
         "trainer.learning_rate=0.01", f"results_dir={place}/results",
         f"outputs_dir={place}/outputs", *more,
     ]  # fmt: skip
-
-
-def without_times(record):
-    tree = dataclasses.asdict(record)
-    for key in ("created_at", "timing", "memory"):
-        del tree[key]
-    for entry in tree["ranks"]:
-        del entry["seconds"]
-    return tree
 
 
 def predictions(folder):

@@ -1,6 +1,5 @@
 """Runs from config to record, in this process."""
 
-import dataclasses
 import json
 import struct
 from collections import Counter
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from compared_records import without_times
 
 from dylora_exp import run as run_module
 from dylora_exp.compose import compose
@@ -18,15 +18,6 @@ from dylora_exp.records import RecordStore
 from dylora_exp.run import RunFailed, execute
 
 STSB_COLUMNS = "index genre filename year old_index source1 source2 sentence1 sentence2 score"
-
-
-def without_times(record):
-    tree = dataclasses.asdict(record)
-    for key in ("created_at", "timing", "memory"):
-        del tree[key]
-    for entry in tree["ranks"]:
-        del entry["seconds"]
-    return tree
 
 
 def test_the_record_holds_what_the_design_promises(tiny_words, tmp_path):

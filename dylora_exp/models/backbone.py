@@ -92,8 +92,9 @@ def load(model: ModelConfig, labels: int | None) -> tuple[PreTrainedModel, PreTr
 
     location = resolve(model)
     settings = dict(model.overrides or {})
-    with _loading(model):
-        _check_overrides(model, _config_alone(model, location, {}))
+    if model.overrides:
+        with _loading(model):
+            _check_overrides(model, _config_alone(model, location, {}))
     if labels is not None:
         settings["num_labels"] = labels
     kind = AutoModelForCausalLM if labels is None else AutoModelForSequenceClassification

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from omegaconf import MISSING
 
-from dylora_exp.tables.spec import read_yaml
+from dylora_exp.tables.spec import Schema, read_yaml
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 # A wheel carries the data inside the package; a checkout keeps it among the results.
@@ -66,17 +66,20 @@ def paper_name(name: str) -> str:
     return f"{'Table' if name.isdigit() else 'Appendix'} {name}"
 
 
+def _read(schema: type[Schema], name: str) -> Schema | None:
+    """Return what the paper prints of a table, None when it has no data."""
+    path = PAPER_DIR / f"table{name}.yaml"
+    return read_yaml(schema, path) if path.exists() else None
+
+
 def printed_settings(name: str) -> dict[tuple[str | None, str | None], str]:
     """Return the printed settings of a table by (block, row); none when it has no data.
 
     Raises:
         RequestError: When the file is malformed, naming it and the field.
     """
-    path = PAPER_DIR / f"table{name}.yaml"
-    if not path.exists():
-        return {}
-    cells = read_yaml(PrintedSettings, path).cells
-    return {(cell.block, cell.row): cell.value for cell in cells}
+    found = _read(PrintedSettings, name)
+    return {(cell.block, cell.row): cell.value for cell in (found.cells if found else [])}
 
 
 def printed_cells(name: str) -> Printed:
@@ -85,8 +88,5 @@ def printed_cells(name: str) -> Printed:
     Raises:
         RequestError: When the file is malformed, naming it and the field.
     """
-    path = PAPER_DIR / f"table{name}.yaml"
-    if not path.exists():
-        return {}
-    cells = read_yaml(PrintedTable, path).cells
-    return {(cell.block, cell.row, cell.column): cell for cell in cells}
+    found = _read(PrintedTable, name)
+    return {(cell.block, cell.row, cell.column): cell for cell in (found.cells if found else [])}

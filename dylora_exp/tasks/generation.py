@@ -17,6 +17,7 @@ from datasets import Dataset
 
 from dylora_exp.config import TaskConfig
 from dylora_exp.errors import RequestError
+from dylora_exp.identity import file_sha256
 from dylora_exp.tasks.base import Reader, TaskData
 from dylora_exp.tasks.files import existing_folder, first_few, read_text
 
@@ -208,7 +209,7 @@ def _parts(path: Path) -> list[Path]:
 def _digest(path: Path) -> str:
     """Return the sha256 of a file; of a folder, that of what ``sha256sum`` prints for its files."""
     if path.is_file():
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return file_sha256(path)
     lines = [f"{_digest(part)}  {part.relative_to(path).as_posix()}\n" for part in _parts(path)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 

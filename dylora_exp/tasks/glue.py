@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from datasets import Dataset, load_dataset
 
 from dylora_exp.config import HubSource, TaskConfig, TsvSource
 from dylora_exp.errors import RequestError, nearest
+from dylora_exp.identity import file_sha256
 from dylora_exp.tasks.base import Reader, TaskData
 from dylora_exp.tasks.files import existing_folder, first_few, lines_of, read_text
 
@@ -32,7 +32,7 @@ class GlueReader(Reader):
             return {}
         folder = _folder(task.data_dir, task.tsv)
         files = [folder / name for name in (task.tsv.train, task.tsv.eval)]
-        return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files if f.is_file()}
+        return {f.name: file_sha256(f) for f in files if f.is_file()}
 
     def needs_hub(self, task: TaskConfig) -> bool:
         """Return whether no local folder is named."""

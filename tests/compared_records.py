@@ -1,0 +1,12 @@
+"""Records as they are compared: without what differs from run to run."""
+
+import dataclasses
+
+
+def without_times(record):
+    tree = dataclasses.asdict(record)
+    for key in ("created_at", "timing", "memory"):
+        del tree[key]
+    for entry in tree["ranks"]:
+        del entry["seconds"]
+    return tree
