@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from datasets import Dataset
+from torch.utils.data import BatchSampler, Sampler
 from transformers import PreTrainedTokenizerBase
 
 
@@ -67,3 +70,49 @@ def scoring_batches(data: Dataset, collator: Collator, batch_size: int) -> list[
         del inputs["labels"]
         batches.append(ScoringBatch(indices, inputs))
     return batches
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one process has of a batch.
+
+    Attributes:
+        rows: The places of its examples in the batch, at least one.
+        counts: Whether they count. A batch with fewer examples than there are processes gives the
+            first example to those that would have none, since all have to take part in a step.
+    """
+
+    rows: range
+    counts: bool
+
+
+def part_of(size: int, process: int, processes: int) -> Part:
+    """Share the examples of a batch among processes, as evenly as it goes, in their order."""
+    rows = range(size * process // processes, size * (process + 1) // processes)
+    return Part(rows or range(1), bool(rows))
+
+
+class SharedBatches(Sampler[list[int]]):
+    """The batches that one process would see, and of each the part of this one.
+
+    Args:
+        sampler: Gives the order of the examples, which must be the same in every process.
+        batch_size: Over all processes.
+        process: The place of this process.
+        processes: How many there are.
+    """
+
+    def __init__(
+        self, sampler: Sampler[int], batch_size: int, process: int, processes: int
+    ) -> None:
+        self.sampler = sampler
+        self.size = batch_size
+        self.place = process, processes
+
+    def __len__(self) -> int:
+        assert isinstance(self.sampler, Sized)
+        return math.ceil(len(self.sampler) / self.size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in BatchSampler(self.sampler, self.size, drop_last=False):
+            yield [batch[row] for row in part_of(len(batch), *self.place).rows]

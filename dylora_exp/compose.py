@@ -32,7 +32,10 @@ CONF_DIR = next(
 )
 # Underneath the YAML files lie the schema's defaults, so that every setting can be overridden.
 ConfigStore.instance().store("schema", dataclasses.asdict(Config()))
-PATHS = ("task.data_dir", "results_dir", "outputs_dir", "model.name_or_path", "method.adapter")
+PATHS = (
+    *("task.data_dir", "results_dir", "outputs_dir", "hub_cache"),
+    *("model.name_or_path", "method.adapter"),
+)
 GROUPS = ("model", "task", "method", "ranks", "trainer", "tracker", "profile")
 
 

@@ -191,7 +191,11 @@ class RanksConfig:
 
 @dataclass
 class TrainerConfig:
-    """Optimisation. ``max_steps`` replaces ``epochs``, ``warmup_steps`` the ratio, where given."""
+    """Optimisation. ``max_steps`` replaces ``epochs``, ``warmup_steps`` the ratio, where given.
+
+    ``score_every=epoch`` also scores all ranks after each epoch but the last. ``compile`` is
+    ``torch.compile``, in training and in scoring; its kernels round differently.
+    """
 
     learning_rate: float = bound(4e-4, above=0)
     batch_size: int = bound(32, at_least=1)
@@ -208,7 +212,9 @@ class TrainerConfig:
     warmup_steps: int | None = bound(None, at_least=0)
     max_grad_norm: float = bound(1.0, at_least=0)
     bf16: bool = False
+    compile: bool = False
     label_smoothing: float = bound(0.0, at_least=0, below=1)
+    score_every: Literal["end", "epoch"] = "end"
     save_steps: int = bound(500, at_least=1)
     threads: int | None = bound(None, at_least=1)
 
@@ -224,7 +230,11 @@ class TrackerConfig:
 
 @dataclass
 class Config:
-    """A run: everything that decides its record, and where the record and its files go."""
+    """A run: everything that decides its record, and where the record and its files go.
+
+    ``hub_cache`` is a folder that ``dylora data fetch`` and ``dylora models fetch`` prepared.
+    ``running`` says what to do about a run that another process is doing.
+    """
 
     seed: int = bound(10, at_least=0, below=2**32)
     profile: str = "demo"
@@ -236,6 +246,8 @@ class Config:
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     results_dir: str = "results"
     outputs_dir: str = "outputs"
+    hub_cache: str | None = None
+    running: Literal["wait", "skip"] = "wait"
 
 
 def load(tree: Mapping[str, Any]) -> Config:
@@ -278,8 +290,8 @@ def _cross_checks(config: Config) -> list[str]:
     """Return the problems that only show in several values together."""
     problems = _rank_problems(config.ranks) + _task_problems(config.task)
     problems += _foreign_settings(config.method)
-    for name in ("results_dir", "outputs_dir"):
-        if not getattr(config, name):
+    for name in ("results_dir", "outputs_dir", "hub_cache"):
+        if getattr(config, name) == "":
             problems.append(f"{name}: found an empty text, expected a folder.")
     return problems
 

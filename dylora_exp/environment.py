@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import platform
 import resource
@@ -17,6 +18,8 @@ import datasets
 import torch
 import transformers
 
+from dylora_exp import processes
+
 
 def environment() -> dict[str, Any]:
     """Return the versions, the project's commit and the hardware, for the record."""
@@ -29,6 +32,7 @@ def environment() -> dict[str, Any]:
         "git_commit": commit,
         "dirty": dirty,
         "hardware": _hardware(),
+        "processes": processes.count(),
     }
 
 
@@ -65,11 +69,16 @@ def _peak_resident_bytes() -> int:
     return 1024 * int(lines["VmHWM"].removesuffix("kB"))
 
 
+_NOWHERE = logging.NullHandler()
+
+
 def quiet_libraries() -> None:
-    """Keep the libraries' own progress bars away: training and scoring show theirs."""
+    """Keep the libraries' own progress bars away, and leave their warnings to a run's log."""
     datasets.disable_progress_bars()
     transformers.logging.disable_progress_bar()
-    transformers.logging.set_verbosity_error()
+    transformers.logging.set_verbosity_warning()
+    transformers.logging.disable_default_handler()
+    transformers.logging.add_handler(_NOWHERE)
     # PEFT reads an attribute that transformers has renamed.
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
 

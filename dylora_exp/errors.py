@@ -24,7 +24,7 @@ class RequestError(Exception):
         return (type(self), (self.problems,))
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of an error's message; the rest is context for developers."""
     return (str(error).strip().splitlines() or ["no message"])[0]
 

@@ -261,6 +261,7 @@ def _config(record: Record, run_folder: Path, merge: bool) -> Config:
     named = record.config["model"]
     local = [field for field in _FOLDERS if str(named.get(field)).startswith("local:")]
     folders = _noted_folders(run_folder)
+    config.hub_cache = folders.get("hub_cache")
     for field in local:
         setattr(config.model, field, folders.get(field, named[field]))
     found = identity(config)["model"]
@@ -336,7 +337,7 @@ def _merge(adapter: Path, folder: Path, config: Config) -> Path:
     quiet_libraries()
     # As the run did before it loaded its model: weights that are not pretrained follow from it.
     set_seed(config.seed)
-    backbone, tokenizer = load(config.model, outputs(config.task))
+    backbone, tokenizer = load(config.model, outputs(config.task), config.hub_cache)
     merged = PeftModel.from_pretrained(backbone, str(adapter)).merge_and_unload()
     merged.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -16,6 +16,8 @@ NOT_IDENTITY = frozenset(
     {
         "results_dir",
         "outputs_dir",
+        "hub_cache",
+        "running",
         "tracker",
         "task.data_dir",
         "task.published",
@@ -48,6 +50,11 @@ def run_id(config: Config) -> str:
     """Return the run's name: 12 hex digits of a hash over all identity values not at default."""
     changed = _difference(identity(config), _without(dataclasses.asdict(Config()), ""))
     return digest(changed)
+
+
+def setup_id(config: Config) -> str:
+    """Return the name that runs of different seeds share: their run id with the default seed."""
+    return run_id(dataclasses.replace(config, seed=Config().seed))
 
 
 def digest(tree: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dylora_exp import locks
 from dylora_exp.compose import CONF_DIR, options
 from dylora_exp.records import RecordStore
 
@@ -53,13 +54,17 @@ def _describe(path: Path) -> str:
 
 
 def _runs(results_dir: Path) -> Table:
-    records, warnings = RecordStore(results_dir).read_all()
+    store = RecordStore(results_dir)
+    records, warnings = store.read_all()
     title = escape(f"runs in {results_dir}")
     table = Table(title=title, box=None, title_justify="left", pad_edge=False)
     for column in ("run", "status", "profile", "model", "task", "method", "seed"):
         table.add_column(column)
     for r in records:
-        row = (r.run_id, r.status, r.profile, r.model, r.task, r.method, str(r.seed))
+        # Its process ended without a word: it goes on from its checkpoint when it is run again.
+        interrupted = r.status == "running" and not locks.is_held(store.lock_path(r.run_id))
+        status = "interrupted" if interrupted else r.status
+        row = (r.run_id, status, r.profile, r.model, r.task, r.method, str(r.seed))
         table.add_row(*map(escape, row))
     for warning in warnings:
         print(f"dylora: warning: {warning}", file=sys.stderr)

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dylora_exp.records import RankScore
+from dylora_exp.records import RankScore, Record
 
 Curve = Mapping[int, float]
 
@@ -107,3 +107,17 @@ def summarise(
         }
         for (truncation, scale), curve in curves.items()
     ]
+
+
+def objective(record: Record) -> float | None:
+    """Return what a search over settings makes as high as it can.
+
+    That is the mean height of the rank-quality curve (``aurac``), of the best of the ways in which
+    ranks were made; the headline metric of a method without ranks.
+    """
+    areas = [way["aurac"] for way in record.summary if way.get("aurac") is not None]
+    if areas:
+        return float(max(areas))
+    headline = record.config.get("task", {}).get("headline", "")
+    values = [entry.metrics.get(headline) for entry in record.ranks if entry.rank is None]
+    return next((value for value in values if value is not None), None)

@@ -20,7 +20,8 @@ from dylora_exp.errors import RequestError, nearest
 
 SCHEMA_VERSION = 1
 # Version 1 did not have these from the beginning.
-_LATER_FIELDS: dict[str, Any] = {"summary": [], "training": {}, "scoring": {}}
+_LATER_FIELDS: dict[str, Any] = {"summary": [], "training": {}, "scoring": {}, "epochs": []}
+_UNFINISHED = ".tmp"
 STATUSES = ("running", "completed", "failed")
 
 
@@ -36,8 +37,21 @@ class RankScore:
 
 
 @dataclass(frozen=True)
+class EpochScores:
+    """All ranks as they were scored after an epoch, which ended with this optimizer step."""
+
+    epoch: int
+    step: int
+    ranks: list[RankScore]
+
+
+@dataclass(frozen=True)
 class Record:
-    """What a run leaves behind. Times are in seconds, memory in bytes, metrics as fractions."""
+    """What a run leaves behind. Times are in seconds, memory in bytes, metrics as fractions.
+
+    ``ranks`` are the scores at the end, ``epochs`` those after the epochs before it, where asked
+    for.
+    """
 
     run_id: str
     status: str
@@ -50,6 +64,7 @@ class Record:
     created_at: str
     error: str | None = None
     ranks: list[RankScore] = field(default_factory=list)
+    epochs: list[EpochScores] = field(default_factory=list)
     summary: list[dict[str, Any]] = field(default_factory=list)
     parameters: dict[str, int] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
@@ -90,7 +105,7 @@ class Record:
         for name in objects:
             if not isinstance(tree[name], Mapping):
                 raise ValueError(f"'{name}' is {tree[name]!r}, expected an object")
-        for name in ("ranks", "data", "summary"):
+        for name in ("ranks", "epochs", "data", "summary"):
             if not isinstance(tree[name], list):
                 raise ValueError(f"'{name}' is {tree[name]!r}, expected a list")
         for name in ("data", "summary"):
@@ -103,13 +118,28 @@ class Record:
             raise ValueError("'ranks' is empty, though the run is completed")
         if not isinstance(tree["error"], str | None):
             raise ValueError(f"'error' is {tree['error']!r}, expected a text or null")
-        return cls(**{**tree, "ranks": [_rank_score(item) for item in tree["ranks"]]})
+        ranks = [_rank_score(item) for item in tree["ranks"]]
+        epochs = [_epoch_scores(item) for item in tree["epochs"]]
+        return cls(**{**tree, "ranks": ranks, "epochs": epochs})
 
     def to_json(self) -> str:
         """Return the record as JSON with sorted keys and a final newline."""
         return (
             json.dumps(dataclasses.asdict(self), sort_keys=True, indent=2, allow_nan=False) + "\n"
         )
+
+
+def _epoch_scores(tree: Any) -> EpochScores:
+    names = {item.name for item in dataclasses.fields(EpochScores)}
+    if not isinstance(tree, Mapping) or set(tree) != names:
+        raise ValueError(f"an entry of 'epochs' must have exactly {', '.join(sorted(names))}")
+    for name in ("epoch", "step"):
+        if type(tree[name]) is not int:
+            raise ValueError(f"{name} is {tree[name]!r}, expected a whole number")
+    if not isinstance(tree["ranks"], list):
+        raise ValueError(f"'epochs.ranks' is {tree['ranks']!r}, expected a list")
+    ranks = [_rank_score(item) for item in tree["ranks"]]
+    return EpochScores(tree["epoch"], tree["step"], ranks)
 
 
 def _rank_score(tree: Any) -> RankScore:
@@ -141,6 +171,14 @@ class RecordStore:
         """Return where the record of a run lies."""
         return self.folder / f"{run_id}.json"
 
+    def lock_path(self, run_id: str) -> Path:
+        """Return the lock of the process that does a run (see ``locks``)."""
+        return self.folder / f".{run_id}.lock"
+
+    def unfinished(self, run_id: str) -> list[Path]:
+        """Return the half-written files that a kill has left of a run's record."""
+        return list(self.folder.glob(f".{run_id}.json.*{_UNFINISHED}"))
+
     def read(self, run_id: str) -> Record | None:
         """Return the record of a run, or None when there is none.
 
@@ -151,7 +189,7 @@ class RecordStore:
         if not path.exists():
             return None
         try:
-            return _parse(path)
+            return _named(path)
         except (ValueError, OSError) as error:
             raise RequestError(f"{path}: not a record ({error}); remove it to run again.") from None
 
@@ -173,14 +211,32 @@ class RecordStore:
         return record
 
     def read_all(self) -> tuple[list[Record], list[str]]:
-        """Return all records in order of their names, and a warning for each file that is none."""
-        records, warnings = [], []
+        """Return all records in order of their names, and a warning for each file that is none.
+
+        Raises:
+            RequestError: When two files say something else of the same run, naming both.
+        """
+        found: dict[str, tuple[Path, Record]] = {}
+        problems, warnings = [], []
         for path in sorted(self.folder.glob("*.json")):
             try:
-                records.append(_parse(path))
+                record = _parse(path)
             except (ValueError, OSError) as error:
                 warnings.append(f"{path}: skipped, not a record ({error}).")
-        return records, warnings
+                continue
+            other, same = found.setdefault(record.run_id, (path, record))
+            if record != same:
+                problems.append(
+                    f"{other} and {path} are different records of the same run, {record.run_id}; "
+                    "remove one of them."
+                )
+        if problems:
+            raise RequestError(problems)
+        for run_id, (path, _) in list(found.items()):
+            if path.stem != run_id and not self.path(run_id).exists():
+                warnings.append(f"{path}: skipped, not a record (its run_id is '{run_id}').")
+                del found[run_id]
+        return [record for _, record in found.values()], warnings
 
     def write(self, record: Record) -> Path:
         """Write a record; at no moment does a half-written file carry its name.
@@ -201,6 +257,11 @@ def check_results(results_dir: Path) -> None:
     """
     if not results_dir.is_dir():
         raise RequestError(f"--results: there is no folder '{results_dir}'.")
+
+
+def unfinished(folder: Path) -> list[Path]:
+    """Return what a kill in ``write_atomically`` has left in a folder and those below it."""
+    return list(folder.rglob(f".*{_UNFINISHED}"))
 
 
 def check_writable(folder: Path, create: bool = True) -> None:
@@ -231,7 +292,9 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """
     with _writing_to(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED
+        )
         try:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(content if isinstance(content, bytes) else content.encode("utf-8"))
@@ -263,7 +326,12 @@ def _parse(path: Path) -> Record:
         raise ValueError("nested too deeply") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"no valid JSON at line {error.lineno}") from None
-    record = Record.from_dict(tree)
+    return Record.from_dict(tree)
+
+
+def _named(path: Path) -> Record:
+    """Return the record that a file is named after."""
+    record = _parse(path)
     if record.run_id != path.stem:
         raise ValueError(f"its run_id is '{record.run_id}'")
     return record

@@ -6,27 +6,27 @@ launcher has put a run, or how a process of it ended.
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import importlib.util
-import os
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import joblib
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from dylora_exp import locks
 from dylora_exp.compose import check_words, compose, options, quote_path
-from dylora_exp.errors import RequestError, first_line, unknown
+from dylora_exp.errors import RequestError, unknown
 from dylora_exp.identity import NOT_IDENTITY
-from dylora_exp.launch import Ended, attempt, launch_jobs
+from dylora_exp.jobs import Ended, attempt, launch_jobs, print_failures
+from dylora_exp.logs import is_quiet, tell
 from dylora_exp.records import Record, RecordStore, check_writable
 from dylora_exp.run import Outcome
+from dylora_exp.run_folder import run_locks
 from dylora_exp.tables.make import table_names, table_runs
 from dylora_exp.tables.plan import PlannedRun, missing_runs, records_of
 from dylora_exp.tables.spec import profiles_of
@@ -53,13 +53,15 @@ _LAUNCHERS = {
         "gpu_slurm", "hydra_submitit_launcher", "cluster", "array_parallelism"
     ),
 }
+_NO_RECORD = "no record of it was left."
 # What is said by an option, not by an override.
 _OPTIONS = {
     "results_dir": "--results DIR",
     "outputs_dir": "--outputs DIR",
     "hydra/launcher": "--launcher NAME",
 }
-_STATES = {"no record": "missing", "failed": "failed", "running": "running"}
+# A run that is said to be running without anyone doing it was interrupted.
+_STATES = {"no record": "missing", "failed": "failed", "running": "missing"}
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Request:
         jobs: How many runs at a time; None: as many as the launcher likes, one without a launcher.
         launcher: A launcher of Hydra's; None: this process, or joblib for several jobs.
         overrides: Further words for all runs, which must not make other runs of them.
+        select: ``last`` or ``best`` epoch; None: as each table says.
     """
 
     table: str
@@ -83,6 +86,7 @@ class Request:
     jobs: int | None = None
     launcher: str | None = None
     overrides: Sequence[str] = ()
+    select: str | None = None
 
 
 @dataclass(frozen=True)
@@ -133,12 +137,13 @@ def make_plan(request: Request) -> Plan:
         problems = error.problems + problems
     if problems:
         raise RequestError(problems)
-    by_id = {run.run_id: run for name in tables for run in table_runs(name, request.profile)}
+    which = (request.profile, request.select)
+    by_id = {run.run_id: run for name in tables for run in table_runs(name, *which)}
     runs = list(by_id.values())
     if runs:  # a value of a wrong type shows in any of them
         compose([*runs[0].words(), *_split(request)[0]])
     records = RecordStore(request.results).read_all()[0]
-    states = _states(runs, records, request.outputs)
+    states = _states(runs, records, request.results, request.outputs)
     items = [Item(run, states[run.run_id], _estimate(run, records)) for run in runs]
     return Plan(tables, skipped, items)
 
@@ -173,7 +178,7 @@ def run_missing(request: Request, plan: Plan) -> list[tuple[Item, Ended]]:
         RequestError: When the request is wrong; nothing was started then.
     """
     for line in _skipped(plan):
-        print(line)
+        tell(line)
     items = plan.open()
     if not items:
         print(f"all {len(plan.items)} runs are done, nothing to train")
@@ -181,28 +186,32 @@ def run_missing(request: Request, plan: Plan) -> list[tuple[Item, Ended]]:
     for folder in (RecordStore(request.results).folder, request.outputs):
         check_writable(folder)
     if (request.launcher or "").startswith("submitit"):
-        print(
+        tell(
             f"what the jobs print lies in {request.outputs}/multirun; --plan tells how far they are"
         )
-    failed = _round(request, items)
-    again = [item for item, ended in failed if not ended.request]
-    if again:
-        print(f"once more: {len(again)} of {len(items)}", flush=True)
-    # Each by itself: one that takes its process with it takes no other along.
-    still = [pair for item in again for pair in _round(request, [item])]
-    return [pair for pair in failed if pair[1].request] + still
+    left = _round(request, items)
+    again = [item for item, ended in left if _may_do_better(ended)]
+    if not again:
+        return left
+    tell(f"once more: {len(again)} of {len(items)}")
+    return [pair for pair in left if not _may_do_better(pair[1])] + _round(request, again)
 
 
-def summary(plan: Plan, failed: Sequence[tuple[Item, Ended]]) -> int:
-    """Print why runs failed, the runs of one reason together, and return the exit code."""
-    reasons: dict[str, list[str]] = {}
-    for item, ended in failed:
-        for problem in ended.problems:
-            reasons.setdefault(problem, []).append(item.name())
-    if failed:
-        print(f"dylora: {len(failed)} of {len(plan.items)} runs are not done:", file=sys.stderr)
-    for reason, names in reasons.items():
-        print(f"dylora: {'; '.join(names)}: {reason}", file=sys.stderr)
+def _may_do_better(ended: Ended) -> bool:
+    """Whether there is any sense in trying a run again at once."""
+    return not (ended.request or ended.lost or ended.skipped)
+
+
+def summary(plan: Plan, left: Sequence[tuple[Item, Ended]]) -> int:
+    """Print why runs are not done, those of one reason together, and return the exit code."""
+    failed = [(item.name(), ended) for item, ended in left if ended.problems]
+    print_failures(failed, len(plan.items))
+    done = len(plan.items) - len(left)
+    told = [f"{len(plan.items)} runs: {done} done"]
+    told += [f"{len(failed)} not completed"] if failed else []
+    skipped = len(left) - len(failed)
+    told += [f"{skipped} skipped, another process is doing them"] if skipped else []
+    print(", ".join(told))
     if not failed:
         return 0
     nothing_else = len(failed) == len(plan.open()) and all(ended.request for _, ended in failed)
@@ -260,28 +269,17 @@ def _skipped(plan: Plan) -> list[str]:
     return [f"without this profile, skipped: {', '.join(plan.skipped)}"]
 
 
-def _states(runs: Sequence[PlannedRun], records: Iterable[Record], outputs: Path) -> dict[str, str]:
+def _states(
+    runs: Sequence[PlannedRun], records: Iterable[Record], results: Path, outputs: Path
+) -> dict[str, str]:
     by_id = {record.run_id: record for record in records}
     missing = missing_runs(runs, by_id, records_of(runs, by_id))
     states = {run.run_id: "done" for run in runs}
     for item in missing:
-        busy = _is_locked(outputs / item.run.run_id)
+        held = run_locks(RecordStore(results), outputs / item.run.run_id)
+        busy = any(locks.is_held(path) for path in held)
         states[item.run.run_id] = "running" if busy else _STATES[item.reason]
     return states
-
-
-def _is_locked(folder: Path) -> bool:
-    """Whether a process holds a run's folder, as ``run.execute`` does while it works there."""
-    if not folder.is_dir():
-        return False
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
 
 
 def _estimate(run: PlannedRun, records: Iterable[Record]) -> float | None:
@@ -309,38 +307,36 @@ def _duration(seconds: float | None) -> str:
 
 def _round(request: Request, items: Sequence[Item]) -> list[tuple[Item, Ended]]:
     """Do runs, and return those that have no completed record afterwards with the reason."""
-    task = functools.partial(_job, names=[item.name() for item in items])
     jobs = [_words(request, item.run) for item in items]
-    lost = "no record of it was left."
-    ended: dict[str, Ended] = {}
-    try:
-        returned = launch_jobs(jobs, _launcher_words(request), task, _at_once(request, len(jobs)))
-        ended = {item.run.run_id: end for item, end in zip(items, returned, strict=True)}
-    except RequestError:
-        raise
-    except Exception as error:  # a process that died, say
-        lost = f"launching failed: {type(error).__name__}: {first_line(error)}"
+    counted = zip(jobs, items, strict=True)
+    names = {
+        " ".join(job): f"{number}/{len(items)} {item.name()}"
+        for number, (job, item) in enumerate(counted, start=1)
+    }
+    task = functools.partial(_job, names=names)
+    ended = launch_jobs(jobs, _launcher_words(request), task, _at_once(request, len(jobs)))
     runs = [item.run for item in items]
-    states = _states(runs, RecordStore(request.results).read_all()[0], request.outputs)
-    left = [item for item in items if states[item.run.run_id] != "done"]
+    records = RecordStore(request.results).read_all()[0]
+    states = _states(runs, records, request.results, request.outputs)
     return [
-        (item, told if told and told.problems else Ended(item.name(), [lost]))
-        for item, told in ((item, ended.get(item.run.run_id)) for item in left)
+        (item, end if end.problems or end.skipped else Ended(item.name(), [_NO_RECORD]))
+        for item, end in zip(items, ended, strict=True)
+        if states[item.run.run_id] != "done"
     ]
 
 
-def _job(tree: DictConfig, names: Sequence[str]) -> Ended:
+def _job(tree: DictConfig, names: Mapping[str, str]) -> Ended:
     """Do one run, in whatever process, and say in a line how it ended."""
-    number = HydraConfig.get().job.num
     begin = time.monotonic()
-    ended = attempt(tree, _warn)
+    ended = attempt(tree, _warn, later=True)
     how = " ".join(ended.problems) or f"done in {time.monotonic() - begin:.0f} s"
-    print(f"{number + 1}/{len(names)} {names[number]}: {how}", flush=True)
+    if not ended.locks and not ended.skipped:
+        tell(f"{names.get(ended.job, ended.job)}: {how}")
     return ended
 
 
 def _warn(outcome: Outcome) -> None:
-    for warning in outcome.warnings:
+    for warning in [] if is_quiet() else outcome.warnings:
         print(f"dylora: warning: {warning}", file=sys.stderr)
 
 

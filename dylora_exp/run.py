@@ -8,29 +8,39 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
-import json
 import os
-import shutil
+import socket
+import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dylora_exp import locks, processes, run_folder
 from dylora_exp.config import Config, outputs
 from dylora_exp.errors import RequestError, first_line, unknown
 from dylora_exp.identity import identity, run_id
-from dylora_exp.records import Record, RecordStore, check_writable, write_atomically
+from dylora_exp.logs import LOG, RunLog, run_log, tell
+from dylora_exp.records import RankScore, Record, RecordStore, check_writable, write_atomically
 
 if TYPE_CHECKING:
     from dylora_exp.methods.base import BaseMethod, TrainedModel
     from dylora_exp.objectives.base import Objective
     from dylora_exp.tasks.base import TaskData
+    from dylora_exp.training import Trained
 
 
 class RunFailed(Exception):
     """The work of a run failed; its record says so. The message is one sentence."""
+
+
+class RunBusy(Exception):
+    """Another process is doing the run. The message says which, ``locks`` are what it holds."""
+
+    def __init__(self, message: str, locks: list[Path]) -> None:
+        super().__init__(message)
+        self.locks = locks
 
 
 @dataclass(frozen=True)
@@ -43,31 +53,67 @@ class Outcome:
     warnings: list[str]
 
 
-def execute(config: Config) -> Outcome:
+def execute(config: Config, later: bool = False) -> Outcome:
     """Train once, score every rank, leave a record; do nothing where the record is complete.
+
+    Args:
+        config: The run.
+        later: Whether to leave the run for later when another process is doing it, instead of
+            waiting for that one.
 
     Raises:
         RequestError: When the request is wrong; no file is written then.
-        RunFailed: When the work fails, which leaves a record with status ``failed``, or when
-            another process is doing this run.
+        RunFailed: When the work fails, which leaves a record with status ``failed``.
+        RunBusy: When another process is doing this run, and it is to be skipped or left for later.
     """
+    return processes.led(
+        lambda: _execute(config, later),
+        lambda: _take_part(config),
+        lambda error: _failure(
+            config, RecordStore(config.results_dir), None, error, _folder(config)
+        ),
+    )
+
+
+def _folder(config: Config) -> Path:
+    return Path(config.outputs_dir).expanduser() / run_id(config)
+
+
+def _execute(config: Config, later: bool) -> Outcome:
     name = run_id(config)
     store = RecordStore(config.results_dir)
-    if done := _completed(config, store, name):
-        return done
-    data = preflight(config)
-    prepared = _prepare(config, data)
-    folder = Path(config.outputs_dir).expanduser() / name
-    with _alone(folder):
-        if done := _completed(config, store, name):  # by the process that was here before
+    folder = _folder(config)
+    held = run_folder.run_locks(store, folder)
+    busy = _when_busy(config, name, held, later)
+    with run_log() as log:
+        if done := _completed(config, store, name):
+            run_folder.clean_up(store, folder)
             return done
-        try:
-            record = _work(config, data, prepared, folder)
-            path = store.write(record)
-        except Exception as error:
-            raise _failure(config, store, data, error, folder) from error
-        _remove_checkpoints(folder)
-    return Outcome(record, path, True, data.warnings + prepared.warnings)
+        locks.wait(held, busy)  # before anything heavy is loaded
+        if done := _completed(config, store, name):
+            return done
+        data = preflight(config)
+        prepared = _prepare(config, data)
+        with locks.hold(held, busy):
+            if done := _completed(config, store, name):  # by the process that was here before
+                return done
+            return _do(config, store, data, prepared, folder, log)
+
+
+def _when_busy(config: Config, name: str, held: list[Path], later: bool) -> Callable[[Path], None]:
+    """Return what to do when another process has one of a run's locks; by returning it waits."""
+    told = False
+
+    def busy(path: Path) -> None:
+        nonlocal told
+        sentence = f"run {name} is being done by {locks.owner(path)}"
+        if later or config.running == "skip":
+            raise RunBusy(sentence, held)
+        if not told:
+            tell(f"{sentence}; waiting")
+            told = True
+
+    return busy
 
 
 def _completed(config: Config, store: RecordStore, name: str) -> Outcome | None:
@@ -78,30 +124,53 @@ def _completed(config: Config, store: RecordStore, name: str) -> Outcome | None:
     return Outcome(done, store.path(name), False, [])
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a run's folder; the system lets go of it when the process ends, however it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
+def _do(
+    config: Config,
+    store: RecordStore,
+    data: TaskData,
+    prepared: _Prepared,
+    folder: Path,
+    log: RunLog,
+) -> Outcome:
+    """Do the work of a run that is ours alone, and leave a record of how it went."""
+    start = time.monotonic()
+    warnings = data.warnings + prepared.warnings
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunFailed(f"another process is doing run {folder.name}.") from None
-        yield
-    finally:
-        os.close(handle)
+        run_folder.remove_unfinished(store, folder)
+        log.open(folder / "run.log")
+        LOG.info(
+            "run %s begins in process %d on %s", folder.name, os.getpid(), socket.gethostname()
+        )
+        for warning in warnings:
+            LOG.warning(warning)
+        before = store.read(folder.name)  # an earlier failure stays to be read until the run ends
+        store.write(_record(config, "running", error=before and before.error, data=data.sources))
+        record = _work(config, data, prepared, folder)
+        path = store.write(record)
+    except Exception as error:
+        failed = _failure(config, store, data, error, folder)
+        LOG.error("failed: %s", failed)
+        raise failed from error
+    except BaseException as error:
+        LOG.info("interrupted (%s) after %.1f s", type(error).__name__, time.monotonic() - start)
+        raise
+    run_folder.remove_checkpoints(folder)
+    LOG.info("completed in %.1f s: %s", time.monotonic() - start, path)
+    return Outcome(record, path, True, data.warnings + prepared.warnings)
 
 
 def _failure(
-    config: Config, store: RecordStore, data: TaskData, error: Exception, folder: Path
+    config: Config, store: RecordStore, data: TaskData | None, error: Exception, folder: Path
 ) -> RunFailed:
     """Leave what can be left of a failure and return what to raise."""
     sentence = f"{type(error).__name__}: {first_line(error)}"
     log = folder / "error.log"
+    if processes.told():  # by the one that failed first, which this one then missed
+        return RunFailed(sentence)
     try:
         write_atomically(log, traceback.format_exc())
-        store.write(_record(config, "failed", error=sentence, data=data.sources))
+        sources = data.sources if data is not None else []
+        store.write(_record(config, "failed", error=sentence, data=sources))
     except RequestError as unwritable:
         return RunFailed(f"{sentence} (and no record of it: {unwritable.problems[0]})")
     return RunFailed(f"{sentence} (traceback: {log})")
@@ -150,13 +219,14 @@ def check(config: Config, fetch: bool = True) -> TaskData | None:
 
     data = None
     problems = backbone.problems(config) + tracking.problems(config) + released.problems(config)
+    problems += processes.problems(config.trainer.batch_size)
     if config.method.kind in method_kinds():
         problems += method_class(config.method.kind).problems(config)
     else:
         problems.append(unknown("method.kind", config.method.kind, method_kinds()))
     try:
-        if fetch or not tasks.needs_hub(config.task):
-            data = tasks.read(config.task)
+        if fetch or config.hub_cache is not None or not tasks.needs_hub(config.task):
+            data = tasks.read(config.task, config.hub_cache)
     except RequestError as error:
         problems += error.problems
     if problems:
@@ -187,7 +257,7 @@ def _prepare(config: Config, data: TaskData) -> _Prepared:
     use_threads(config.trainer.threads)
     reset_peak_memory()
     set_seed(config.seed)
-    backbone, tokenizer = load(config.model, outputs(config.task))
+    backbone, tokenizer = load(config.model, outputs(config.task), config.hub_cache)
     objective = make_objective(Setting(config, tokenizer, longest_input(backbone), data))
     method = make_method(config)
     model = method.attach(backbone)
@@ -195,38 +265,65 @@ def _prepare(config: Config, data: TaskData) -> _Prepared:
     return _Prepared(method, model, objective, warnings)
 
 
+def _take_part(config: Config) -> None:
+    """Do what every process does, once the main one has begun its work."""
+    data = check(config)
+    assert data is not None
+    prepared = _prepare(config, data)
+    with contextlib.closing(prepared.objective):
+        _train_and_score(config, prepared, _folder(config))
+
+
+def _train_and_score(
+    config: Config, prepared: _Prepared, folder: Path
+) -> tuple[TrainedModel, Trained, list[RankScore]]:
+    from dylora_exp.epochs import EpochSweep
+    from dylora_exp.sweep import sweep
+    from dylora_exp.training import Trained, train
+
+    model, method, objective = prepared.model, prepared.method, prepared.objective
+    trained = Trained(0, 0.0)
+    if config.method.adapter is None:
+        every_epoch = config.trainer.score_every == "epoch"
+        aside = EpochSweep(model, objective, method, folder) if every_epoch else None
+        trained = train(model, objective, method, folder, aside)
+    model = method.finish(model)
+    return model, trained, sweep(model, objective, method, folder)
+
+
 def _work(config: Config, data: TaskData, prepared: _Prepared, folder: Path) -> Record:
     from dylora_exp import released
     from dylora_exp.environment import environment, peak_memory
+    from dylora_exp.epochs import epoch_scores
     from dylora_exp.methods.base import count_parameters
+    from dylora_exp.models.backbone import revision
     from dylora_exp.rank_choice import summarise
-    from dylora_exp.sweep import sweep
     from dylora_exp.tracking import tracking
-    from dylora_exp.training import Trained, train
 
-    made_with = environment()
-    _prepare_folder(folder, config, data)
-    model, method, objective = prepared.model, prepared.method, prepared.objective
+    made_with = environment() | revision(prepared.model)
+    run_folder.prepare(folder, config, data.sources)
+    processes.begin()
+    method, objective = prepared.method, prepared.objective
+    imported = {"imported": released.source(config)} if config.method.adapter is not None else {}
     with contextlib.closing(objective), tracking(config, folder) as tracker:
-        if config.method.adapter is None:
-            trained, imported = train(model, objective, method, folder), {}
-        else:
-            trained, imported = Trained(0, 0.0), {"imported": released.source(config)}
-        model = method.finish(model)
-        scores = sweep(model, objective, method, folder)
+        model, trained, scores = _train_and_score(config, prepared, folder)
+        prepared.warnings.extend(trained.warnings)
+        epochs = epoch_scores(folder) if config.trainer.score_every == "epoch" else []
+        sweeps = [scores, *(epoch.ranks for epoch in epochs)]
         method.save(model, folder / "model")
         record = _record(
             config,
             "completed",
             data=data.sources,
             ranks=scores,
+            epochs=epochs,
             summary=summarise(scores, config.task.headline, config.ranks.tolerance),
             parameters=count_parameters(model),
             training=method.told(model) | imported,
             scoring=objective.scoring(),
             timing={
                 "train_seconds": trained.seconds,
-                "sweep_seconds": sum(entry.seconds for entry in scores),
+                "sweep_seconds": sum(entry.seconds for ranks in sweeps for entry in ranks),
                 "steps": trained.steps,
             },
             memory=peak_memory(),
@@ -253,33 +350,15 @@ def _record(config: Config, status: str, **parts: Any) -> Record:
 
 def _check_same_data(config: Config, record: Record, path: Path) -> None:
     """A record made from other files is not this run's, though their configs are the same."""
-    if config.task.data_dir is None:
+    if config.task.data_dir is None and config.hub_cache is None:
         return
     from dylora_exp.tasks.base import checksums
 
     before = {source["file"]: source.get("sha256") for source in record.data if "file" in source}
-    for file, digest in checksums(config.task).items():
+    for file, digest in checksums(config.task, config.hub_cache).items():
         if before and before.get(file) != digest:
             raise RequestError(
-                f"task.data_dir: '{file}' in '{config.task.data_dir}' is not the file that "
-                f"{path} was made from; choose another results_dir or remove that record."
+                f"task.data_dir: '{file}' in '{config.task.data_dir or config.hub_cache}' is not "
+                f"the file that {path} was made from; choose another results_dir or remove that "
+                "record."
             )
-
-
-def _prepare_folder(folder: Path, config: Config, data: TaskData) -> None:
-    """Note what the folder's checkpoints are made from, dropping those made from other data."""
-    from dylora_exp.models.backbone import local_folders
-
-    note = folder / "run.json"
-    text = json.dumps({"config": identity(config), "data": data.sources}, indent=2, sort_keys=True)
-    if note.exists() and note.read_text(encoding="utf-8") != text:
-        _remove_checkpoints(folder)
-    write_atomically(note, text)
-    # A file of its own: the same model in another place is still the same run.
-    if folders := local_folders(config.model):
-        write_atomically(folder / "folders.json", json.dumps(folders, indent=2))
-
-
-def _remove_checkpoints(folder: Path) -> None:
-    for checkpoint in folder.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)

@@ -1,11 +1,15 @@
-"""Training with the Hugging Face Trainer: schedule of ranks, checkpoints, resume, progress."""
+"""Training with the Hugging Face Trainer: schedule of ranks, resume, several processes, progress.
+
+Several processes do what one would: at every step they share the examples of its batch, draw the
+same ranks, and take the mean of their gradients by ``DistributedDataParallel``, weighed so that it
+is the gradient of the whole batch. Each draws dropout for its own examples; without dropout nothing
+but rounding is different.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import contextlib
 import math
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel, set_peft_model_state_dict
-from safetensors.torch import load_file, load_model, save_file
+from accelerate.data_loader import prepare_data_loader
+from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.utils.data import DataLoader, Sampler
 from transformers import (
     PrinterCallback,
     Trainer,
@@ -23,14 +28,18 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from dylora_exp import checkpoints, processes
+from dylora_exp.batches import SharedBatches, part_of
+from dylora_exp.compiling import compile_where_asked, eager_for_one
 from dylora_exp.config import Config
+from dylora_exp.logs import LOG
+from dylora_exp.methods.adapters import follow_model
 from dylora_exp.methods.base import BaseMethod, Batch, TrainedModel
 from dylora_exp.objectives.base import Objective
 from dylora_exp.progress import progress_bar
-from dylora_exp.records import write_atomically
 
-_COMPLETE = "complete.json"
 _EPOCH = "epoch_rng.safetensors"
 _LOG_STEPS = 10
 _ADVICE = "try a lower trainer.learning_rate."
@@ -41,76 +50,83 @@ class TrainingDiverged(Exception):
 
 
 @dataclass(frozen=True)
-class Seal:
-    """Written into a checkpoint when it is complete."""
-
-    seconds: float
-    finished: bool
-    drawn: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Trained:
-    """How training went: optimizer steps and seconds, over all interruptions."""
+    """How training went: optimizer steps and seconds, over all interruptions, and warnings."""
 
     steps: int
     seconds: float
+    warnings: list[str] = field(default_factory=list)
 
 
-def train(model: TrainedModel, objective: Objective, method: BaseMethod, folder: Path) -> Trained:
-    """Train a model in place, from the last complete checkpoint in ``folder`` where there is one.
+class Aside(TrainerCallback):
+    """Work in the course of training that is none; ``seconds``: its time in this process."""
+
+    seconds = 0.0
+
+
+def train(
+    model: TrainedModel,
+    objective: Objective,
+    method: BaseMethod,
+    folder: Path,
+    aside: Aside | None = None,
+) -> Trained:
+    """Train a model in place, from the last whole checkpoint in ``folder`` where there is one.
 
     Args:
         model: What the method attached to the backbone.
         objective: Brings the examples and the loss.
         method: Brings its callbacks and its parameter groups.
         folder: Where checkpoints go.
+        aside: What else is done on the way; its time does not count.
 
     Raises:
         TrainingDiverged: When the loss is no longer finite.
     """
     config = method.config
-    checkpoint = last_checkpoint(folder)
-    seal = _read_seal(checkpoint)
+    found = processes.from_main(lambda: checkpoints.newest(folder))
+    for warning in found.warnings:
+        LOG.warning(warning)
+    checkpoint, seal = found.checkpoint, found.seal
     method.drawn.update({int(rank): count for rank, count in seal.drawn.items()})
     if checkpoint is not None and seal.finished:
-        _restore(model, checkpoint)
-        return Trained(_step(checkpoint), seal.seconds)
-    clock = Clock(seal.seconds, method)
+        checkpoints.restore(model, checkpoint)
+        LOG.info("training was over before: %s", checkpoint.name)
+        return Trained(checkpoints.step_of(checkpoint), seal.seconds, found.warnings)
+    aside = aside or Aside()
+    clock = Clock(seal.seconds, method, aside)
+    compile_where_asked(model, config)
+    order = EpochOrder(checkpoint)
     trainer = MethodTrainer(
         method,
         objective,
+        order,
         model=model,
         args=_arguments(config, folder, method.steps_share),
-        callbacks=[*method.callbacks(model), EpochOrder(checkpoint), clock, Progress(method)],
+        callbacks=[*method.callbacks(model), order, aside, clock, Progress(method)],
     )
     trainer.remove_callback(PrinterCallback)
+    follow_model(model)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and not parameter.isfinite().all():
             raise TrainingDiverged(f"'{name}' is no longer finite; {_ADVICE}")
-    return Trained(trainer.state.global_step, clock.seconds())
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """Return the newest complete checkpoint, removing those that a kill left half-written."""
-    complete = []
-    for checkpoint in folder.glob("checkpoint-*"):
-        if (checkpoint / _COMPLETE).is_file():
-            complete.append(checkpoint)
-        else:
-            shutil.rmtree(checkpoint)
-    return max(complete, key=_step, default=None)
-
-
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
+    return Trained(trainer.state.global_step, clock.seconds(), found.warnings)
 
 
 class MethodTrainer(Trainer):
-    """A Trainer that leaves passes, loss and parameter groups to method and objective."""
+    """A Trainer that leaves passes, loss and parameter groups to method and objective.
 
-    def __init__(self, method: BaseMethod, objective: Objective, **arguments: Any) -> None:
+    Args:
+        method: Makes the passes and the parameter groups.
+        objective: Brings the examples and the loss.
+        order: Keeps the random numbers that decide the order of the examples.
+        arguments: The Trainer's.
+    """
+
+    def __init__(
+        self, method: BaseMethod, objective: Objective, order: EpochOrder, **arguments: Any
+    ) -> None:
         super().__init__(
             train_dataset=objective.train_set, data_collator=objective.collate, **arguments
         )
@@ -119,27 +135,82 @@ class MethodTrainer(Trainer):
         self.model_accepts_loss_kwargs = False
         self.method = method
         self.objective = objective
+        self.order = order
+        self.batch_size = self.args.per_device_train_batch_size * self.args.world_size
         self.batch = Batch(-1, 0, 0, 0)
+        self.share: torch.Tensor | None = None
         self.optimizer: torch.optim.Optimizer | None
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Share every batch of the order that one process would see."""
+        if self.args.world_size == 1:
+            return super().get_train_dataloader()
+        place = self.args.process_index, self.args.world_size
+        loader = DataLoader(
+            self.train_dataset,
+            batch_sampler=SharedBatches(self._get_train_sampler(), self.batch_size, *place),
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        # For one process: these are its parts already.
+        return prepare_data_loader(
+            loader, self.args.device, num_processes=1, process_index=0, put_on_device=True
+        )
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
+        together = self.batch_size * self.args.gradient_accumulation_steps
+        return LengthGroupedSampler(together, lengths=list(self.train_dataset["length"]))
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        super()._load_rng_state(checkpoint)
+        if (self.state.epoch or 0.0).is_integer():  # its order is not drawn yet
+            self.order.note()
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *rest: Any) -> torch.Tensor:
         """Add up the gradients of the passes that the method makes over a micro-batch."""
-        self.batch = self._next_batch(len(inputs["labels"]))
+        self.batch = self._next_batch()
+        self.share = self._share(inputs["labels"])
         losses = []
-        for _ in self.method.passes(self.batch):
-            losses.append(super().training_step(model, inputs, *rest))
+        for more in self.method.passes(self.batch):
+            # Several processes exchange their gradients once, in the last pass.
+            with self.accelerator.no_sync(model) if more else contextlib.nullcontext():
+                losses.append(super().training_step(model, inputs, *rest))
         return torch.stack(losses).sum()
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> Any:
         """Leave the loss to the method."""
-        return self.method.loss(model, inputs, self.objective.loss)
+        with eager_for_one(self.model, len(inputs["labels"])):
+            loss = self.method.loss(model, inputs, self.objective.loss)
+        return loss if self.share is None else loss * self.share
 
-    def _next_batch(self, size: int) -> Batch:
+    def _next_batch(self) -> Batch:
         step = self.state.global_step
         index = self.batch.index + 1 if step == self.batch.step else 0
-        # The same count in every process: the configured size, not that of a short last batch.
-        place = index * self.args.world_size + self.args.process_index
-        return Batch(step, index, place * self.args.per_device_train_batch_size, size)
+        size = self._size(step, index)
+        rows = part_of(size, self.args.process_index, self.args.world_size).rows
+        return Batch(step, index, index * self.batch_size, size, rows)
+
+    def _size(self, step: int, index: int) -> int:
+        """Return the number of examples of a micro-batch, over all processes."""
+        examples, micro_batches = (
+            len(self.objective.train_set),
+            self.args.gradient_accumulation_steps,
+        )
+        batches = math.ceil(examples / self.batch_size)
+        steps = math.ceil(batches / micro_batches)
+        before = (step % steps * micro_batches + index) * self.batch_size
+        return min(self.batch_size, examples - before)
+
+    def _share(self, labels: torch.Tensor) -> torch.Tensor | None:
+        """Return the factor that turns a mean over processes into one over their examples."""
+        world = self.args.world_size
+        if world == 1:
+            return None
+        counts = part_of(self.batch.size, self.args.process_index, world).counts
+        own = self.objective.terms(labels) * counts
+        total = self.accelerator.reduce(own.clone(), "sum")
+        share: torch.Tensor = world * own / total.clamp(min=1)
+        return share
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Build AdamW: weight decay on everything trainable but biases and LayerNorm."""
@@ -169,14 +240,15 @@ class Clock(TrainerCallback):
     The seal is written last: a checkpoint without it was cut short and is not resumed from.
     """
 
-    def __init__(self, before: float, method: BaseMethod) -> None:
+    def __init__(self, before: float, method: BaseMethod, aside: Aside) -> None:
         self.before = before
         self.method = method
+        self.aside = aside
         self.start = time.monotonic()
 
     def seconds(self) -> float:
         """Return the seconds of training so far."""
-        return self.before + time.monotonic() - self.start
+        return self.before + time.monotonic() - self.start - self.aside.seconds
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         """Start counting when the model and the data are in place."""
@@ -184,10 +256,12 @@ class Clock(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
         """Seal the checkpoint just written."""
-        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        drawn = {str(rank): count for rank, count in self.method.drawn.items()}
-        seal = Seal(self.seconds(), state.global_step >= state.max_steps, drawn)
-        write_atomically(folder / _COMPLETE, json.dumps(dataclasses.asdict(seal)))
+        processes.wait_for_all()  # each adds its random numbers
+        if processes.is_main():
+            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            drawn = {str(rank): count for rank, count in self.method.drawn.items()}
+            finished = state.global_step >= state.max_steps
+            checkpoints.write_seal(folder, self.seconds(), finished, drawn)
 
 
 class EpochOrder(TrainerCallback):
@@ -195,6 +269,7 @@ class EpochOrder(TrainerCallback):
 
     They decide the order of its examples. The Trainer restores those of the checkpoint only after
     it has drawn that order, so that a resume in any but the first epoch would see other data.
+    Several processes begin each epoch with those of the main one, and so see the same order.
 
     Args:
         resumed: The checkpoint that training goes on from.
@@ -210,12 +285,19 @@ class EpochOrder(TrainerCallback):
         if self.resumed is not None:
             torch.set_rng_state(self.resumed)
             self.resumed = None
-        self.state = torch.get_rng_state()
+        self.note()
+
+    def note(self) -> None:
+        """Keep the state as it is, in every process that of the main one."""
+        self.state = processes.from_main(torch.get_rng_state)
+        torch.set_rng_state(self.state)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
-        """Put the state into the checkpoint."""
-        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        save_file({"state": self.state}, folder / _EPOCH)
+        """Put the state into the checkpoint; at the end of an epoch, that of the next."""
+        if processes.is_main():
+            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            at_end = (state.epoch or 0.0).is_integer()
+            save_file({"state": torch.get_rng_state() if at_end else self.state}, folder / _EPOCH)
 
 
 class Progress(TrainerCallback):
@@ -229,6 +311,7 @@ class Progress(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
         """Open the bar where training starts or goes on."""
+        LOG.info("training goes from step %d to %d", state.global_step, state.max_steps)
         self.bar = progress_bar(
             total=state.max_steps, initial=state.global_step, desc=self.title, unit="step"
         )
@@ -236,6 +319,8 @@ class Progress(TrainerCallback):
     def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any, **_: Any) -> None:
         """Keep the loss for the bar, and stop when it is no number any more."""
         self.loss = logs.get("loss", self.loss)
+        if "loss" in logs:
+            LOG.info("step %d: loss %.6g", state.global_step, self.loss)
         if "loss" in logs and not math.isfinite(self.loss):
             raise TrainingDiverged(
                 f"the training loss became {self.loss} by step {state.global_step}; {_ADVICE}"
@@ -265,7 +350,7 @@ def _arguments(config: Config, folder: Path, steps_share: float = 1.0) -> Traini
         output_dir=str(folder),
         seed=config.seed,
         learning_rate=trainer.learning_rate,
-        per_device_train_batch_size=trainer.batch_size,
+        per_device_train_batch_size=trainer.batch_size // processes.count(),
         gradient_accumulation_steps=trainer.accumulation_steps,
         num_train_epochs=trainer.epochs * steps_share,
         max_steps=math.ceil(trainer.max_steps * steps_share) if trainer.max_steps else -1,
@@ -287,6 +372,7 @@ def _arguments(config: Config, folder: Path, steps_share: float = 1.0) -> Traini
         logging_nan_inf_filter=False,
         use_cpu=not torch.accelerator.is_available(),
         dataloader_pin_memory=torch.accelerator.is_available(),
+        ddp_find_unused_parameters=False,
         disable_tqdm=True,
         report_to=["wandb"] if config.tracker.name == "wandb" else [],
     )
@@ -296,20 +382,3 @@ def _arguments(config: Config, folder: Path, steps_share: float = 1.0) -> Traini
 
 
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
-
-
-def _read_seal(checkpoint: Path | None) -> Seal:
-    if checkpoint is None:
-        return Seal(0.0, False)
-    return Seal(**json.loads((checkpoint / _COMPLETE).read_text(encoding="utf-8")))
-
-
-def _restore(model: TrainedModel, checkpoint: Path) -> None:
-    """Load the weights alone: the Trainer would add a step to a training that is finished."""
-    if isinstance(model, PeftModel):
-        weights = load_file(checkpoint / "adapter_model.safetensors")
-        set_peft_model_state_dict(model, weights)
-    else:
-        load_model(model, checkpoint / "model.safetensors")
-    if torch.accelerator.is_available():
-        model.to(torch.accelerator.current_accelerator())

@@ -7,6 +7,7 @@ def without_times(record):
     tree = dataclasses.asdict(record)
     for key in ("created_at", "timing", "memory"):
         del tree[key]
-    for entry in tree["ranks"]:
-        del entry["seconds"]
+    for ranks in (tree["ranks"], *(epoch["ranks"] for epoch in tree["epochs"])):
+        for entry in ranks:
+            del entry["seconds"]
     return tree

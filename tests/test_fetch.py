@@ -7,7 +7,6 @@ import pytest
 from dylora_exp.cli import main
 from dylora_exp.compose import compose, options
 from dylora_exp.config import PublishedFile, TaskConfig
-from dylora_exp.errors import RequestError
 from dylora_exp.fetch import FetchFailed, fetch
 from dylora_exp.identity import run_id
 
@@ -61,17 +60,12 @@ def test_a_file_that_cannot_be_had_is_one_sentence(tmp_path):
     assert left(tmp_path / "data") == []
 
 
-def test_a_task_of_the_hub_names_no_files(tmp_path):
-    with pytest.raises(RequestError, match="names no published files"):
-        fetch(compose(["task=mrpc"]).task, tmp_path)
-
-
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
         (["fetch", "e3e"], "did you mean 'e2e'?"),
         (["get", "e2e"], "data: 'get' is not one of fetch"),
-        (["fetch", "mrpc"], "task 'mrpc' names no published files"),
+        (["fetch", "mrpc"], "HF_HUB_OFFLINE: it is set, so the hub is not asked"),
     ],
 )
 def test_a_wrong_request_is_one_sentence(words, expected, tmp_path, capsys):
@@ -82,9 +76,16 @@ def test_a_wrong_request_is_one_sentence(words, expected, tmp_path, capsys):
 def test_every_task_that_is_generated_says_where_its_files_are():
     for name in options("task"):
         task = compose([f"task={name}"]).task
-        if task.decode:
+        if task.decode and not task.data_dir:
             assert {file.url.split(":")[0] for file in task.published} == {"https"}
             assert all(file.name.startswith(f"{name}/") for file in task.published)
+
+
+def test_what_comes_with_the_project_needs_no_fetching(tmp_path, capsys):
+    assert main(["data", "fetch", "demo", "demo-e2e", "demo-webnlg", "--to", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert out.count("comes with the project, there is nothing to fetch") == 3
+    assert left(tmp_path) == []
 
 
 def test_where_files_are_published_is_no_part_of_a_run():

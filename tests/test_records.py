@@ -48,6 +48,7 @@ def test_a_missing_record_is_none(tmp_path):
         ({"error": 5}, "'error' is 5"),
         ({"data": [5]}, "an entry of 'data' must be an object"),
         ({"run_id": "another"}, "its run_id is 'another'"),
+        ({"epochs": [{"epoch": 1}]}, "an entry of 'epochs' must have exactly epoch, ranks, step"),
         ({"extra": 1}, "'extra' is not a key of a record"),
     ],
 )
@@ -62,6 +63,19 @@ def test_files_that_are_no_records_are_skipped_with_the_reason(tmp_path, change,
     assert expected in warnings[0]
     with pytest.raises(RequestError, match="not a record"):
         store.read("0123456789ab")
+
+
+def test_different_records_of_one_run_are_an_error_that_names_both(tmp_path):
+    store = RecordStore(tmp_path)
+    path = store.write(record())
+    copy = path.with_name("0123456789ab (copy).json")
+    copy.write_text(path.read_text())
+    assert store.read_all() == ([record()], [])
+    copy.write_text(record(seed=2).to_json())
+    with pytest.raises(RequestError) as caught:
+        store.read_all()
+    (problem,) = caught.value.problems
+    assert str(path) in problem and str(copy) in problem and "0123456789ab" in problem
 
 
 @given(st.binary(max_size=200))

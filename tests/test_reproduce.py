@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from dylora_exp import launch, reproduce
+from dylora_exp import jobs, reproduce
 from dylora_exp.cli import main
-from dylora_exp.compose import compose
 from dylora_exp.identity import identity, run_id
+from dylora_exp.jobs import Ended
 from dylora_exp.records import RankScore, Record, RecordStore
 from dylora_exp.reproduce import Request, make_plan
 from dylora_exp.run import Outcome, RunFailed
@@ -56,7 +56,7 @@ class Worker:
         self.done = []
         self.failures = {}
 
-    def __call__(self, config):
+    def __call__(self, config, later=False):
         name = f"{config.method.name} {config.seed}"
         self.done.append(name)
         store = RecordStore(config.results_dir)
@@ -92,7 +92,7 @@ def record_of(config, **changes):
 @pytest.fixture
 def worker(monkeypatch):
     worker = Worker()
-    monkeypatch.setattr(launch, "execute", worker)
+    monkeypatch.setattr(jobs, "execute", worker)
     return worker
 
 
@@ -162,9 +162,9 @@ def test_a_run_that_another_process_does_is_running(capsys, worker):
     dylora(capsys, "one", "--plan")
     request = Request("one", "demo", reproduce.Path("results"), reproduce.Path("outputs"))
     item = make_plan(request).items[0]
-    folder = reproduce.Path("outputs") / item.run.run_id
-    folder.mkdir(parents=True)
-    handle = os.open(folder, os.O_RDONLY)
+    lock = reproduce.Path("results") / "runs" / f".{item.run.run_id}.lock"
+    lock.parent.mkdir(parents=True)
+    handle = os.open(lock, os.O_RDWR | os.O_CREAT)
     fcntl.flock(handle, fcntl.LOCK_EX)
     plan = make_plan(request)
     assert [item.state for item in plan.items] == ["running", "missing", "missing", "missing"]
@@ -192,7 +192,7 @@ def test_what_fails_is_tried_once_more_and_the_others_are_done(capsys, worker, t
     assert worker.done == ["lora 10", "lora 42", "dylora 10", "dylora 42", "lora 42", "dylora 10"]
     assert "once more: 2 of 4" in out
     assert err.splitlines()[-2:] == [
-        "dylora: 1 of 4 runs are not done:",
+        "dylora: 1 of 4 runs did not complete:",
         "dylora: dylora on demo, seed 10: run failed: ValueError: poisoned",
     ]
     assert "50.00±0.00 (2)" in (tmp_path / "results/tables/demo/one.md").read_text()
@@ -200,27 +200,8 @@ def test_what_fails_is_tried_once_more_and_the_others_are_done(capsys, worker, t
     assert dylora(capsys, "one")[0] == 1 and len(worker.done) == 8
 
 
-def test_a_run_that_takes_its_process_with_it_takes_no_other_along(capsys, monkeypatch, worker):
-    def launcher(jobs, words, task, at_once):
-        for job in jobs:
-            config = compose(job)
-            if (config.method.name, config.seed) == ("lora", 42):
-                raise RuntimeError("a worker was killed")
-            worker(config)
-        return [launch.Ended("", []) for _ in jobs]
-
-    monkeypatch.setattr(reproduce, "launch_jobs", launcher)
-    code, _, err = dylora(capsys, "one")
-    assert (code, worker.done) == (1, ["lora 10", "dylora 10", "dylora 42"])
-    assert err.splitlines()[-1] == (
-        "dylora: lora on demo, seed 42: launching failed: RuntimeError: a worker was killed"
-    )
-
-
 def test_a_run_that_says_it_is_done_and_has_no_record_is_a_failure(capsys, monkeypatch):
-    monkeypatch.setattr(
-        reproduce, "launch_jobs", lambda jobs, *_: [launch.Ended("", []) for _ in jobs]
-    )
+    monkeypatch.setattr(reproduce, "launch_jobs", lambda jobs, *_: [Ended("", []) for _ in jobs])
     code, _, err = dylora(capsys, "one")
     assert code == 1
     assert err.splitlines()[-1].endswith("dylora on demo, seed 42: no record of it was left.")
@@ -237,7 +218,7 @@ def test_all_that_is_wrong_is_said_at_once(capsys, worker):
     ("words", "expected"),
     [
         (["oen"], "table: 'oen' is not one of all, big, one, two; did you mean 'one'?"),
-        (["one", "--profile", "dem"], "profile: 'dem' is not one of demo, mini, mini-nlg, paper"),
+        (["one", "--profile", "dem"], "profile: 'dem' is not one of demo, demo-nlg, mini"),
         (["big"], "profile of table big: 'demo' is not one of mini."),
         (["all", "--profile", "paper"], "profile: no table has 'paper'."),
         (["one", "method.alpha=3"], "method.alpha: 'method.alpha=3' would make other runs than"),
@@ -263,11 +244,11 @@ def test_a_wrong_request_is_one_sentence(words, expected, capsys, worker, tmp_pa
 def test_overrides_reach_every_run_and_make_no_other_run(monkeypatch, capsys):
     seen = []
 
-    def see(config):
+    def see(config, later=False):
         seen.append((config.trainer.threads, config.outputs_dir, config.task.data_dir))
         return Worker()(config)
 
-    monkeypatch.setattr(launch, "execute", see)
+    monkeypatch.setattr(jobs, "execute", see)
     words = ["--results", "there", "trainer.threads=3", "task.data_dir=all my data"]
     assert dylora(capsys, "one", *words, "--outputs", "an outlet")[0] == 0
     assert seen == [(3, "an outlet", "all my data")] * 4

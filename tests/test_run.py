@@ -2,8 +2,10 @@
 
 import json
 import struct
+import subprocess
+import sys
+import threading
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from dylora_exp.errors import RequestError
 from dylora_exp.identity import run_id
 from dylora_exp.ranks import Ranks
 from dylora_exp.records import RecordStore
-from dylora_exp.run import RunFailed, execute
+from dylora_exp.run import RunBusy, RunFailed, execute
 
 STSB_COLUMNS = "index genre filename year old_index source1 source2 sentence1 sentence2 score"
 
@@ -51,7 +53,7 @@ def test_the_record_holds_what_the_design_promises(tiny_words, tmp_path):
     assert [(s["rows"], s["used"]) for s in record.data] == [(96, 96), (40, 40)]
     assert all(len(source["sha256"]) == 64 for source in record.data)
     expected = {"python", "torch", "transformers", "peft", "project", "git_commit", "dirty"}
-    assert set(record.environment) == expected | {"hardware"}
+    assert set(record.environment) == expected | {"hardware", "processes"}
     assert record.config["seed"] == 10
     assert str(tmp_path) not in outcome.path.read_text()
 
@@ -59,7 +61,7 @@ def test_the_record_holds_what_the_design_promises(tiny_words, tmp_path):
 def test_nothing_but_record_and_model_is_left(tiny_words, tmp_path):
     outcome = execute(compose(tiny_words))
     folder = tmp_path / "outputs" / outcome.record.run_id
-    assert {path.name for path in folder.iterdir()} == {"model", "run.json"}
+    assert {path.name for path in folder.iterdir()} == {"model", "run.json", "run.log"}
     assert (folder / "model" / "adapter_model.safetensors").is_file()
 
 
@@ -156,12 +158,25 @@ def test_a_failure_leaves_a_failed_record_and_is_tried_again(tiny_words, monkeyp
     assert execute(config).record.status == "completed"
 
 
-def test_two_processes_never_do_the_same_run(tiny_words):
+def test_a_run_that_another_process_does_is_waited_for_or_skipped(tiny_words, capsys):
     config = compose(tiny_words)
-    folder = Path(config.outputs_dir) / run_id(config)
-    with run_module._alone(folder), pytest.raises(RunFailed, match="another process is doing run"):
-        execute(config)
-    assert execute(config).fresh
+    lock = RecordStore(config.results_dir).lock_path(run_id(config))
+    lock.parent.mkdir(parents=True)
+    code = (
+        "import fcntl, sys, time; file = open(sys.argv[1], 'w'); "
+        "fcntl.flock(file, fcntl.LOCK_EX); print('held', flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", code, str(lock)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(RunBusy, match="is being done by another process"):
+            execute(compose([*tiny_words, "running=skip"]))
+        with pytest.raises(RunBusy):
+            execute(config, later=True)
+        threading.Timer(2, other.kill).start()
+        assert execute(config).fresh  # the dead owner's lock is taken over
+    assert capsys.readouterr().out.count("waiting") == 1
+    assert not lock.exists()
 
 
 def test_a_full_disk_in_the_work_is_a_failure_and_no_wrong_request(tiny_words, monkeypatch):

@@ -9,20 +9,23 @@ PACKAGE = Path(dylora_exp.__file__).parent
 
 # From the top floor down; rooms on one floor do not know each other.
 FLOORS = [
+    {"__main__"},
     {"cli"},
     {"reproduce"},
     {"launch", "listing"},
+    {"jobs"},
     {"reports"},
     {"run", "tables", "export", "score", "fetch"},
-    {"tracking", "training", "sweep", "released", "adapter_file"},
-    {"objectives"},
-    {"methods", "batches", "tasks", "metrics", "environment", "progress"},
+    {"epochs"},
+    {"command_line", "run_folder", "tracking", "training", "sweep", "released", "adapter_file"},
+    {"checkpoints", "objectives"},
+    {"methods", "batches", "tasks", "metrics", "environment", "progress", "compiling"},
     {"models"},
-    {"rank_choice"},
-    {"compose", "identity", "ranks", "records"},
+    {"rank_choice", "drawing"},
+    {"compose", "hub", "identity", "locks", "logs", "packages", "processes", "ranks", "records"},
     {"config"},
     {"schema"},
-    {"errors"},
+    {"errors", "stopping"},
 ]
 
 

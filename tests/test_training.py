@@ -7,13 +7,14 @@ import torch
 from transformers import TrainerCallback
 
 from dylora_exp.batches import Collator, scoring_batches, tokenize
+from dylora_exp.checkpoints import newest
 from dylora_exp.compose import compose
 from dylora_exp.methods.adapters import factors, lora_layers
 from dylora_exp.methods.base import make_method
 from dylora_exp.models.backbone import load
 from dylora_exp.objectives.base import Setting, make_objective
 from dylora_exp.tasks.base import read
-from dylora_exp.training import TrainingDiverged, last_checkpoint, train
+from dylora_exp.training import TrainingDiverged, train
 
 
 class Killed(Exception):
@@ -132,7 +133,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(words, tmp_path):
     whole, counted, *_ = trained(tmp_path / "whole", *words)
     with pytest.raises(Killed):
         trained(tmp_path / "cut", *words, kill_at=7)
-    assert last_checkpoint(tmp_path / "cut").name == "checkpoint-6"
+    assert newest(tmp_path / "cut").checkpoint.name == "checkpoint-6"
     resumed, method, spy, result = trained(tmp_path / "cut", *words)
     assert sorted(spy.ranks) == [6, 7, 8]
     assert result.steps == 9
@@ -156,7 +157,7 @@ def test_a_checkpoint_cut_short_is_removed(tmp_path):
     half = tmp_path / "checkpoint-12"
     half.mkdir()
     (half / "trainer_state.json").write_text("{")
-    assert last_checkpoint(tmp_path).name == "checkpoint-9"
+    assert newest(tmp_path).checkpoint.name == "checkpoint-9"
     assert not half.exists()
 
 
@@ -173,15 +174,14 @@ def test_training_moves_adapters_and_head_and_nothing_else(tmp_path):
 
 
 def test_weight_decay_spares_biases_and_layernorm(tmp_path):
-    from dylora_exp.training import MethodTrainer, _arguments
+    from dylora_exp.training import EpochOrder, MethodTrainer, _arguments
 
     config = compose(["method=finetune"])
     backbone, tokenizer = load(config.model, labels=2)
     method = make_method(config)
     objective = make_objective(Setting(config, tokenizer, 64, read(config.task)))
-    trainer = MethodTrainer(
-        method, objective, model=method.attach(backbone), args=_arguments(config, tmp_path)
-    )
+    model, args = method.attach(backbone), _arguments(config, tmp_path)
+    trainer = MethodTrainer(method, objective, EpochOrder(None), model=model, args=args)
     decayed, spared = trainer.create_optimizer().param_groups
     names = {id(p): n for n, p in backbone.named_parameters()}
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)

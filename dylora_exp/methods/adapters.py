@@ -28,11 +28,14 @@ class RankMask:
     """The rank, or the rank of each example, at which all adapters of a model work at present.
 
     The tensor is replaced, never changed in place: graphs that wait for their backward pass, and
-    checkpointed segments that will be run again, still hold the former one.
+    checkpointed segments that will be run again, still hold the former one. It is cast when it is
+    replaced, so that a compiled forward pass reads one tensor, whatever the rank.
     """
 
     def __init__(self, r_max: int) -> None:
         self.r_max = r_max
+        # Where the model's activations have been so far, and their type.
+        self._place: tuple[torch.device, torch.dtype] = (torch.empty(0).device, torch.float32)
         self.select(r_max)
 
     def select(self, rank: int, scale: Scale = "alpha/b") -> None:
@@ -78,18 +81,27 @@ class RankMask:
         Returns:
             A tensor to multiply ``x`` by, on its device, in at least single precision.
         """
-        key = (x.device, torch.promote_types(x.dtype, torch.float32))
-        if key not in self._cast:
-            self._cast[key] = self.tensor.to(*key)
-        mask = self._cast[key]
+        self.follow(x.device, _mask_type(x))
+        mask = self._cast
         if mask.dim() == 1:
             return mask
         return mask.reshape(len(mask), *[1] * (x.dim() - 2), self.r_max)
 
+    def follow(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Keep the mask where it will be multiplied, from now on."""
+        if (device, dtype) != self._place:
+            self._place = (device, dtype)
+            self._cast = self.tensor.to(*self._place)
+
     def _set(self, ranks: tuple[int, ...], tensor: torch.Tensor) -> None:
         self.ranks = ranks
         self.tensor = tensor
-        self._cast: dict[tuple[torch.device, torch.dtype], torch.Tensor] = {}
+        self._cast = tensor.to(*self._place)
+
+
+def _mask_type(x: torch.Tensor) -> torch.dtype:
+    """Return single precision, or the type of a tensor that is more precise."""
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 class MaskedLinear(nn.Linear):
@@ -183,7 +195,16 @@ def install_mask(model: nn.Module, r_max: int) -> RankMask:
         if isinstance(down, MaskedLinear):
             return down.mask
         layer.lora_A[_ADAPTER] = MaskedLinear(down, mask)
+    follow_model(model)
     return mask
+
+
+def follow_model(model: nn.Module) -> None:
+    """Bring the mask of a model to where the model is; a forward pass would do it by itself."""
+    for layer in lora_layers(model):
+        down = layer.lora_A[_ADAPTER]
+        if isinstance(down, MaskedLinear):
+            down.mask.follow(down.weight.device, _mask_type(down.weight))
 
 
 @torch.no_grad()

@@ -39,14 +39,21 @@ class Batch:
     Attributes:
         step: The 0-based optimizer step.
         index: The 0-based place among the micro-batches of the step.
-        first: The place of its first example among all examples of the step, over all processes.
-        size: The number of its examples.
+        first: The place of its first example among all examples of the step.
+        size: The number of its examples, over all processes.
+        rows: Which of them this process has; None for all.
     """
 
     step: int
     index: int
     first: int
     size: int
+    rows: range | None = None
+
+    @property
+    def own(self) -> range:
+        """The places of this process's examples in the batch."""
+        return range(self.size) if self.rows is None else self.rows
 
 
 class BaseMethod:
@@ -88,9 +95,13 @@ class BaseMethod:
         """Return the optimizer's parameter groups, given those of stock AdamW."""
         return groups
 
-    def passes(self, batch: Batch) -> Iterator[None]:
-        """Make ready for each forward and backward pass over a batch; their gradients add up."""
-        yield
+    def passes(self, batch: Batch) -> Iterator[bool]:
+        """Make ready for each forward and backward pass over a batch; their gradients add up.
+
+        Yields:
+            Whether another pass follows.
+        """
+        yield False
 
     def loss(self, model: nn.Module, inputs: dict[str, Any], mean_loss: MeanLoss) -> torch.Tensor:
         """Return the loss of one pass.

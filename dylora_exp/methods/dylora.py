@@ -61,32 +61,33 @@ class Method(LoraMethod):
             return groups
         return [{**group, "params": self.rows.split(group["params"])} for group in groups]
 
-    def passes(self, batch: Batch) -> Iterator[None]:
+    def passes(self, batch: Batch) -> Iterator[bool]:
         """Draw the rank of the step, of this part of it, or of each example."""
         ranks = self.draw(batch)
         first = batch.index == 0
         if first or self.config.ranks.sample_every != "step":
             self.drawn.update(ranks)
-        self.select(ranks, first)
-        yield
+        self.select(ranks, first, batch.own)
+        yield False
 
     def draw(self, batch: Batch) -> list[int]:
-        """Return one rank for a batch, or one for each of its examples."""
+        """Return one rank for a batch, or one for each of its examples, those of all processes."""
         every, seed = self.config.ranks.sample_every, self.config.seed
         if every == "example":
             return self.ranks.of_examples(seed, batch.step, batch.first, batch.size)
         return [self.ranks.at(seed, batch.step, batch.index if every == "micro_batch" else None)]
 
-    def select(self, ranks: list[int], first: bool = True) -> None:
+    def select(self, ranks: list[int], first: bool = True, own: range | None = None) -> None:
         """Work at one rank, or at one for each example, from now on.
 
         Args:
             ranks: As ``draw`` returns them.
             first: Whether a step begins, before which nothing of it is active.
+            own: The places of the examples that this process has; None for all.
         """
         scale = self.config.method.scale
         if self.config.ranks.sample_every == "example":
-            self.mask.select_each(ranks, scale)
+            self.mask.select_each(ranks if own is None else [ranks[i] for i in own], scale)
         else:
             self.mask.select(ranks[0], scale)
         lowest = max(ranks) - 1 if self.config.method.update == "row" else 0
@@ -108,10 +109,7 @@ class RowParameters:
                 self.of[parameter] = dim
 
     def split(self, parameters: list[nn.Parameter]) -> list[nn.Parameter]:
-        """Return the parameters with each factor replaced by its rows or columns.
-
-        Call it once the model is on its device: moving it would leave the views behind.
-        """
+        """Return the parameters with each factor replaced by its rows or columns."""
         result = []
         for parameter in parameters:
             if parameter in self.of:
@@ -125,6 +123,10 @@ class RowParameters:
     def hand_over(self, active: set[int]) -> None:
         """Give each active row and column its gradient and take it from all others."""
         for parameter, views in self.views.items():
+            if views[0].data_ptr() != parameter.data_ptr():  # the model was moved
+                pieces = parameter.data.unbind(self.of[parameter])
+                for view, piece in zip(views, pieces, strict=True):
+                    view.data = piece
             gradient = parameter.grad
             for index, view in enumerate(views):
                 has_one = gradient is not None and index in active

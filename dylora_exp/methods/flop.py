@@ -134,8 +134,13 @@ class Method(BaseMethod):
 
     @classmethod
     def problems(cls, config: Config) -> list[str]:
-        """Return what is missing: a target."""
+        """Return what is missing, a target, and what a model cannot have before it is compact."""
         found = super().problems(config)
+        if config.trainer.score_every == "epoch":
+            found.append(
+                "trainer.score_every: found epoch, but method 'flop' has no model to score before "
+                "it is compacted at the end, expected end."
+            )
         if config.method.target_parameters is None and config.method.target_sparsity is None:
             found.append(
                 "method.target_sparsity: found null, expected a share, "
@@ -202,10 +207,10 @@ class Method(BaseMethod):
             },
         ]
 
-    def passes(self, batch: Batch) -> Iterator[None]:
+    def passes(self, batch: Batch) -> Iterator[bool]:
         """Set the target of the step, a function of nothing but the step."""
         self.step_target = self.annealed(batch.step)
-        yield
+        yield False
 
     def annealed(self, step: int) -> float:
         """Return t, which goes in a line from 0 at step 0 to the target."""

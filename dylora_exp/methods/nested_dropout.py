@@ -44,15 +44,15 @@ class Method(LoraMethod):
         self.mask = install_mask(model, self.ranks.r_max)
         return model
 
-    def passes(self, batch: Batch) -> Iterator[None]:
+    def passes(self, batch: Batch) -> Iterator[bool]:
         """Stack as many ranks as fit into a pass."""
-        ranks = list(self.weights)
-        together = max(1, self.config.method.examples_per_pass // batch.size)
+        ranks, size = list(self.weights), len(batch.own)
+        together = max(1, self.config.method.examples_per_pass // size)
         for start in range(0, len(ranks), together):
             self.stacked = ranks[start : start + together]
-            each = [rank for rank in self.stacked for _ in range(batch.size)]
+            each = [rank for rank in self.stacked for _ in range(size)]
             self.mask.select_each(each, self.config.method.scale)
-            yield
+            yield start + together < len(ranks)
 
     def loss(self, model: nn.Module, inputs: dict[str, Any], mean_loss: MeanLoss) -> torch.Tensor:
         """Return the weighted sum of the losses of the stacked ranks."""

@@ -38,14 +38,14 @@ class Method(DyLoraMethod):
         self.rotation = Rotation(model, self)
         return [self.rotation, *super().callbacks(model)]
 
-    def passes(self, batch: Batch) -> Iterator[None]:
+    def passes(self, batch: Batch) -> Iterator[bool]:
         """Work at r_max before the rotation and at drawn ranks from it on."""
         if batch.step >= self.rotation.step:
             yield from super().passes(batch)
         else:
             self.mask.select(self.ranks.r_max, self.config.method.scale)
             self.active = set(range(self.ranks.r_max))
-            yield
+            yield False
 
     def forget(self, model: nn.Module, optimizer: Optimizer) -> None:
         """Drop the optimizer's moments of all factors, which belong to the old basis."""

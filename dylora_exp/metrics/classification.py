@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
 import datasets
@@ -24,6 +25,7 @@ class _GlueMetric(evaluate.Metric):
 
     description: str
     dtype = "int64"
+    library = "scikit-learn"
 
     def _info(self) -> evaluate.MetricInfo:
         value = datasets.Value(self.dtype)
@@ -71,6 +73,7 @@ class Pearson(_GlueMetric):
 
     description = "Pearson correlation coefficient, -1..1."
     dtype = "float64"
+    library = "scipy"
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
         return {"pearson": _correlation(stats.pearsonr, predictions, references)}
@@ -81,6 +84,7 @@ class Spearman(_GlueMetric):
 
     description = "Spearman rank correlation coefficient, -1..1."
     dtype = "float64"
+    library = "scipy"
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
         return {"spearmanr": _correlation(stats.spearmanr, predictions, references)}
@@ -115,6 +119,15 @@ def score(
         metric = METRICS[name](keep_in_memory=True)
         values |= metric.compute(predictions=predictions, references=references)
     return values
+
+
+def signature(names: Sequence[str]) -> str:
+    """Return the library and its version behind each metric, in one line."""
+    return "; ".join(f"{n}|{_library(METRICS[n].library)}" for n in names)
+
+
+def _library(name: str) -> str:
+    return f"{name}:{version(name)}"
 
 
 def _correlation(function: Any, predictions: Any, references: Any) -> float:

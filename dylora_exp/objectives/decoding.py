@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import torch
 from torch import nn
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
+from dylora_exp import processes
+from dylora_exp.compiling import eager
 from dylora_exp.config import DecodeConfig
 from dylora_exp.progress import progress_bar
 from dylora_exp.records import write_atomically
@@ -68,7 +71,8 @@ def decode(
     """Decode each prompt once, longest first, in batches.
 
     Every finished batch is a line of ``file``; a later call with the same weights and prompts goes
-    on after the last whole line.
+    on after the last whole line. Several processes take a batch each at a time, and the main one
+    writes them down in the same order, so that their number may change in between.
 
     Args:
         model: A causal language model, its weights merged for the rank at hand.
@@ -86,24 +90,43 @@ def decode(
     head = json.dumps(
         {"weights": weights, "batch_size": batch_size, "contexts": contexts.hexdigest()[:16]}
     )
-    done = _read(file, head)
+    done = processes.from_main(lambda: _read(file, head))
     seconds = sum(line["seconds"] for line in done)
     texts = {index: text for line in done for index, text in line["texts"]}
     bar = progress_bar(total=len(prompts), initial=len(texts), desc=title, unit="context")
-    with file.open("a", encoding="utf-8") as stream:
-        for batch in batches[len(done) :]:
+    own, together = processes.index(), processes.count()
+    with eager(model), _appending(file) as write:
+        for first in range(len(done), len(batches), together):
             start = time.monotonic()
-            new = _decode_batch(model, tokenizer, [prompts[index] for index in batch], settings)
-            pairs = list(zip(batch, new, strict=True))
-            line = {"texts": pairs, "seconds": time.monotonic() - start}
-            stream.write(json.dumps(line) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-            texts |= dict(pairs)
-            seconds += line["seconds"]
-            bar.update(len(batch))
+            found = []
+            for batch in batches[first : first + together][own : own + 1]:
+                new = _decode_batch(model, tokenizer, [prompts[index] for index in batch], settings)
+                found = list(zip(batch, new, strict=True))
+            lines = [pairs for pairs in processes.gather(found) if pairs]
+            each = (time.monotonic() - start) / len(lines)
+            for pairs in lines:
+                write(json.dumps({"texts": pairs, "seconds": each}) + "\n")
+                texts |= dict(pairs)
+                seconds += each
+                bar.update(len(pairs))
     bar.close()
     return Decoded([texts[index] for index in range(len(prompts))], seconds)
+
+
+@contextlib.contextmanager
+def _appending(file: Path) -> Iterator[Callable[[str], None]]:
+    """Open a file to which the main process appends, so that a kill leaves what was appended."""
+    if not processes.is_main():
+        yield lambda text: None
+        return
+    with file.open("a", encoding="utf-8") as stream:
+
+        def write(text: str) -> None:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+        yield write
 
 
 def stop_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -15,6 +15,7 @@ import torch
 from datasets import Dataset
 from torch.nn import functional
 
+from dylora_exp import processes
 from dylora_exp.errors import RequestError
 from dylora_exp.methods.adapters import merged
 from dylora_exp.methods.base import BaseMethod, TrainedModel, Way
@@ -82,6 +83,10 @@ class Objective(base.Objective):
         )
         return total / (targets != IGNORED).sum().clamp(min=1)
 
+    def terms(self, labels: torch.Tensor) -> torch.Tensor:
+        """Return the number of tokens of texts."""
+        return (labels[:, 1:] != IGNORED).sum()
+
     def score(self, model: TrainedModel, method: BaseMethod, way: Way, folder: Path) -> base.Scored:
         """Decode every context once and score the texts, as a whole and by kind of category."""
         name = "-".join(str(part).replace("/", "") for part in (way.truncation, way.scale) if part)
@@ -102,7 +107,10 @@ class Objective(base.Objective):
                 weights,
                 f"rank {way.rank}" if way.rank else "decoding",
             )
-        return base.Scored(self._metrics(decoded.texts), decoded.seconds)
+        # One process starts Java.
+        return base.Scored(
+            processes.from_main(lambda: self._metrics(decoded.texts)), decoded.seconds
+        )
 
     def close(self) -> None:
         """End the metrics' Java process."""
@@ -110,7 +118,8 @@ class Objective(base.Objective):
 
     def scoring(self) -> dict[str, Any]:
         """Return the metrics' signature, and why some are missing."""
-        return {"signature": self.scorer.signature, "missing": self.missing}
+        about = {"signature": self.scorer.signature, "missing": self.missing}
+        return super().scoring() | about
 
     def _metrics(self, texts: list[str]) -> dict[str, float | None]:
         """Score all texts, and those of seen and unseen categories where there are both."""

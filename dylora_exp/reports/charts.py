@@ -1,138 +1,233 @@
-"""The pictures of a report: quality over ranks, areas, cost against quality, drawn ranks."""
+"""The figures of a report: quality over ranks, areas, cost against quality, drawn ranks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from dylora_exp.drawing import HATCHES, STYLES, colour, new_figure, png, svg
+from dylora_exp.records import write_atomically
 from dylora_exp.reports.estimates import Estimate
 from dylora_exp.reports.groups import Group, Series
 from dylora_exp.reports.report import Report
 from dylora_exp.reports.sections import Choice, deciding, rank_estimates, train_seconds
-from dylora_exp.reports.svg import Plot, round_ticks
-from dylora_exp.tables.figures import METHOD_COLOURS, OTHER_METHODS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Place = tuple[str, str, str]
+# A series, the mean seconds of its training and its best mean.
+_Point = tuple[Series, float, float]
 
 
-def colour(group: Group) -> str:
-    """Return the colour of a group's method, the same in every picture of the project."""
-    return METHOD_COLOURS.get(group.names[3], OTHER_METHODS)
+def charts(report: Report) -> dict[Place, dict[str, Figure]]:
+    """Return the figures of each profile, model and task by their names.
 
-
-def charts(report: Report) -> dict[Place, list[str]]:
-    """Return the pictures of each profile, model and task, those without data left out."""
-    pictures: dict[Place, list[str]] = {}
+    ``ranks``, ``aurac``, ``cost`` and ``drawn``; those without data are left out.
+    """
+    pictures: dict[Place, dict[str, Figure]] = {}
     for place in dict.fromkeys(group.place for group in report.groups):
-        series = [one for one in deciding(report.series) if one.group.place == place]
+        series = sorted(
+            (one for one in deciding(report.series) if one.group.place == place),
+            key=lambda one: one.label,
+        )
         found = [choice for choice in report.choices if choice.series.group.place == place]
-        groups = [group for group in report.groups if group.place == place]
-        drawn = [curves(series), areas(found), cost_against_quality(series)]
-        drawn += [drawn_ranks(group) for group in groups]
-        pictures[place] = [picture for picture in drawn if picture]
+        drawn = {
+            "ranks": curves(series),
+            "aurac": areas(found),
+            "cost": cost_against_quality(series),
+            "drawn": drawn_ranks([group for group in report.groups if group.place == place]),
+        }
+        pictures[place] = {name: figure for name, figure in drawn.items() if figure is not None}
     return pictures
 
 
-def curves(series: Sequence[Series]) -> str:
+@dataclass(frozen=True)
+class Picture:
+    """A figure as it is shown: its file's name without ending, its title, and itself as SVG."""
+
+    name: str
+    title: str
+    svg: bytes
+    figure: Figure
+
+
+def pictures_of(report: Report) -> dict[Place, list[Picture]]:
+    """Return the figures of each profile, model and task, rendered."""
+    pictures: dict[Place, list[Picture]] = {}
+    for place, figures in charts(report).items():
+        for kind, figure in figures.items():
+            name = "-".join([*place, kind])
+            picture = Picture(name, figure.axes[0].get_title(), svg(figure, name), figure)
+            pictures.setdefault(place, []).append(picture)
+    return pictures
+
+
+def save_pictures(pictures: Mapping[Place, Sequence[Picture]], folder: Path) -> list[Path]:
+    """Write each figure as PNG and SVG and return where."""
+    paths = []
+    for picture in [picture for found in pictures.values() for picture in found]:
+        for ending, content in (("png", png(picture.figure)), ("svg", picture.svg)):
+            paths.append(folder / f"{picture.name}.{ending}")
+            write_atomically(paths[-1], content)
+    return paths
+
+
+def curves(series: Sequence[Series]) -> Figure | None:
     """Return quality over ranks, a line for each series in a band from lowest to highest seed."""
-    ranked = [(one, dict(rank_estimates(one))) for one in _by_label(series)]
-    found = [point for _, by_rank in ranked for point in by_rank.values()]
+    ranked = [(one, dict(rank_estimates(one))) for one in series]
     ranks = sorted({rank for _, by_rank in ranked for rank in by_rank if rank is not None})
     if not ranks:
-        return ""
-    low, high = min(point.smallest for point in found), max(point.largest for point in found)
-    plot = Plot(
-        _title(series[0], "quality over ranks"),
-        *("rank", series[0].metric, (ranks[0], ranks[-1]), (low, high)),
-    )
-    plot.y_ticks()
-    plot.x_ticks(ranks)
+        return None
+    figure, axes = _begin(series[0], "quality over ranks", "rank", series[0].metric)
     for index, (one, by_rank) in enumerate(ranked):
-        _draw_series(plot, one, by_rank, index)
-    return plot.render()
+        _draw_series(axes, one, by_rank, index)
+    axes.set_xticks(ranks)
+    return _ended(figure)
 
 
-def areas(found: Sequence[Choice]) -> str:
+def areas(found: Sequence[Choice]) -> Figure | None:
     """Return a bar for each series' area under the curve, with its deviation over seeds."""
     known = sorted(
         ((choice.series, choice.area) for choice in found if choice.area is not None),
         key=lambda pair: pair[0].label,
     )
     if not known:
-        return ""
-    ends = [(area.mean - (area.std or 0), area.mean + (area.std or 0)) for _, area in known]
-    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+        return None
     series = known[0][0]
     # Areas lie close together: bars from zero would all look the same, so the axis is cut.
-    plot = Plot(
-        _title(series, "area under the curve (cut axis)"),
-        *("", series.metric, (0, len(known)), (low - 0.3 * (high - low), high)),
-    )
-    plot.y_ticks()
-    for index, ((one, area), (bottom, top)) in enumerate(zip(known, ends, strict=True)):
-        says = f"{one.label}: {area.mean:.4f}"
-        plot.bar((index + 0.15, index + 0.85), area.mean, colour(one.group), says)
-        plot.whisker(index + 0.5, bottom, top)
-        plot.key(f"{index + 1}: {says}", colour(one.group), 0)
-    _number_bars(plot, len(known))
-    return plot.render()
+    figure, axes = _begin(series, "area under the curve (cut axis)", "", series.metric)
+    for index, (one, area) in enumerate(known):
+        axes.bar(
+            index + 1,
+            area.mean,
+            yerr=area.std or 0,
+            capsize=3,
+            color=colour(one.group.names[3]),
+            hatch=HATCHES[index % len(HATCHES)],
+            edgecolor="white",
+            label=f"{index + 1}: {one.label}: {area.mean:.4f}",
+        )
+    low = min(area.mean - (area.std or 0) for _, area in known)
+    high = max(area.mean + (area.std or 0) for _, area in known)
+    room = 0.1 * (high - low) or 0.01 * abs(high) or 1.0
+    axes.set_ylim(low - 3 * room, high + room)
+    axes.set_xticks(range(1, len(known) + 1))
+    return _ended(figure)
 
 
-def cost_against_quality(series: Sequence[Series]) -> str:
-    """Return the best mean quality of each series over the seconds of its training."""
+def cost_against_quality(series: Sequence[Series]) -> Figure | None:
+    """Return the best mean quality of each series over the seconds of its training.
+
+    Where runs at several maximum ranks differ in nothing else, a further mark stands for the search
+    among them: the best of them, for the seconds of all.
+    """
     points = [
-        (one, seconds, best)
-        for one in _by_label(series)
-        if (seconds := train_seconds(one.group)) and (best := _best(one))
+        (one, time.mean, highest.mean)
+        for one in series
+        if (time := train_seconds(one.group)) and (highest := _best(one))
     ]
     if not points:
-        return ""
-    times = [seconds.mean for _, seconds, _ in points]
-    heights = [best.mean for _, _, best in points]
-    plot = Plot(
-        _title(series[0], "best quality against training time"),
-        *("training, seconds", f"best mean {series[0].metric}"),
-        *((0, max(times)), (min(heights), max(heights))),
+        return None
+    metric = series[0].metric
+    figure, axes = _begin(
+        series[0], "best quality against training time", "training, seconds", f"best mean {metric}"
     )
-    plot.y_ticks()
-    plot.x_ticks(round_ticks(*plot.x_range))
     for index, (one, seconds, best) in enumerate(points):
-        says = f"{one.label}: {best.mean:.4f} in {seconds.mean:.0f} s"
-        plot.marker((seconds.mean, best.mean), colour(one.group), index, says)
-        plot.key(one.label, colour(one.group), index)
-    return plot.render()
+        _mark(axes, one, (seconds, best), index, one.label)
+    for index, found in enumerate(_searches(points), len(points)):
+        one, _, best = max(found, key=lambda point: point[0].sign * point[2])
+        label = f"{one.group.names[3]}: search over {len(found)} maximum ranks"
+        _mark(axes, one, (sum(seconds for _, seconds, _ in found), best), index, label)
+    axes.set_xlim(left=0)
+    return _ended(figure)
 
 
-def drawn_ranks(group: Group) -> str:
-    """Return how often each rank was drawn in training, all seeds together; empty if untold."""
-    counts: dict[int, int] = {}
-    for record in group.records:
-        told = record.training.get("drawn_ranks")
-        for rank, count in told.items() if isinstance(told, dict) else ():
-            counts[int(rank)] = counts.get(int(rank), 0) + int(count)
-    total = sum(counts.values())
-    if not total:
-        return ""
-    title = f"{' '.join(group.place)}, {group.method}: drawn ranks"
-    shares = {rank: counts[rank] / total for rank in sorted(counts)}
-    limits = (min(shares) - 0.5, max(shares) + 0.5)
-    plot = Plot(title, "rank", "share of draws", limits, (0, max(shares.values())))
-    plot.y_range = (0, plot.y_range[1])
-    plot.y_ticks()
-    plot.x_ticks(shares)
-    for rank, share in shares.items():
-        says = f"rank {rank}: {counts[rank]} of {total}"
-        plot.bar((rank - 0.4, rank + 0.4), share, colour(group), says)
-    return plot.render()
+def drawn_ranks(groups: Sequence[Group]) -> Figure | None:
+    """Return how often each rank was drawn in training, all seeds of a group together."""
+    counted = [(group, counts) for group in groups if (counts := _drawn(group))]
+    if not counted:
+        return None
+    profile, model, task = groups[0].place
+    figure, axes = _axes(f"{task} ({profile}, {model}): drawn ranks", "rank", "share of draws")
+    width = 0.8 / len(counted)
+    for index, (group, counts) in enumerate(counted):
+        left = (index - (len(counted) - 1) / 2) * width
+        axes.bar(
+            [rank + left for rank in sorted(counts)],
+            [counts[rank] / counts.total() for rank in sorted(counts)],
+            width,
+            color=colour(group.names[3]),
+            hatch=HATCHES[index % len(HATCHES)],
+            edgecolor="white",
+            label=group.method,
+        )
+    axes.set_xticks(sorted({rank for _, counts in counted for rank in counts}))
+    return _ended(figure)
 
 
-def _draw_series(plot: Plot, one: Series, by_rank: dict[int | None, Estimate], index: int) -> None:
-    points = [(float(rank), by_rank[rank]) for rank in by_rank if rank is not None]
-    for found in [found for rank, found in by_rank.items() if rank is None]:
-        plot.level(found.mean, colour(one.group), index)
+def _axes(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    figure = new_figure()
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=11)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.grid(alpha=0.3, linewidth=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _begin(series: Series, about: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    profile, model, task = series.group.place
+    return _axes(f"{task} ({profile}, {model}): {about}", x_label, y_label)
+
+
+def _ended(figure: Figure) -> Figure:
+    """Put the legend below, and give it its own room: a report may have many series."""
+    columns = 2
+    lines = -(-len(figure.axes[0].get_legend_handles_labels()[1]) // columns)
+    figure.set_figheight(figure.get_figheight() + 0.18 * lines)
+    figure.legend(
+        loc="outside lower center", ncols=columns, fontsize=8, frameon=False, handlelength=3.2
+    )
+    return figure
+
+
+def _draw_series(axes: Axes, one: Series, by_rank: dict[int | None, Estimate], index: int) -> None:
+    paint = colour(one.group.names[3])
+    marker, style = STYLES[index % len(STYLES)]
+    points = {rank: found for rank, found in by_rank.items() if rank is not None}
+    if None in by_rank:  # a method without ranks
+        axes.axhline(by_rank[None].mean, color=paint, linestyle=style, linewidth=1, label=one.label)
     if points:
-        plot.band([(x, f.smallest, f.largest) for x, f in points], colour(one.group))
-        plot.line([(x, f.mean) for x, f in points], colour(one.group), index)
-    plot.key(one.label, colour(one.group), index)
+        low = [found.smallest for found in points.values()]
+        high = [found.largest for found in points.values()]
+        axes.fill_between(list(points), low, high, color=paint, alpha=0.15, linewidth=0)
+        means = [found.mean for found in points.values()]
+        axes.plot(list(points), means, color=paint, marker=marker, linestyle=style, label=one.label)
+
+
+def _mark(axes: Axes, one: Series, point: tuple[float, float], index: int, label: str) -> None:
+    marker = STYLES[index % len(STYLES)][0]
+    axes.plot(
+        *point, color=colour(one.group.names[3]), marker=marker, linestyle="none", label=label
+    )
+
+
+def _searches(points: Sequence[_Point]) -> list[list[_Point]]:
+    """Return LoRA's runs that differ in nothing but r_max, where there are several."""
+    found: dict[str, list[_Point]] = {}
+    for point in points:
+        one = point[0]
+        if one.group.names[3] == "lora":
+            own = {key: value for key, value in one.group.settings.items() if key != "ranks.r_max"}
+            found.setdefault(f"{one.way} {sorted(own.items())!r}", []).append(point)
+    # All ways of LoRA agree at r_max, so one search is enough.
+    return [same for same in found.values() if len(same) > 1][:1]
 
 
 def _best(series: Series) -> Estimate | None:
@@ -140,19 +235,10 @@ def _best(series: Series) -> Estimate | None:
     return max(found, key=lambda point: series.sign * point.mean, default=None)
 
 
-def _by_label(series: Sequence[Series]) -> list[Series]:
-    return sorted(series, key=lambda one: one.label)
-
-
-def _title(series: Series, about: str) -> str:
-    profile, model, task = series.group.place
-    return f"{task} ({profile}, {model}): {about}"
-
-
-def _number_bars(plot: Plot, count: int) -> None:
-    """Number the bars, as the legend does."""
-    for index in range(count):
-        x, y = plot.at((index + 0.5, plot.y_range[0]))
-        plot.axes.append(
-            f'<text x="{x:.1f}" y="{y + 15:.1f}" text-anchor="middle">{index + 1}</text>'
-        )
+def _drawn(group: Group) -> Counter[int]:
+    counts: Counter[int] = Counter()
+    for record in group.records:
+        told = record.training.get("drawn_ranks")
+        for rank, count in told.items() if isinstance(told, dict) else ():
+            counts[int(rank)] += int(count)
+    return counts

@@ -17,6 +17,8 @@ from dylora_exp.records import Record
 # A lower translation edit rate is the better one; every other metric is better when higher.
 LOWER_IS_BETTER = frozenset({"ter"})
 
+_SAME_SCORES = ("seed", "trainer.score_every")
+
 Names = tuple[str, str, str, str]
 Settings = Mapping[str, Any]
 
@@ -109,12 +111,15 @@ def settings_of(record: Record) -> Settings:
     """Return a record's settings but for the seed, paths, logging, hardware and all defaults.
 
     So a record made before an option existed is of one group with those that have its default.
+    Scoring after every epoch leaves the scores at the end as they are and does not count either.
     """
     defaults = default_settings()
     return {
         key: value
         for key, value in sorted(flatten(record.config))
-        if key != "seed" and is_identity(key) and (key not in defaults or value != defaults[key])
+        if key not in _SAME_SCORES
+        and is_identity(key)
+        and (key not in defaults or value != defaults[key])
     }
 
 

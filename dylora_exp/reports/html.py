@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import base64
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from dylora_exp.reports.charts import charts
+from dylora_exp.reports.charts import Picture, Place
 from dylora_exp.reports.paper_tables import html_of
 from dylora_exp.reports.report import Report
 from dylora_exp.reports.sections import Column, Section, format_value
@@ -16,14 +17,15 @@ _HERE = Path(__file__).resolve().parent
 OPEN_ROWS = 200
 # A cell with more characters than this may be broken into lines.
 WIDE = 60
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
-def page(report: Report, tables: Sequence[str]) -> str:
+def page(report: Report, pictures: Mapping[Place, Sequence[Picture]], tables: Sequence[str]) -> str:
     """Return the whole page.
 
     Args:
         report: What it says.
+        pictures: Its figures.
         tables: The Markdown of the project's tables to show after it.
     """
     parts = [
@@ -34,7 +36,7 @@ def page(report: Report, tables: Sequence[str]) -> str:
         f"<style>\n{_own('page.css')}</style>\n</head>\n<body>\n<h1>DyLoRA report</h1>",
         *_list("What it was made of", report.signature),
         *_list("Notes", [*report.file_warnings, *report.warnings]),
-        *_figures(report),
+        *_figures(pictures),
         *(line for section in report.sections() for line in _section(section)),
         "<h2>Tables</h2>",
         *(_no_tables(report) if not tables else ()),
@@ -56,12 +58,18 @@ def _list(title: str, lines: Iterable[str]) -> Iterator[str]:
         yield "</ul>"
 
 
-def _figures(report: Report) -> Iterator[str]:
-    for place, pictures in charts(report).items():
-        if pictures:
-            yield f'<h2>{escape(" / ".join(place))}</h2>\n<div class="figures">'
-            yield from (f"<figure>{picture}</figure>" for picture in pictures)
-            yield "</div>"
+def _figures(pictures: Mapping[Place, Sequence[Picture]]) -> Iterator[str]:
+    for place, found in pictures.items():
+        yield f'<h2>{escape(" / ".join(place))}</h2>\n<div class="figures">'
+        yield from map(_image, found)
+        yield "</div>"
+
+
+def _image(picture: Picture) -> str:
+    """Return a figure inside the page, as an image: so its ids are no ids of the page."""
+    content = base64.b64encode(picture.svg).decode()
+    title = escape(picture.title)
+    return f'<figure><img alt="{title}" src="data:image/svg+xml;base64,{content}"></figure>'
 
 
 def _section(section: Section) -> Iterator[str]:

@@ -34,6 +34,7 @@ def write_report(
     tolerance: float | None = None,
     html: bool = True,
     csv: bool = False,
+    figures: bool = False,
 ) -> Made:
     """Write a report's files into the results folder, the same bytes for the same records.
 
@@ -43,23 +44,28 @@ def write_report(
         tolerance: As ``report.make_report`` takes it.
         html: Whether to write ``report.html``.
         csv: Whether to write ``report.csv``.
+        figures: Whether to write each figure as PNG and SVG, under ``figures``.
 
     Raises:
         RequestError: As ``report.make_report``, for a malformed table spec, or for a folder that
             cannot be written to.
     """
+    from dylora_exp.reports.charts import pictures_of, save_pictures
     from dylora_exp.reports.html import page
     from dylora_exp.reports.paper_tables import tables_of
     from dylora_exp.reports.text import csv_text
 
     report = make_report(results_dir, where, tolerance)
+    pictures = pictures_of(report) if html or figures else {}
     texts = {}
     if html:
-        texts["html"] = page(report, [] if where else tables_of(report.records))
+        texts["html"] = page(report, pictures, [] if where else tables_of(report.records))
     if csv:
         texts["csv"] = csv_text(report)
     paths = []
     for ending, text in texts.items():
         paths.append(results_dir / f"report.{ending}")
         write_atomically(paths[-1], text)
+    if figures:
+        paths += save_pictures(pictures, results_dir / "figures")
     return Made(tuple(paths), report.file_warnings)

@@ -81,7 +81,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table's content, before it is Markdown, LaTeX or CSV; ``records``: what it is made of."""
+    """A table's content, before it is Markdown, LaTeX or CSV.
+
+    ``setups`` are the names of its runs' settings, ``records`` is what it is made of.
+    """
 
     name: str
     profile: str
@@ -89,6 +92,7 @@ class Table:
     part: ProfileSpec
     columns: tuple[Column, ...]
     blocks: tuple[Block, ...]
+    setups: tuple[str, ...]
     records: tuple[Record, ...]
     missing: tuple[MissingRun, ...]
     undefined: tuple[UndefinedValue, ...]
@@ -148,6 +152,7 @@ def build_table(
         part=part,
         columns=filler.columns,
         blocks=tuple(_with_bold(block, filler.columns) for block in blocks),
+        setups=tuple(setup.key for setup in used),
         records=tuple(found.values()),
         missing=tuple(missing_runs(planned, records, used)),
         undefined=tuple(values.undefined),

@@ -1,40 +1,19 @@
-"""Rank-quality curves: a task's headline metric over ranks, one line for each row of a table.
-
-Each method has one colour (Okabe and Ito's, which the colour-blind can tell apart); marker and line
-style also differ, so that a figure can be read in grey print.
-"""
+"""Rank-quality curves: a task's headline metric over ranks, one line for each row of a table."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dylora_exp.records import write_atomically
+from dylora_exp.drawing import STYLES, colour, new_figure, save
 from dylora_exp.tables.cells import Cell, Line, Table
 from dylora_exp.tables.layout import RowSpec
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-METHOD_COLOURS = {
-    "lora": "#0072B2",
-    "dylora": "#D55E00",
-    "dylora-frozen": "#009E73",
-    "finetune": "#000000",
-    "matryoshka": "#E69F00",
-    "nested-dropout": "#56B4E9",
-    "sorted-lora": "#CC79A7",
-    "flop": "#666666",
-}
-OTHER_METHODS = "#999999"
-STYLES = (
-    *(("o", "-"), ("s", "--"), ("^", ":"), ("D", "-."), ("v", (0, (5, 1)))),
-    *(("P", (0, (3, 1, 1, 1))), ("X", (0, (1, 3))), ("*", (0, (7, 2, 1, 2, 1, 2)))),
-)
 
 
 def draw_figures(table: Table, folder: Path) -> list[Path]:
@@ -50,7 +29,7 @@ def draw_figures(table: Table, folder: Path) -> list[Path]:
         curves = [_curve(table, row, place) for row in _ranked_rows(table)]
         if any(curve.cells for curve in curves):
             stem = folder / f"{table.spec.figures}-{table.columns[place].task}"
-            paths += _save(_draw(table, place, curves), stem)
+            paths += save(_draw(table, place, curves), stem)
     return paths
 
 
@@ -80,9 +59,7 @@ def _curve(table: Table, row: RowSpec, column: int) -> _Curve:
 
 
 def _draw(table: Table, column: int, curves: Sequence[_Curve]) -> Figure:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    figure = new_figure()
     axes = figure.add_subplot()
     for index, curve in enumerate(curves):
         _draw_curve(axes, curve, index)
@@ -104,32 +81,17 @@ def _draw_curve(axes: Axes, curve: _Curve, index: int) -> None:
     """Draw the mean over seeds, in a band from the lowest to the highest seed."""
     if not curve.cells:
         return
-    colour = METHOD_COLOURS.get(curve.row.method, OTHER_METHODS)
+    paint = colour(curve.row.method)
     marker, style = STYLES[index % len(STYLES)]
     means = [cell.mean or 0.0 for cell in curve.cells]
     low = [cell.low or 0.0 for cell in curve.cells]
     high = [cell.high or 0.0 for cell in curve.cells]
-    axes.fill_between(curve.ranks, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.fill_between(curve.ranks, low, high, color=paint, alpha=0.15, linewidth=0)
     label = curve.row.label
-    axes.plot(curve.ranks, means, color=colour, marker=marker, linestyle=style, label=label)
+    axes.plot(curve.ranks, means, color=paint, marker=marker, linestyle=style, label=label)
 
 
 def _draw_level(axes: Axes, line: Line, cell: Cell) -> None:
     """Draw a method without ranks as a level line."""
     if cell.mean is not None:
-        colour = METHOD_COLOURS.get(line.spec.method, OTHER_METHODS)
-        axes.axhline(cell.mean, color=colour, linewidth=1, label=line.spec.label)
-
-
-def _save(figure: Figure, stem: Path) -> list[Path]:
-    """Write PNG and SVG, byte for byte the same for the same records."""
-    import matplotlib
-
-    png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
-    with matplotlib.rc_context({"svg.hashsalt": stem.name}):
-        image, drawing = io.BytesIO(), io.BytesIO()
-        figure.savefig(image, format="png", dpi=150, metadata={"Software": None})
-        figure.savefig(drawing, format="svg", metadata={"Date": None, "Creator": None})
-    write_atomically(png, image.getvalue())
-    write_atomically(svg, drawing.getvalue())
-    return [png, svg]
+        axes.axhline(cell.mean, color=colour(line.spec.method), linewidth=1, label=line.spec.label)

@@ -120,6 +120,7 @@ class ProfileSpec:
         runs: The file of ``conf/profile`` that its runs are composed from, where it has another
             name.
         set: Further overrides of all runs, such as which split is scored.
+        select: Which epoch's scores count: ``last``, or ``best`` for each rank.
         paper_average: The name of the paper's average, where it is over the same tasks.
         difference: Whether the profile aims at the paper's numbers, so that a difference means
             something.
@@ -129,6 +130,7 @@ class ProfileSpec:
     columns: list[ColumnSpec] = MISSING
     runs: str | None = None
     set: list[str] = field(default_factory=list)
+    select: str = "last"
     paper_average: str | None = None
     difference: bool = False
 

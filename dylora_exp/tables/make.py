@@ -36,27 +36,30 @@ class Made:
     missing: list[MissingRun]
 
 
-def make_table(name: str, profile: str, results_dir: Path) -> Made:
+def make_table(name: str, profile: str, results_dir: Path, select: str | None = None) -> Made:
     """Render a table and its figures under ``<results_dir>/tables/<profile>``.
 
     Args:
         name: The table, as ``table_names`` lists it.
         profile: The profile whose runs fill it.
         results_dir: Where the records are and the tables go.
+        select: ``last`` or ``best`` epoch; None: as the table's spec says.
 
     Raises:
-        RequestError: For an unknown table or profile, a malformed spec, or a folder that cannot be
-            written to.
+        RequestError: For an unknown table, profile or selection, a malformed spec, or a folder that
+            cannot be written to.
     """
-    (made,) = make_tables([name], profile, results_dir)
+    (made,) = make_tables([name], profile, results_dir, select)
     return made
 
 
-def make_tables(names: Iterable[str], profile: str, results_dir: Path) -> Iterator[Made]:
+def make_tables(
+    names: Iterable[str], profile: str, results_dir: Path, select: str | None = None
+) -> Iterator[Made]:
     """Render several tables from one reading of the records; see ``make_table``."""
     names = list(names)
     settings = {name: load_settings(name, profile) for name in names if shows_settings(name)}
-    loaded = {name: load_spec(name, profile) for name in names if name not in settings}
+    loaded = {name: load_spec(name, profile, select) for name in names if name not in settings}
     records, warnings = RecordStore(results_dir).read_all()
     by_id = {record.run_id: record for record in records}
     folder = Path(results_dir) / "tables" / profile
@@ -75,7 +78,7 @@ def make_tables(names: Iterable[str], profile: str, results_dir: Path) -> Iterat
         yield Made(texts["md"], paths, warnings, list(table.missing))
 
 
-def table_runs(name: str, profile: str) -> list[PlannedRun]:
+def table_runs(name: str, profile: str, select: str | None = None) -> list[PlannedRun]:
     """Return the runs that a table cannot do without, each once; none for a table of settings.
 
     Raises:
@@ -83,7 +86,8 @@ def table_runs(name: str, profile: str) -> list[PlannedRun]:
     """
     if shows_settings(name):
         return []
-    return [run for run in planned_runs(*load_spec(name, profile), profile) if not run.optional]
+    spec, part = load_spec(name, profile, select)
+    return [run for run in planned_runs(spec, part, profile) if not run.optional]
 
 
 def _write(stem: Path, texts: Mapping[str, str]) -> list[Path]:

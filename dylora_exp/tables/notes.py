@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from dylora_exp.rank_choice import DEFAULT_SHARE
 from dylora_exp.tables.cells import Table
+from dylora_exp.tables.select import SELECTS
 
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
@@ -101,9 +102,11 @@ def signature(table: Table) -> str:
         f"profile {table.profile}",
         _numbered("seed", seeds),
         f"{found} records of {needed} runs",
+        SELECTS[table.part.select],
     ]
+    parts.append(f"configs without seed {', '.join(table.setups)}")
     if table.records:
-        parts += [_versions(table), _dirty(table)]
+        parts += [_metrics(table), _versions(table), _dirty(table)]
     return "Made from: " + "; ".join(parts) + "."
 
 
@@ -140,6 +143,12 @@ def _group(pairs: Iterable[tuple[Key, Item]]) -> dict[Key, list[Item]]:
 
 def _numbered(word: str, numbers: Sequence[int]) -> str:
     return f"{word}{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+
+
+def _metrics(table: Table) -> str:
+    """Return the settings and versions behind the scores, as the records tell them."""
+    found = {_known(record.scoring.get("signature")) for record in table.records}
+    return f"metrics {' / '.join(sorted(found))}"
 
 
 def _versions(table: Table) -> str:

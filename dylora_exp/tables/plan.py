@@ -16,10 +16,11 @@ from typing import Any
 from dylora_exp.compose import compose
 from dylora_exp.config import Config, has_ranks
 from dylora_exp.errors import RequestError, unknown
-from dylora_exp.identity import identity, run_id
+from dylora_exp.identity import identity, run_id, setup_id
 from dylora_exp.ranks import Ranks
 from dylora_exp.records import Record
 from dylora_exp.tables.layout import ProfileSpec, RowSpec, TableSpec
+from dylora_exp.tables.select import WORDS, selected
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Setup:
     """The settings of a run but for its seed.
 
     Attributes:
-        key: The id of its run with the default seed; setups are equal when these are.
+        key: Its name, whatever the seed; setups are equal when these are.
         base: The overrides that all runs of the table have in common.
         task: The task's name.
         method: The method's name.
@@ -95,6 +96,9 @@ class MissingRun:
     reason: str
 
 
+# What two records of one setup may differ in: ``records_of`` looks at these itself.
+_ELSEWHERE = (".seed", ".trainer.score_every")
+
 Used = Mapping[Setup, Mapping[int, Record]]
 
 
@@ -125,7 +129,7 @@ def planned_runs(spec: TableSpec, part: ProfileSpec, profile: str) -> list[Plann
 
 def base_words(part: ProfileSpec, profile: str) -> tuple[str, ...]:
     """Return the overrides that all runs of a table have in common."""
-    return (f"profile={part.runs or profile}", *part.set)
+    return (f"profile={part.runs or profile}", *part.set, *WORDS[part.select])
 
 
 def setups_by_rank(row: RowSpec, base: Sequence[str], task: str) -> dict[int | None, Setup]:
@@ -152,7 +156,8 @@ def setups_by_rank(row: RowSpec, base: Sequence[str], task: str) -> dict[int | N
 def records_of(runs: Iterable[PlannedRun], records: Mapping[str, Record]) -> Used:
     """Return the completed records of each planned setup by seed, the seeds ascending.
 
-    Further seeds count too: more seeds make a better mean. Of several records the last counts.
+    Their scores are those of the epochs that the table takes. Further seeds count too: more seeds
+    make a better mean. Of several records the last counts.
     """
     candidates: dict[tuple[str, str, str], list[Record]] = {}
     for record in sorted(records.values(), key=lambda record: (record.seed, record.created_at)):
@@ -160,9 +165,10 @@ def records_of(runs: Iterable[PlannedRun], records: Mapping[str, Record]) -> Use
             candidates.setdefault((record.profile, record.task, record.method), []).append(record)
     return {
         setup: {
-            record.seed: record
+            record.seed: scores
             for record in candidates.get(setup.names(), [])
             if _agree(setup.settings, record.config)
+            and (scores := selected(record, setup.config)) is not None
         }
         for setup in dict.fromkeys(run.setup for run in runs)
     }
@@ -189,14 +195,14 @@ def missing_runs(
 
 
 def _agree(settings: Any, others: Any, name: str = "") -> bool:
-    """Whether two config trees name no setting differently; the seed is looked at elsewhere."""
+    """Whether two config trees name no setting differently, but for what is looked at elsewhere."""
     if isinstance(settings, Mapping) and isinstance(others, Mapping):
         return all(
             _agree(value, others[key], f"{name}.{key}")
             for key, value in settings.items()
             if key in others
         )
-    return bool(settings == others) or name == ".seed"
+    return bool(settings == others) or name in _ELSEWHERE
 
 
 def _check_way(row: RowSpec, setup: Setup) -> None:
@@ -225,8 +231,7 @@ def _check_metrics(part: ProfileSpec, setups: Iterable[Setup]) -> None:
 @functools.cache
 def _setup(base: tuple[str, ...], task: str, method: str, overrides: tuple[str, ...]) -> Setup:
     config = compose(_words(base, task, method, overrides))
-    key = run_id(dataclasses.replace(config, seed=Config().seed))
-    return Setup(key, base, task, method, overrides, config, identity(config))
+    return Setup(setup_id(config), base, task, method, overrides, config, identity(config))
 
 
 def _words(base: Sequence[str], task: str, method: str, overrides: Sequence[str]) -> list[str]:

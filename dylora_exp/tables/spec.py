@@ -5,6 +5,8 @@ The specs need no torch, and so neither does anything that renders from them.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -29,6 +31,7 @@ from dylora_exp.tables.layout import (
     SettingsSpec,
     TableSpec,
 )
+from dylora_exp.tables.select import SELECTS
 
 TABLE_DIR = CONF_DIR / "table"
 # What a column of each measure must name.
@@ -65,19 +68,27 @@ def shows_settings(name: str) -> bool:
     return isinstance(_read(name), SettingsSpec)
 
 
-def load_spec(name: str, profile: str) -> tuple[TableSpec, ProfileSpec]:
+def load_spec(name: str, profile: str, select: str | None = None) -> tuple[TableSpec, ProfileSpec]:
     """Return a table's spec and the part of it that is about one profile.
 
+    Args:
+        name: The table.
+        profile: The profile.
+        select: Which epoch's scores count, in place of what the spec says.
+
     Raises:
-        RequestError: When there is no such table or profile, or naming the file and each field that
-            is wrong.
+        RequestError: When there is no such table, profile or selection, or naming the file and each
+            field that is wrong.
     """
     spec = _read(name)
     if isinstance(spec, SettingsSpec):
         raise RequestError(f"table: '{name}' shows settings, expected one that shows scores.")
     if profile not in spec.profiles:
         raise RequestError(unknown("profile", profile, spec.profiles))
-    return spec, spec.profiles[profile]
+    if select is not None and select not in SELECTS:
+        raise RequestError(unknown("--select", select, SELECTS))
+    part = spec.profiles[profile]
+    return spec, dataclasses.replace(part, select=select or part.select)
 
 
 def load_settings(name: str, profile: str) -> tuple[SettingsSpec, list[SettingsBlock]]:
@@ -98,12 +109,13 @@ def _read(name: str) -> TableSpec | SettingsSpec:
     if name not in table_names():
         raise RequestError(unknown("table", name, table_names()))
     path = TABLE_DIR / f"{name}.yaml"
+    text = path.read_text(encoding="utf-8")
     spec: TableSpec | SettingsSpec
-    if re.search(r"^kind: settings$", path.read_text(encoding="utf-8"), re.MULTILINE):
-        spec = read_yaml(SettingsSpec, path)
+    if re.search(r"^kind: settings$", text, re.MULTILINE):
+        spec = _build(SettingsSpec, path, text)
         problems = list(_settings_problems(spec))
     else:
-        spec = read_yaml(TableSpec, path)
+        spec = _build(TableSpec, path, text)
         problems = list(_problems(spec))
     if problems:
         raise RequestError(f"{path}: {problem}" for problem in problems)
@@ -116,8 +128,23 @@ def read_yaml(schema: type[Schema], path: Path) -> Schema:
     Raises:
         RequestError: Naming the file and the first field that is wrong.
     """
+    return _build(schema, path, path.read_text(encoding="utf-8"))
+
+
+# A command asks for the same files several times, and building one takes 0.1 s.
+_BUILT: dict[tuple[type, Path, str], Any] = {}
+
+
+def _build(schema: type[Schema], path: Path, text: str) -> Schema:
+    key = (schema, path, text)
+    if key not in _BUILT:
+        _BUILT[key] = _parse(schema, path, text)
+    return cast(Schema, copy.deepcopy(_BUILT[key]))
+
+
+def _parse(schema: type[Schema], path: Path, text: str) -> Schema:
     try:
-        tree = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.load(path))
+        tree = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(text))
         return cast(Schema, OmegaConf.to_object(tree))
     except YAMLError as error:
         where = getattr(error, "problem_mark", None)
@@ -195,6 +222,7 @@ def _profile_problems(where: str, profile: ProfileSpec) -> Iterator[str]:
         yield f"{where}.columns: found no score, expected at least one."
     if profile.runs is not None:
         yield from _choice(f"{where}.runs", profile.runs, options("profile"))
+    yield from _choice(f"{where}.select", profile.select, SELECTS)
     for index, column in enumerate(profile.columns):
         yield from _column_problems(f"{where}.columns[{index}]", column)
 

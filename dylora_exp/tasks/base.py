@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from dataclasses import dataclass
 from typing import Any
@@ -36,8 +37,12 @@ class TaskData:
 class Reader:
     """How a task's examples are found. Each module with a reader calls it ``READER``."""
 
-    def read(self, task: TaskConfig) -> TaskData:
+    def read(self, task: TaskConfig, hub_cache: str | None = None) -> TaskData:
         """Read all examples, or as many as the sample limits say.
+
+        Args:
+            task: The task.
+            hub_cache: The folder to read in the hub's place.
 
         Raises:
             RequestError: When data are missing or broken.
@@ -53,17 +58,21 @@ class Reader:
         return {}
 
     def needs_hub(self, task: TaskConfig) -> bool:
-        """Return whether reading the task means fetching it from the hub."""
+        """Return whether the task is read from the hub, or from what was fetched of it."""
         return False
 
 
-def read(task: TaskConfig) -> TaskData:
+def read(task: TaskConfig, hub_cache: str | None = None) -> TaskData:
     """Read a task's examples with the reader that its config names.
+
+    Args:
+        task: The task.
+        hub_cache: A folder of what was fetched, for a task that names no ``data_dir``.
 
     Raises:
         RequestError: When data are missing or broken.
     """
-    data = _reader(task).read(task)
+    data = _reader(task).read(_placed(task, hub_cache), hub_cache)
     splits = (
         subset(data.train, task.max_train_samples),
         subset(data.eval, task.max_eval_samples),
@@ -74,14 +83,21 @@ def read(task: TaskConfig) -> TaskData:
     return TaskData(*splits, used, data.warnings)
 
 
-def checksums(task: TaskConfig) -> dict[str, str]:
+def checksums(task: TaskConfig, hub_cache: str | None = None) -> dict[str, str]:
     """Return the sha256 of each local file of a task, by its name in the record."""
-    return _reader(task).checksums(task)
+    return _reader(task).checksums(_placed(task, hub_cache))
 
 
 def needs_hub(task: TaskConfig) -> bool:
-    """Return whether reading the task means fetching it from the hub."""
+    """Return whether the task is read from the hub, or from what was fetched of it."""
     return _reader(task).needs_hub(task)
+
+
+def _placed(task: TaskConfig, hub_cache: str | None) -> TaskConfig:
+    """Return the task with its published files where ``dylora data fetch`` puts them."""
+    if hub_cache is None or task.data_dir is not None or not task.published:
+        return task
+    return dataclasses.replace(task, data_dir=hub_cache)
 
 
 def _reader(task: TaskConfig) -> Reader:

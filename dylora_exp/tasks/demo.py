@@ -16,7 +16,7 @@ from dylora_exp.tasks.demo_text import MAX_EXAMPLES, examples
 class DemoReader(Reader):
     """Generates as many examples as the config's sample limits say."""
 
-    def read(self, task: TaskConfig) -> TaskData:
+    def read(self, task: TaskConfig, hub_cache: str | None = None) -> TaskData:
         """Return the examples, or raise when more are asked for than the generator has."""
         limits = {"max_train": task.max_train_samples, "max_eval": task.max_eval_samples}
         if problems := [

@@ -7,17 +7,23 @@ import hashlib
 from pathlib import Path
 
 from dylora_exp.errors import RequestError
+from dylora_exp.packages import NotInstalled, in_package, package_folder
 
 _MAX_REPORTED = 5
 
 
 def existing_folder(data_dir: str) -> Path:
-    """Return the folder that ``task.data_dir`` names.
+    """Return the folder that ``task.data_dir`` names, which may be ``package://module/folder``.
 
     Raises:
         RequestError: When there is none.
     """
-    root = Path(data_dir).expanduser()
+    try:
+        root = package_folder(data_dir) if in_package(data_dir) else Path(data_dir).expanduser()
+    except NotInstalled as package:
+        raise RequestError(
+            f"task.data_dir: the Python package '{package}' is not installed."
+        ) from None
     if not root.is_dir():
         raise RequestError(f"task.data_dir: there is no folder '{root}'.")
     return root

@@ -80,7 +80,7 @@ class GenerationReader(Reader):
         self.folders = folders
         self.forms = forms
 
-    def read(self, task: TaskConfig) -> TaskData:
+    def read(self, task: TaskConfig, hub_cache: str | None = None) -> TaskData:
         """Return the training pairs and the contexts to score, or raise as ``Reader.read``."""
         form, paths = self._locate(task)
         splits: list[_Split] = []
@@ -134,7 +134,7 @@ class GenerationReader(Reader):
         if task.data_dir is None or task.eval_split is None:
             raise RequestError(
                 f"task.data_dir: task '{task.name}' is read from its publisher's files, name their "
-                f"folder with task.data_dir=DIR."
+                f"folder with task.data_dir=DIR{_hint(task, 'DIR')}."
             )
         root = existing_folder(task.data_dir)
         splits = ("train", task.eval_split)
@@ -152,7 +152,7 @@ class GenerationReader(Reader):
         names = [form.files["train"][0] for form in self.forms]
         raise RequestError(
             f"task.data_dir: found no file of task '{task.name}' in '{root}' or "
-            f"'{root / self.folders[0]}', such as {' or '.join(names)}."
+            f"'{root / self.folders[0]}', such as {' or '.join(names)}{_hint(task, str(root))}."
         )
 
 
@@ -180,6 +180,11 @@ def parse_json(text: str) -> Any:
         raise Broken(f"the JSON is broken ({error.msg})", on_line(error.lineno)) from None
     except RecursionError:
         raise Broken("the JSON is nested too deeply") from None
+
+
+def _hint(task: TaskConfig, folder: str) -> str:
+    """Return the command that fetches a task's files, where there is one."""
+    return f"; dylora data fetch {task.name} --to {folder} fetches them" if task.published else ""
 
 
 def _incomplete(folder: Path, form: Form, splits: tuple[str, ...]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 from datasets import Dataset, load_dataset
 
 from dylora_exp.config import HubSource, TaskConfig, TsvSource
-from dylora_exp.errors import RequestError, nearest
+from dylora_exp.errors import RequestError, first_line, nearest
+from dylora_exp.hub import Repository, absent, commit, find, unreachable
 from dylora_exp.identity import file_sha256
 from dylora_exp.tasks.base import Reader, TaskData
 from dylora_exp.tasks.files import existing_folder, first_few, lines_of, read_text
@@ -20,11 +20,11 @@ from dylora_exp.tasks.files import existing_folder, first_few, lines_of, read_te
 class GlueReader(Reader):
     """Reads the training and development sets from ``task.data_dir`` or, without it, the hub."""
 
-    def read(self, task: TaskConfig) -> TaskData:
+    def read(self, task: TaskConfig, hub_cache: str | None = None) -> TaskData:
         """Return the examples, or raise: a file, column or the hub missing, a line broken."""
         if task.data_dir is not None:
             return _read_folder(task, task.data_dir)
-        return _read_hub(task)
+        return _read_hub(task, hub_cache)
 
     def checksums(self, task: TaskConfig) -> dict[str, str]:
         """Return the sha256 of the files that a local folder holds for this task."""
@@ -157,24 +157,38 @@ def _to_dataset(rows: list[dict[str, Any]]) -> Dataset:
     )
 
 
-def _read_hub(task: TaskConfig) -> TaskData:
-    hub = task.hub
-    if hub is None:
+def repository(task: TaskConfig) -> Repository:
+    """Return where on the hub a task lies.
+
+    Raises:
+        RequestError: When it does not lie there.
+    """
+    if task.hub is None:
         raise RequestError(f"task.data_dir: task '{task.name}' is not on the hub, name its folder.")
+    command = f"dylora data fetch {task.name}"
+    return Repository("dataset", task.hub.path, None, "task.data_dir", command)
+
+
+def _read_hub(task: TaskConfig, hub_cache: str | None) -> TaskData:
+    hub, where = task.hub, repository(task)
+    assert hub is not None
+    path = hub.path if hub_cache is None else str(find(where, hub_cache))
     splits, sources = [], []
     for split in (hub.train, hub.eval):
         try:
-            data = load_dataset(hub.path, hub.name, split=split)
+            data = load_dataset(path, hub.name, split=split)
         except Exception as error:  # the hub client raises many unrelated types
+            if hub_cache is None and unreachable(error):
+                raise RequestError(absent(where)) from error
             raise RequestError(
-                f"task.data_dir: '{hub.path}' could not be loaded from the hub "
-                f"({type(error).__name__}); name a folder with task.data_dir=DIR."
+                f"task.data_dir: '{path}' could not be loaded ({type(error).__name__}: "
+                f"{first_line(error)}); a folder of TSV files may take its place: task.data_dir=DIR"
             ) from error
         sources.append(
             {
                 "dataset": f"{hub.path}/{hub.name}:{split}",
                 "rows": len(data),
-                "revision": _revision(data),
+                "revision": commit(path) or _revision(data),
             }
         )
         splits.append(data.map(_columns, fn_kwargs={"hub": hub}, remove_columns=data.column_names))
@@ -184,8 +198,8 @@ def _read_hub(task: TaskConfig) -> TaskData:
 def _revision(data: Dataset) -> str | None:
     """Return the commit that the hub's files were fetched at: it stands in their addresses."""
     for address in data.info.download_checksums or {}:
-        if found := re.search("@([0-9a-f]{40})/", address):
-            return found[1]
+        if found := commit(address):
+            return found
     return data.info.version and str(data.info.version)
 
 

@@ -173,7 +173,7 @@ def decoder(monkeypatch):
 
     def run(file, weights="w", prompts=PROMPTS, size=2):
         calls.clear()
-        done = decode(None, None, prompts, DecodeConfig(), size, file, weights, "")
+        done = decode(nn.Identity(), None, prompts, DecodeConfig(), size, file, weights, "")
         assert done.texts == [f"text of {prompt}\u2028é" for prompt in prompts]
         return list(calls), done.seconds
 

@@ -1,17 +1,18 @@
+import json
 import re
 import shutil
 import subprocess
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
-from handmade_records import ENVIRONMENT, Results
+from handmade_records import ENVIRONMENT, LEADING, Results
 
-from dylora_exp.reports.charts import charts
+from dylora_exp.drawing import METHOD_COLOURS
+from dylora_exp.reports.charts import charts, pictures_of, save_pictures
 from dylora_exp.reports.html import page
 from dylora_exp.reports.paper_tables import html_of, tables_of
 from dylora_exp.reports.report import make_report
-from dylora_exp.reports.svg import Plot, round_ticks
-from dylora_exp.tables.figures import METHOD_COLOURS
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -73,15 +74,17 @@ def report(results):
 
 @pytest.fixture(scope="module")
 def text(report):
-    return page(report, tables_of(report.records))
+    return page(report, pictures_of(report), tables_of(report.records))
 
 
 def test_the_page_is_whole_and_needs_nothing_else(text):
     found = outline(text)
     assert found.counts["html"] == found.counts["body"] == found.counts["script"] == 1
-    assert found.counts["svg"] >= 4
-    assert not {"link", "img", "iframe"} & found.counts.keys()
-    assert not [name for name, _ in found.attributes if name in ("src", "href", "onclick")]
+    assert found.counts["img"] == 4
+    assert not {"link", "iframe"} & found.counts.keys()
+    assert not [name for name, _ in found.attributes if name in ("href", "onclick")]
+    sources = [value for name, value in found.attributes if name == "src"]
+    assert all(value.startswith("data:image/svg+xml;base64,") for value in sources)
     assert not re.search(r"https?://|@import|url\(", text)
     said = " ".join(found.texts)
     for title in (
@@ -110,7 +113,7 @@ def test_tables_have_what_their_markdown_has(text):
 
 def test_a_filter_makes_no_tables(results, report):
     filtered = make_report(results.folder, "method=dylora")
-    assert "None: a filter would make runs look missing." in page(filtered, [])
+    assert "None: a filter would make runs look missing." in page(filtered, {}, [])
 
 
 def test_markdown():
@@ -126,39 +129,115 @@ def test_markdown():
 
 
 def test_charts(report):
-    ((place, pictures),) = charts(report).items()
+    ((place, figures),) = charts(report).items()
     assert place == ("demo", "tiny-roberta", "demo")
-    curves, areas, cost, drawn = pictures
-    for picture in pictures:
-        outline(picture)
-    assert METHOD_COLOURS["lora"] in curves and METHOD_COLOURS["dylora"] in curves
-    assert METHOD_COLOURS["finetune"] in curves  # a level line
-    assert curves.count("fill-opacity") == 4  # a band for each series with ranks
-    assert areas.count("<rect") == 4
-    assert "finetune: 0.9500 in 300 s" in cost
-    assert "rank 2: 210 of 300" in drawn
+    assert list(figures) == ["ranks", "aurac", "cost", "drawn"]
+    (axes,) = figures["ranks"].axes
+    lines = {line.get_label(): line for line in axes.lines}
+    assert len(axes.collections) == 4  # a band for each series with ranks
+    leading = lines["lora (leading alpha/b)"]
+    assert leading.get_color() == METHOD_COLOURS["lora"]
+    assert list(leading.get_xdata()) == list(range(1, 9))
+    assert leading.get_ydata() == pytest.approx([0.7 + 0.07 / 3] * 8)
+    band = axes.collections[[*lines].index("lora (leading alpha/b)") - ("finetune" in lines)]
+    assert {round(y, 9) for _, y in band.get_paths()[0].vertices} == {0.7, 0.75}
+    assert list(lines["finetune"].get_ydata()) == [0.95, 0.95]  # a level line
+    assert lines["dylora (leading alpha/b)"].get_color() == METHOD_COLOURS["dylora"]
+    assert lines["dylora (leading alpha/b)"].get_marker() != leading.get_marker()
+    heights = [bar.get_height() for bar in figures["aurac"].axes[0].patches]
+    assert heights == pytest.approx([0.8 - 0.07 / 3, *[0.7 + 0.07 / 3] * 3])
+    points = {line.get_label(): line for line in figures["cost"].axes[0].lines}
+    assert [*points["finetune"].get_xdata(), *points["finetune"].get_ydata()] == [300.0, 0.95]
+    shares = [bar.get_height() for bar in figures["drawn"].axes[0].patches]
+    assert shares == pytest.approx([0.3, 0.7])
 
 
-def test_round_ticks():
-    assert round_ticks(0.0, 1.0) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    assert round_ticks(0.755, 0.855) == [0.76, 0.78, 0.8, 0.82, 0.84]
-    assert round_ticks(0.0, 3.0) == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
+def test_a_search_costs_all_its_runs(tmp_path):
+    results = Results(tmp_path)
+    for r_max, accuracy, seconds in ((4, 0.8, 30.0), (8, 0.7, 50.0)):
+        results.add(
+            f"profile=demo task=demo method=lora ranks.r_max={r_max}",
+            10,
+            {(rank, *LEADING): {"accuracy": accuracy} for rank in range(1, r_max + 1)},
+            timing={"train_seconds": seconds},
+        )
+    (figures,) = charts(make_report(tmp_path)).values()
+    (found,) = [
+        line for line in figures["cost"].axes[0].lines if "search over 2" in line.get_label()
+    ]
+    assert [*found.get_xdata(), *found.get_ydata()] == [80.0, 0.8]
 
 
-def test_a_plot_of_one_point_has_room():
-    plot = Plot("t", "x", "y", (8, 8), (0, 0))
-    across, up = plot.at((8, 0))
-    assert 62 < across < 508 and 30 < up < 276
+def test_figures_are_written_twice_the_same(report, tmp_path):
+    first, second = (save_pictures(pictures_of(report), tmp_path / name) for name in ("one", "two"))
+    names = [path.name for path in first]
+    assert names[:2] == ["demo-tiny-roberta-demo-ranks.png", "demo-tiny-roberta-demo-ranks.svg"]
+    assert len(names) == 8
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+        assert one.read_bytes().startswith((b"\x89PNG", b"<?xml"))
 
 
-def test_opens_in_a_browser(report, tmp_path):
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
+CHECKS = """
+<script>
+  const table = document.querySelector("table.sort");
+  const head = [...table.tHead.rows[0].cells].findIndex((c) => c.textContent === "rank");
+  const sorts = [...document.querySelectorAll("table.sort")].map((table) => {
+    const cells = [...table.tHead.rows[0].cells];
+    const place = cells.findIndex((cell) => cell.textContent === "mean");
+    if (place < 0) return "";
+    const column = () => [...table.tBodies[0].rows].map((row) => row.cells[place].textContent);
+    cells[place].click();
+    const up = column();
+    cells[place].click();
+    return JSON.stringify([up, column()]);
+  });
+  const images = [...document.images].map((i) => [i.naturalWidth, i.getBoundingClientRect().width]);
+  document.documentElement.dataset.seen = JSON.stringify({ sorts, images });
+</script>
+"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
         pytest.skip(f"no browser here; looked for {', '.join(BROWSERS)}")
+    return found
+
+
+def visit(browser, folder, path, *words):
+    return subprocess.run(
+        [
+            *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
+            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+            *(f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=5000", *words),
+            path.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
+
+
+def test_a_browser_opens_sorts_and_shows(browser, text, tmp_path):
     path = tmp_path / "report.html"
-    path.write_text(page(report, []), encoding="utf-8")
-    words = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", path.as_uri()]
-    done = subprocess.run(
-        [browser, *words], capture_output=True, text=True, timeout=120, check=True
-    )
-    assert "Averages over seeds" in done.stdout
+    path.write_text(text.replace("</body>", f"{CHECKS}</body>"), encoding="utf-8")
+    dom = visit(browser, tmp_path, path, "--dump-dom")
+    assert "Averages over seeds" in dom
+    seen = json.loads(unescape(re.search(r'data-seen="([^"]*)"', dom)[1]))
+    assert len(seen["images"]) == 4
+    assert all(natural > 300 and shown > 300 for natural, shown in seen["images"])
+    (sorts,) = [found for found in seen["sorts"] if found]
+    up, down = ([float(cell) for cell in column if cell] for column in json.loads(sorts))
+    assert up == sorted(up) and down == sorted(down, reverse=True) and len(set(up)) > 1
+
+
+def test_a_browser_prints(browser, text, tmp_path):
+    path, pdf = tmp_path / "report.html", tmp_path / "report.pdf"
+    path.write_text(text, encoding="utf-8")
+    visit(browser, tmp_path, path, f"--print-to-pdf={pdf}")
+    content = pdf.read_bytes()
+    assert content.startswith(b"%PDF")
+    assert len(re.findall(rb"/Type\s*/Page\b", content)) > 1

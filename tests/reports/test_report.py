@@ -180,8 +180,8 @@ def test_needs_no_torch(results):
     curve(results, "dylora", 10, {1: 0.7})
     code = (
         "import sys; from dylora_exp.cli import main;"
-        f"main(['report', '--html', '--results', {str(results.folder)!r}]);"
-        "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'matplotlib')))"
+        f"main(['report', '--html', '--figures', '--results', {str(results.folder)!r}]);"
+        "sys.exit(bool({'torch', 'transformers', 'peft', 'datasets'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -8,7 +8,8 @@ from handmade_records import Results
 from test_table_cells import build, mini
 
 from dylora_exp.compose import options
-from dylora_exp.tables.figures import METHOD_COLOURS, STYLES, _curve, draw_figures
+from dylora_exp.drawing import METHOD_COLOURS, STYLES
+from dylora_exp.tables.figures import _curve, draw_figures
 
 
 def test_one_curve_a_task_on_its_headline(results: Results, tmp_path: Path) -> None:

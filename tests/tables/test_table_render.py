@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_table_cells import build, mini
 
+from dylora_exp.compose import compose
+from dylora_exp.identity import setup_id
 from dylora_exp.tables.cells import Cell, build_table
 from dylora_exp.tables.latex import escape, latex
 from dylora_exp.tables.paper import PrintedCell, printed_cells
@@ -142,16 +144,26 @@ def test_undefined_metrics_are_footnoted(results: Results) -> None:
 def test_the_signature_says_what_the_table_was_made_of(results: Results) -> None:
     results.demo("dylora", 10, 0.6)
     results.demo("dylora", 42, 0.6, environment={"git_commit": None, "dirty": True})
-    results.demo("lora", 10, 0.6, environment={"project": "0.2.0", "git_commit": "0123456789"})
+    signature = {"signature": "accuracy|scikit-learn:1.7"}
+    about = {"project": "0.2.0", "git_commit": "0123456789"}
+    results.demo("lora", 10, 0.6, environment=about, scoring=signature)
+    setups = [
+        setup_id(compose(["profile=demo", f"method={method}"]))
+        for method in ("lora", "dylora-frozen", "dylora", "finetune")
+    ]
     assert markdown(build(results, "demo")).splitlines()[-1] == (
-        "- Made from: profile demo; seeds 10, 42; 3 records of 6 runs; dylora-exp 0.1.0, 0.2.0, "
+        "- Made from: profile demo; seeds 10, 42; 3 records of 6 runs; "
+        "scores after the last epoch; "
+        f"configs without seed {', '.join(setups)}; metrics accuracy|scikit-learn:1.7 / unknown; "
+        "dylora-exp 0.1.0, 0.2.0, "
         "unknown, commits 0123456, abcdef0, unknown; 1 from a modified source tree (1 unknown)."
     )
 
 
 def test_the_signature_of_an_empty_table(results: Results) -> None:
     last = markdown(build(results, "demo")).splitlines()[-1]
-    assert last == "- Made from: profile demo; seeds 10, 42; 0 records of 6 runs."
+    assert last.startswith("- Made from: profile demo; seeds 10, 42; 0 records of 6 runs; ")
+    assert "metrics" not in last and "commit" not in last
 
 
 def test_csv_reads_back_into_the_same_numbers(results: Results) -> None:

@@ -1,0 +1,115 @@
+"""What a run tells besides its record: the log file in its folder, and lines on stderr.
+
+How much goes to stderr is one choice for a command and the processes that it starts, so it stands
+in the environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+from tqdm import tqdm
+
+LOG = logging.getLogger("dylora_exp")
+LOG.setLevel(logging.INFO)
+
+_VARIABLE = "DYLORA_VERBOSITY"
+_LEVELS = {"quiet": logging.ERROR, "normal": logging.ERROR, "verbose": logging.INFO}
+_FLAGS = {"-v": "verbose", "--verbose": "verbose", "-q": "quiet", "--quiet": "quiet"}
+# Libraries whose messages do not reach the root logger.
+_APART = ("transformers",)
+
+
+def take_flags(words: Sequence[str], knows: bool = True) -> list[str]:
+    """Take ``-v`` and ``-q`` out of a command's words and remember them; the last one counts.
+
+    Args:
+        words: The words.
+        knows: Whether the command knows these flags; if not, its words stay as they are.
+    """
+    given = [_FLAGS[word] for word in words if knows and word in _FLAGS]
+    os.environ[_VARIABLE] = given[-1] if given else "normal"
+    return [word for word in words if not (knows and word in _FLAGS)]
+
+
+def is_quiet() -> bool:
+    """Return whether only errors and the last line are asked for."""
+    return os.environ.get(_VARIABLE) == "quiet"
+
+
+def tell(line: str) -> None:
+    """Print a line at once, unless quiet is asked for."""
+    if not is_quiet():
+        print(line, flush=True)
+
+
+class RunLog(logging.Handler):
+    """Keeps what is said until it is known where it goes, then appends it to a file.
+
+    A disk that is full makes the run fail in its own words; the log then just lacks lines.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        form = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+        self.setFormatter(logging.Formatter(form, "%Y-%m-%d %H:%M:%S"))
+        self.waiting: list[logging.LogRecord] = []
+        self.file: logging.FileHandler | None = None
+
+    def open(self, path: Path) -> None:
+        """Write to a file from now on, what was kept first."""
+        with contextlib.suppress(OSError):
+            self.file = logging.FileHandler(path, encoding="utf-8")
+            self.file.setFormatter(self.formatter)
+            self.file.handleError = lambda record: None  # type: ignore[method-assign]
+            for record in self.waiting:
+                self.file.handle(record)
+        self.waiting = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, or keep it."""
+        if self.file is None:
+            self.waiting.append(record)
+        else:
+            self.file.handle(record)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self.file is not None:
+            with contextlib.suppress(OSError):
+                self.file.close()
+        super().close()
+
+
+class _Stderr(logging.Handler):
+    """Prints lines without disturbing a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with tqdm.external_write_mode(sys.stderr) if sys.stderr.isatty() else nullcontext():
+            print(self.format(record), file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def run_log() -> Iterator[RunLog]:
+    """Listen to the project's and the libraries' messages and warnings as long as a run lasts."""
+    shown = _Stderr(_LEVELS.get(os.environ.get(_VARIABLE, "normal"), logging.ERROR))
+    log = RunLog()
+    loggers = [logging.getLogger(name) for name in (None, *_APART)]
+    for logger in loggers:
+        logger.addHandler(log)
+        logger.addHandler(shown)
+    logging.captureWarnings(True)
+    try:
+        yield log
+    finally:
+        logging.captureWarnings(False)
+        for logger in loggers:
+            logger.removeHandler(log)
+            logger.removeHandler(shown)
+        log.close()
