@@ -41,6 +41,7 @@ from dylora_exp.run import Outcome, RunBusy, RunFailed, execute
 
 # Beside the jobs' own folders, on the file system that they share; gone when the sweep ends.
 _NOTES = ".jobs"
+_LOCK = ".lock"
 _PAUSE = 1.0
 _WRONG_WORDS = (HydraException, OmegaConfBaseException)
 
@@ -185,6 +186,7 @@ class Enduring(Launcher):
         self.place = place
         self.all_ended = ended
         self.rounds = 0
+        self.alive = contextlib.ExitStack()
 
     def setup(self, **_: object) -> None:
         """Do nothing: the launcher inside is set up already."""
@@ -194,6 +196,9 @@ class Enduring(Launcher):
     ) -> Sequence[JobReturn]:
         """Do all jobs, and return for each what a search is to make as high as it can."""
         jobs = [list(job) for job in job_overrides]
+        if not self.rounds:
+            lock = self.folder / _NOTES / _LOCK
+            self.alive.enter_context(locks.hold([lock], lambda path: None))
         ended = self._in_turn(jobs, initial_job_idx)
         self.all_ended += ended
         return [
@@ -252,12 +257,12 @@ class Enduring(Launcher):
             return done, begun, error
 
     def clean_up(self) -> None:
-        """Remove the notes, and the sweep's folders where nothing was put into them."""
-        shutil.rmtree(self.folder / _NOTES, ignore_errors=True)
-        numbered = [folder for folder in self.folder.glob("*") if folder.name.isdecimal()]
-        for folder in [*numbered, self.folder]:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        """Remove the notes and what is empty, of this sweep and of those that were killed."""
+        self.alive.close()
+        _remove(self.folder)
+        for notes in self.folder.parent.glob(f"*/{_NOTES}"):
+            if not locks.is_held(notes / _LOCK):
+                _remove(notes.parent)
 
 
 def print_failures(failed: Sequence[tuple[str, Ended]], total: int) -> None:
@@ -275,6 +280,15 @@ def print_failures(failed: Sequence[tuple[str, Ended]], total: int) -> None:
         print(f"dylora: {len(failed)} of {total} runs did not complete:", file=sys.stderr)
     for reason, names in reasons.items():
         print(f"dylora: {'; '.join(names)}: {reason}", file=sys.stderr)
+
+
+def _remove(sweep: Path) -> None:
+    """Remove a sweep's notes, and its folders where nothing was put into them."""
+    shutil.rmtree(sweep / _NOTES, ignore_errors=True)
+    numbered = [folder for folder in sweep.glob("*") if folder.name.isdecimal()]
+    for folder in [*numbered, sweep]:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _noted(task: Callable[[DictConfig], Ended], place: _Place, tree: DictConfig) -> Ended:

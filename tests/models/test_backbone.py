@@ -67,7 +67,7 @@ def test_a_target_that_the_model_lacks_is_named_with_the_nearest():
 def test_a_hub_name_is_left_to_the_hub():
     model = compose(["model=roberta-base"]).model
     assert resolve(model) == "roberta-base"
-    with pytest.raises(RequestError, match="'roberta-base' could not be loaded"):
+    with pytest.raises(RequestError, match="dylora models fetch roberta-base --to DIR"):
         load(model, labels=2)
 
 

@@ -49,14 +49,14 @@ def test_without_a_folder_the_setting_is_named(task):
         read(config)
     assert error.value.problems == [
         f"task.data_dir: task '{task}' is read from its publisher's files, name their folder with "
-        f"task.data_dir=DIR."
+        f"task.data_dir=DIR; dylora data fetch {task} --to DIR fetches them."
     ]
 
 
 def test_an_empty_or_missing_folder_is_named(folder, tmp_path):
     assert folder("e2e").problems() == [
         f"task.data_dir: found no file of task 'e2e' in '{tmp_path}' or '{tmp_path / 'e2e'}', "
-        f"such as trainset.csv or train.txt."
+        f"such as trainset.csv or train.txt; dylora data fetch e2e --to {tmp_path} fetches them."
     ]
     missing = tmp_path / "missing"
     assert folder("e2e", missing).problems() == [f"task.data_dir: there is no folder '{missing}'."]
