@@ -144,24 +144,27 @@ def rank_choice(record: Record) -> list[str]:
 
 
 def rank_table(record: Record) -> Table:
-    """Return a record's scores: a row for each rank, a column for each way and metric (in %)."""
+    """Return a record's scores: a row for each way and rank, a column for each metric (in %)."""
     names = f"{record.method} · {record.model} · {record.task} · seed {record.seed}"
     factor = _factor(record)
-    title = f"{names} · in %" if factor == 100 else names
-    table = Table(title=Text(title))
-    cells: dict[int | None, dict[str, str]] = {}
-    columns: dict[str, None] = {}
+    table = Table(title=Text(f"{names} · in %" if factor == 100 else names))
+    metrics = list(dict.fromkeys(name for entry in record.ranks for name in entry.metrics))
+    table.add_column("ranks made by")
+    for name in ("rank", *metrics):
+        table.add_column(name, justify="right")
+    way = None
     for entry in record.ranks:
-        way = f"{entry.truncation} {entry.scale}\n" if entry.truncation else ""
-        for name, value in entry.metrics.items():
-            columns[way + name] = None
-            text = (
-                "undefined" if value is None else f"{factor * value:.{2 if factor == 100 else 4}f}"
-            )
-            cells.setdefault(entry.rank, {})[way + name] = text
-    table.add_column("rank", justify="right")
-    for column in columns:
-        table.add_column(column, justify="right")
-    for rank, row in cells.items():
-        table.add_row("-" if rank is None else str(rank), *(row.get(c, "") for c in columns))
+        made = " ".join(filter(None, (entry.truncation, entry.scale)))
+        if way not in (None, made):
+            table.add_section()
+        rank = "-" if entry.rank is None else str(entry.rank)
+        values = (_number(entry.metrics.get(name), factor) for name in metrics)
+        table.add_row(made if made != way else "", rank, *values)
+        way = made
     return table
+
+
+def _number(value: float | None, factor: int) -> str:
+    if value is None:
+        return "undefined"
+    return f"{factor * value:.{2 if factor == 100 else 4}f}"

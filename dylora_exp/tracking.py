@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dylora_exp import processes
 from dylora_exp.config import Config
-from dylora_exp.identity import digest, identity, run_id
+from dylora_exp.identity import identity, run_id, setup_id
 from dylora_exp.records import Record
 
 
@@ -51,22 +52,20 @@ class WandbTracker(Tracker):
 @contextmanager
 def tracking(config: Config, folder: Path) -> Iterator[Tracker]:
     """Open what the config asks for, and close it whatever happens."""
-    if config.tracker.name == "none":
+    if config.tracker.name == "none" or not processes.is_main():
         yield Tracker()
         return
     import wandb
 
-    tree = identity(config)
-    group = {key: value for key, value in tree.items() if key != "seed"}
     wandb.init(
         project=config.tracker.project,
         mode=config.tracker.mode,
         dir=str(folder),
         id=run_id(config),
         name=f"{config.method.name}-{config.task.name}-{config.seed}",
-        group=digest(group),
+        group=setup_id(config),
         job_type=config.method.name,
-        config=tree,
+        config=identity(config),
         resume="allow" if config.tracker.mode == "online" else None,
     )
     try:

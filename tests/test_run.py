@@ -14,7 +14,7 @@ from compared_records import without_times
 from dylora_exp import run as run_module
 from dylora_exp.compose import compose
 from dylora_exp.errors import RequestError
-from dylora_exp.identity import run_id
+from dylora_exp.identity import run_id, setup_id
 from dylora_exp.ranks import Ranks
 from dylora_exp.records import RecordStore
 from dylora_exp.run import RunBusy, RunFailed, execute
@@ -229,14 +229,19 @@ def test_wandb_offline_keeps_group_and_scores_in_the_run_folder(tiny_words, tmp_
     outcome = execute(compose([*tiny_words, "tracker=wandb", "tracker.mode=offline"]))
     folder = tmp_path / "outputs" / outcome.record.run_id / "wandb"
     (log,) = folder.glob("offline-run-*/*.wandb")
-    ranks, groups, config = [], set(), {}
+    scored, groups, config = {}, set(), {}
     for record in wandb_records(log):
         if record.run.run_id:
-            groups.add((bool(record.run.run_group), record.run.job_type))
+            groups.add((record.run.run_id, record.run.run_group, record.run.job_type))
             config |= {item.key: item.value_json for item in record.run.config.update}
         items = {item.key or item.nested_key[0]: item for item in record.history.item}
         if "rank" in items:
-            ranks.append(json.loads(items["rank"].value_json))
-    assert ranks == list(range(1, 9))
-    assert (True, "dylora") in groups
+            (name,) = [name for name in items if name.endswith("accuracy")]
+            assert name == "leading-alpha-over-b/accuracy"
+            rank = json.loads(items["rank"].value_json)
+            scored[rank] = json.loads(items[name].value_json)
+    made = outcome.record
+    assert scored == {entry.rank: entry.metrics["accuracy"] for entry in made.ranks}
+    assert groups == {(made.run_id, setup_id(compose([*tiny_words, "seed=42"])), "dylora")}
     assert json.loads(config["seed"]) == 10
+    assert json.loads(config["method"]) == made.config["method"]
