@@ -11,16 +11,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 from hypothesis import settings
+from tiny_runs import ROOT, TINY
 
 # Times vary with the machine; laws do not.
 settings.register_profile("project", deadline=None, max_examples=50)
 settings.load_profile("project")
 
-ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
-
-# A run in seconds: a few steps on a few examples.
-TINY = ["trainer.max_steps=3", "task.max_train_samples=96", "task.max_eval_samples=40"]
 
 
 @pytest.fixture

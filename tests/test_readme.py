@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, TINY
 from peft import LoraConfig, PeftModel, get_peft_model
+from tiny_runs import ROOT, TINY
 from transformers import AutoModelForSequenceClassification
 
 import dylora_exp

@@ -10,7 +10,7 @@ import time
 
 import pytest
 from compared_records import without_times
-from conftest import TINY
+from tiny_runs import TINY
 
 from dylora_exp.records import RecordStore
 
