@@ -175,7 +175,9 @@ def command_parser() -> argparse.ArgumentParser:
         "the results folder.",
     )
     report.add_argument("--html", action="store_true", help="write report.html, one file")
-    report.add_argument("--csv", action="store_true", help="write report.csv, the averages")
+    report.add_argument(
+        "--csv", action="store_true", help="write averages, differences and claims as CSV"
+    )
     report.add_argument(
         "--figures", action="store_true", help="write each figure as PNG and SVG into figures/"
     )

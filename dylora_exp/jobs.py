@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import math
 import shutil
 import sys
 import time
@@ -194,7 +195,10 @@ class Enduring(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Do all jobs, and return for each what a search is to make as high as it can."""
+        """Do all jobs, and return for each what a search is to make as high as it can.
+
+        A job without a score is the worst there is: a search goes on elsewhere.
+        """
         jobs = [list(job) for job in job_overrides]
         if not self.rounds:
             lock = self.folder / _NOTES / _LOCK
@@ -202,7 +206,7 @@ class Enduring(Launcher):
         ended = self._in_turn(jobs, initial_job_idx)
         self.all_ended += ended
         return [
-            JobReturn(job, status=JobStatus.COMPLETED, _return_value=end.objective)
+            JobReturn(job, status=JobStatus.COMPLETED, _return_value=_height(end))
             for job, end in zip(jobs, ended, strict=True)
         ]
 
@@ -311,6 +315,10 @@ def _read(note: Path) -> dict | None:
     except (OSError, ValueError):
         return None
     return tree
+
+
+def _height(ended: Ended) -> float:
+    return -math.inf if ended.objective is None else ended.objective
 
 
 def _lost(job: Sequence[str], error: Exception) -> Ended:

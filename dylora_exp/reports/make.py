@@ -43,7 +43,8 @@ def write_report(
         where: As ``report.make_report`` takes it.
         tolerance: As ``report.make_report`` takes it.
         html: Whether to write ``report.html``.
-        csv: Whether to write ``report.csv``.
+        csv: Whether to write ``report.csv`` (averages), ``report-differences.csv`` and
+            ``report-claims.csv``.
         figures: Whether to write each figure as PNG and SVG, under ``figures``.
 
     Raises:
@@ -53,18 +54,22 @@ def write_report(
     from dylora_exp.reports.charts import pictures_of, save_pictures
     from dylora_exp.reports.html import page
     from dylora_exp.reports.paper_tables import tables_of
-    from dylora_exp.reports.text import csv_text
+    from dylora_exp.reports.report import claims_section
+    from dylora_exp.reports.sections import differences
+    from dylora_exp.reports.text import csv_text, section_csv
 
     report = make_report(results_dir, where, tolerance)
     pictures = pictures_of(report) if html or figures else {}
     texts = {}
     if html:
-        texts["html"] = page(report, pictures, [] if where else tables_of(report.records))
+        texts[".html"] = page(report, pictures, [] if where else tables_of(report.records))
     if csv:
-        texts["csv"] = csv_text(report)
+        texts[".csv"] = csv_text(report)
+        texts["-differences.csv"] = section_csv(differences(report.series))
+        texts["-claims.csv"] = section_csv(claims_section(report.verdicts))
     paths = []
     for ending, text in texts.items():
-        paths.append(results_dir / f"report.{ending}")
+        paths.append(results_dir / f"report{ending}")
         write_atomically(paths[-1], text)
     if figures:
         paths += save_pictures(pictures, results_dir / "figures")

@@ -144,9 +144,9 @@ def claims_section(verdicts: Sequence[Verdict]) -> Section:
         "Claims",
         f"Effect: the left side against the right, seed by seed. A claim holds when the {level} "
         "interval of the effect lies wholly between its bounds, does not hold when it lies wholly "
-        "outside on one side, and is undecided otherwise. Fewer than two common seeds: "
-        f"{NO_DATA}. A claim about each of several ranks shows the one that decides; its intervals "
-        f"have {level} together. Only runs with the profile's own settings count.",
+        f"outside on one side; otherwise, and with fewer than two common seeds: {NO_DATA}. A claim "
+        f"about each of several ranks shows the one that decides; its intervals have {level} "
+        "together. Only runs with the profile's own settings count.",
         (
             *(Column("profile"), Column("claim"), Column("task"), Column("verdict")),
             *(Column("expected"), Column("at rank", "d"), Column("effect", ".4f")),

@@ -75,6 +75,15 @@ def csv_text(report: Report) -> str:
     return stream.getvalue()
 
 
+def section_csv(section: Section) -> str:
+    """Return a section as CSV, with all digits; empty where there is no value."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(column.heading for column in section.columns)
+    writer.writerows(section.rows)
+    return stream.getvalue()
+
+
 def _rich_grid(section: Section) -> Table:
     grid = Table(box=None, pad_edge=False)
     for column in section.columns:

@@ -6,9 +6,9 @@ the tasks of each seed; so the seeds are the independent draws. Ratios are avera
 
 - **holds** when the effect's confidence interval lies wholly between the claim's bounds,
 - **does not hold** when it lies wholly outside of them, on one side,
-- is **undecided** when it crosses a bound, or when the effects of all seeds are equal, since then
-  the interval's width of zero says nothing,
-- has **not enough data** with fewer than two common seeds.
+- has **not enough data** when it crosses a bound, and with fewer than two common seeds.
+
+Effects that are equal for all seeds have an interval of no width, which decides as any other.
 
 A claim about each of m ranks holds when it holds at all of them, and does not when it does not at
 one; its intervals have the confidence 1 - 0.05/m (Bonferroni), so that all of them hold together.
@@ -33,7 +33,6 @@ from dylora_exp.tables.values import Values
 
 HOLDS = "holds"
 FAILS = "does not hold"
-UNDECIDED = "undecided"
 NO_DATA = "not enough data"
 ALL_TASKS = "all of them"
 
@@ -48,7 +47,7 @@ class Verdict:
         claim: The claim.
         profile: The profile of the records.
         task: A task, or ``ALL_TASKS`` for the mean over several.
-        word: One of the four verdicts.
+        word: One of the three verdicts.
         reason: Why nothing could be decided; empty where something was.
         effect: Over seeds; None without data. Of a claim about each rank: where it is tightest.
         at: The rank where a claim about each rank is tightest.
@@ -99,11 +98,10 @@ def decide(claim: ClaimSpec, effect: Estimate) -> str:
         return NO_DATA
     above = -math.inf if claim.above is None else claim.above
     below = math.inf if claim.below is None else claim.below
-    if not has_spread(effect):
-        return UNDECIDED
-    if above < effect.low and effect.high < below:
+    low, high = (effect.low, effect.high) if has_spread(effect) else (effect.mean, effect.mean)
+    if above < low and high < below:
         return HOLDS
-    return FAILS if effect.high <= above or effect.low >= below else UNDECIDED
+    return FAILS if high <= above or low >= below else NO_DATA
 
 
 def _in_profile(claim: ClaimSpec, profile: str, groups: Sequence[Group]) -> list[Verdict]:
@@ -125,7 +123,7 @@ def _in_profile(claim: ClaimSpec, profile: str, groups: Sequence[Group]) -> list
         except RequestError as error:
             # Records of other settings may have a profile and task that do not go together.
             verdicts.append(Verdict(claim, profile, task, NO_DATA, error.problems[0]))
-    decided = [verdict.task for verdict in verdicts if verdict.word != NO_DATA]
+    decided = [verdict.task for verdict in verdicts if verdict.effect is not None]
     if len(decided) > 1:
         together = _together([effects[task] for task in decided])
         verdicts.append(_verdict(claim, profile, ALL_TASKS, together))
@@ -146,15 +144,15 @@ def _verdict(claim: ClaimSpec, profile: str, task: str, effects: _Effects) -> Ve
         for rank, by_seed in effects.by_rank.items()
         if by_seed
     }
-    words = {rank: decide(claim, effect) for rank, effect in found.items()}
-    if len(found) < len(effects.by_rank) or NO_DATA in words.values():
+    if any(len(by_seed) < 2 for by_seed in effects.by_rank.values()):
         reason = _lacking(effects)
         return Verdict(claim, profile, task, NO_DATA, reason, runs=_runs(effects))
-    word = next(w for w in (FAILS, UNDECIDED, HOLDS) if w in words.values())
+    words = {rank: decide(claim, effect) for rank, effect in found.items()}
+    word = next(w for w in (FAILS, NO_DATA, HOLDS) if w in words.values())
     rank = min(
         (rank for rank in found if words[rank] == word), key=lambda rank: _room(claim, found[rank])
     )
-    reason = "" if word != UNDECIDED or has_spread(found[rank]) else "all seeds' effects are equal"
+    reason = "its interval crosses a bound; more seeds would decide" if word == NO_DATA else ""
     seeds = tuple(sorted(effects.by_rank[rank]))
     return Verdict(claim, profile, task, word, reason, found[rank], rank, seeds, _runs(effects))
 

@@ -15,9 +15,12 @@ from dylora_exp.tables.paper import Printed, PrintedCell
 from dylora_exp.tables.plan import (
     MissingRun,
     PlannedRun,
+    Setup,
     base_words,
+    left_out,
     missing_runs,
     records_of,
+    setups_by_rank,
 )
 from dylora_exp.tables.values import BySeed, UndefinedValue, Values
 
@@ -36,6 +39,7 @@ class Cell:
         runs: The number of runs that a cost is about.
         printed: What the paper prints here.
         bold: Whether it is the best of its block and column.
+        lacks: Why runs behind it are missing, each reason once.
     """
 
     mean: float | None = None
@@ -47,6 +51,7 @@ class Cell:
     runs: int | None = None
     printed: PrintedCell | None = None
     bold: bool = False
+    lacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,8 @@ class Column:
 class Table:
     """A table's content, before it is Markdown, LaTeX or CSV.
 
-    ``setups`` are the names of its runs' settings, ``records`` is what it is made of.
+    ``setups`` are the names of its runs' settings, ``records`` is what it is made of, ``missing``
+    what it lacks, ``left_out`` what it has not and is complete without.
     """
 
     name: str
@@ -95,6 +101,7 @@ class Table:
     setups: tuple[str, ...]
     records: tuple[Record, ...]
     missing: tuple[MissingRun, ...]
+    left_out: tuple[MissingRun, ...]
     undefined: tuple[UndefinedValue, ...]
 
 
@@ -138,7 +145,8 @@ def build_table(
     """
     used = records_of(planned, records)
     values = Values(base_words(part, profile), used)
-    filler = _Filler(spec, part, values, printed)
+    missing, optional = missing_runs(planned, records, used), left_out(planned, used)
+    filler = _Filler(spec, part, values, printed, [*missing, *optional])
     blocks = [
         filler.block(one)
         for block in spec.blocks_in(profile)
@@ -154,7 +162,8 @@ def build_table(
         blocks=tuple(_with_bold(block, filler.columns) for block in blocks),
         setups=tuple(setup.key for setup in used),
         records=tuple(found.values()),
-        missing=tuple(missing_runs(planned, records, used)),
+        missing=tuple(missing),
+        left_out=tuple(optional),
         undefined=tuple(values.undefined),
     )
 
@@ -179,20 +188,34 @@ class _Filler:
     """Fills the cells of one table."""
 
     def __init__(
-        self, spec: TableSpec, part: ProfileSpec, values: Values, printed: Printed
+        self,
+        spec: TableSpec,
+        part: ProfileSpec,
+        values: Values,
+        printed: Printed,
+        missing: Sequence[MissingRun],
     ) -> None:
         self.spec = spec
         self.part = part
         self.columns = _columns(spec, part)
         self.values = values
         self.printed = printed
+        self.reasons: dict[Setup, dict[str, None]] = {}
+        for item in missing:
+            self.reasons.setdefault(item.run.setup, {})[item.reason] = None
 
     def block(self, spec: BlockSpec) -> Block:
         rank = spec.ranks[0] if spec.ranks else None
         lines = []
         for row in spec.rows:
             shown = row.rank if rank is None else rank
-            cells = [self._cell(spec, row, shown, column) for column in self.part.columns]
+            cells = [
+                dataclasses.replace(
+                    self._cell(spec, row, shown, column),
+                    lacks=self._lacks(spec, row, shown, column),
+                )
+                for column in self.part.columns
+            ]
             if len(self.columns) > len(cells):
                 cells.append(self._average(cells))
             cells = self._with_printed(spec, row, cells)
@@ -210,6 +233,18 @@ class _Filler:
             return Cell()  # the columns may show different ranks
         counts = self.values.parameters(row, rank, column.task)
         return Cell(mean=statistics.fmean(counts)) if counts else Cell()
+
+    def _lacks(
+        self, block: BlockSpec, row: RowSpec, rank: int | None, column: ColumnSpec
+    ) -> tuple[str, ...]:
+        """Return why runs behind a cell are missing, each reason once."""
+        at_rank = block.show == "rank" and column.measure in ("score", "parameters")
+        setups: dict[Setup, None] = {}
+        for task in [column.task] if column.task else self.part.tasks():
+            by_rank = setups_by_rank(row, self.values.base, task)
+            found = [by_rank[rank]] if at_rank and rank in by_rank else by_rank.values()
+            setups.update(dict.fromkeys(found))
+        return tuple(dict.fromkeys(r for setup in setups for r in self.reasons.get(setup, ())))
 
     def _score(self, block: BlockSpec, row: RowSpec, rank: int | None, column: ColumnSpec) -> Cell:
         if block.show == "rank":
@@ -237,9 +272,11 @@ class _Filler:
 
     def _average(self, cells: Sequence[Cell]) -> Cell:
         """As the paper's: the plain mean of the tasks' cells, without a deviation of its own."""
-        means = [cells[place].mean for place in self.part.headlines()]
-        known = [mean for mean in means if mean is not None]
-        return Cell(mean=statistics.fmean(known)) if len(known) == len(means) else Cell()
+        averaged = [cells[place] for place in self.part.headlines()]
+        known = [cell.mean for cell in averaged if cell.mean is not None]
+        mean = statistics.fmean(known) if len(known) == len(averaged) else None
+        lacks = dict.fromkeys(reason for cell in averaged for reason in cell.lacks)
+        return Cell(mean=mean, lacks=tuple(lacks))
 
     def _with_printed(self, block: BlockSpec, row: RowSpec, cells: Sequence[Cell]) -> list[Cell]:
         names = [column.paper_column for column in self.part.columns] + [self.part.paper_average]

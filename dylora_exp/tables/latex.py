@@ -28,6 +28,10 @@ _ESCAPES = {
     "]": "{]}",
     "α": r"$\alpha$",
     "±": r"$\pm$",
+    "†": r"\dag{}",
+    "‡": r"\ddag{}",
+    "§": r"\S{}",
+    "¶": r"\P{}",
 }
 # A table wider than the text is shrunk to it where graphicx is loaded, and sticks out otherwise.
 _SHRINK = (

@@ -6,8 +6,12 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import TypeVar
 
 from dylora_exp.rank_choice import DEFAULT_SHARE
-from dylora_exp.tables.cells import Table
+from dylora_exp.tables.cells import Cell, Table
+from dylora_exp.tables.plan import OPTIONAL, MissingRun
 from dylora_exp.tables.select import SELECTS
+
+# What stands in a cell that lacks runs, and before the note that names them.
+MARKS = {"no record": "†", "failed": "‡", "running": "§", OPTIONAL: "¶"}
 
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
@@ -70,13 +74,21 @@ def _column_legends(table: Table) -> list[str]:
     return parts
 
 
+def marks(cell: Cell) -> str:
+    """Return the marks of a cell's missing runs."""
+    return "".join(MARKS[reason] for reason in cell.lacks)
+
+
 def missing_notes(table: Table) -> list[str]:
-    """Return a line for each reason why runs are missing, naming them all."""
-    by_reason: dict[str, dict[tuple[str, str], list[int]]] = {}
-    for item in table.missing:
-        cells = by_reason.setdefault(item.reason, {})
-        cells.setdefault((item.run.setup.name(), item.run.task), []).append(item.run.seed)
-    return [f"Missing ({reason}): {_runs_text(cells)}." for reason, cells in by_reason.items()]
+    """Return a line for each reason why runs are missing, naming them all, after its mark."""
+    by_reason: dict[str, list[MissingRun]] = {}
+    for item in [*table.missing, *table.left_out]:
+        by_reason.setdefault(item.reason, []).append(item)
+    lines = []
+    for reason, items in by_reason.items():
+        what = "Not run, not required" if reason == OPTIONAL else f"Missing ({reason})"
+        lines.append(f"{MARKS[reason]} {what}: {_runs_text(items)}.")
+    return lines
 
 
 def undefined_notes(table: Table) -> list[str]:
@@ -124,13 +136,14 @@ def _difference_legend(table: Table) -> str:
     return " [ours - printed]" if table.part.difference and compared else ""
 
 
-def _runs_text(cells: dict[tuple[str, str], list[int]]) -> str:
+def _runs_text(items: Sequence[MissingRun]) -> str:
     """Name runs with as few words as they allow: methods and tasks that lack the same seeds."""
-    tasks = _group(((method, tuple(seeds)), task) for (method, task), seeds in cells.items())
-    methods = _group(((tuple(names), seeds), method) for (method, seeds), names in tasks.items())
+    seeds = _group(((item.run.setup.name(), item.run.task), item.run.seed) for item in items)
+    tasks = _group(((method, tuple(found)), task) for (method, task), found in seeds.items())
+    methods = _group(((tuple(names), found), method) for (method, found), names in tasks.items())
     return "; ".join(
-        f"{', '.join(names)} on {', '.join(where)}, {_numbered('seed', seeds)}"
-        for (where, seeds), names in methods.items()
+        f"{', '.join(names)} on {', '.join(where)}, {_numbered('seed', found)}"
+        for (where, found), names in methods.items()
     )
 
 

@@ -88,9 +88,16 @@ class PlannedRun:
         return [*self.setup.words(), f"seed={self.seed}"]
 
 
+OPTIONAL = "optional"
+
+
 @dataclass(frozen=True)
 class MissingRun:
-    """A planned run without a completed record; reason: ``no record``, ``failed``, ``running``."""
+    """A planned run without a completed record.
+
+    ``reason``: ``no record``, ``failed``, ``running``; ``optional`` for a run that the table is
+    complete without.
+    """
 
     run: PlannedRun
     reason: str
@@ -192,6 +199,11 @@ def missing_runs(
             reason = "no record" if record is None else record.status
             missing.append(MissingRun(run, reason))
     return missing
+
+
+def left_out(runs: Sequence[PlannedRun], used: Used) -> list[MissingRun]:
+    """Return the runs that a table is complete without, where nothing of theirs has a record."""
+    return [MissingRun(run, OPTIONAL) for run in runs if run.optional and not used[run.setup]]
 
 
 def _agree(settings: Any, others: Any, name: str = "") -> bool:

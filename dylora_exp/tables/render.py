@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dylora_exp.tables.cells import Block, Cell, Column, Line, Table
-from dylora_exp.tables.notes import notes, paper_label
+from dylora_exp.tables.notes import marks, notes, paper_label
 from dylora_exp.tables.paper import paper_name
 
 CSV_COLUMNS = (
     *("block", "rank", "row", "method", "set", "truncation", "scale", "task", "metric"),
-    *("mean", "std", "n", "runs", "paper", "paper_rank"),
+    *("mean", "std", "n", "runs", "lacks", "paper", "paper_rank"),
 )
 
 _PRINTED_UNITS = {"parameters": "M", "train_seconds": "s", "cost": "x"}
@@ -52,7 +52,9 @@ def text_lines(table: Table, block: Block) -> list[TextLine]:
     """Return a block's lines, each followed by the paper's values where there are any."""
     lines = []
     for label, pairs in _rows(table, block):
-        texts = tuple(cell_text(cell, column.measure) for cell, column in pairs)
+        texts = tuple(
+            f"{cell_text(cell, column.measure)} {marks(cell)}".strip() for cell, column in pairs
+        )
         lines.append(TextLine(label, texts, tuple(cell.bold for cell, _ in pairs)))
         if any(cell.printed for cell, _ in pairs):
             difference = table.part.difference
@@ -154,6 +156,7 @@ def _csv_rows(table: Table, heading: str, line: Line) -> list[dict[str, object]]
             "std": cell.std,
             "n": cell.n,
             "runs": cell.runs,
+            "lacks": "; ".join(cell.lacks) or None,
             "paper": cell.printed.value if cell.printed else None,
             "paper_rank": cell.printed.rank if cell.printed else None,
         }

@@ -5,6 +5,7 @@ import io
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from handmade_records import LEADING
@@ -151,6 +152,31 @@ def test_csv(results):
     assert float(row["mean"]) == pytest.approx(0.75, abs=1e-12)
     assert row["seeds"] == "10 42"
     assert len(row["runs"].split()) == 2
+
+
+def test_csv_of_differences_and_claims_has_all_digits(results, capsys):
+    for seed, first, second in ((10, 0.7, 0.6), (42, 0.8, 0.65), (1010, 0.9, 0.65)):
+        results.demo("dylora", seed, first)
+        results.demo("lora", seed, second)
+    assert main(["report", "--csv", "--results", str(results.folder)]) == 0
+    paths = capsys.readouterr().out.split()
+    assert [path.rpartition("/")[2] for path in paths] == [
+        *("report.csv", "report-differences.csv", "report-claims.csv")
+    ]
+    averages, differences, claims = (
+        list(csv.DictReader(Path(path).read_text(encoding="utf-8").splitlines())) for path in paths
+    )
+    assert float(averages[0]["mean"]) == pytest.approx(0.8, abs=1e-12)
+    row = next(row for row in differences if row["second"] == "lora (leading alpha/b)")
+    # .10, .15, .25: mean 1/6, variance (1/15^2 + 1/60^2 + 1/12^2) / 2.
+    std = math.sqrt((1 / 225 + 1 / 3600 + 1 / 144) / 2)
+    t = (1 / 6) / (std / math.sqrt(3))
+    assert float(row["difference"]) == pytest.approx(1 / 6, abs=1e-12)
+    # Student's distribution of two degrees of freedom has a closed form.
+    assert float(row["p"]) == pytest.approx(1 - t / math.sqrt(2 + t * t), abs=1e-12)
+    found = {row["claim"]: row for row in claims}
+    assert float(found["dylora-keeps-low-ranks"]["effect"]) == pytest.approx(1 / 6, abs=1e-12)
+    assert {row["verdict"] for row in claims} <= {"holds", "does not hold", "not enough data"}
 
 
 @pytest.mark.slow

@@ -12,7 +12,6 @@ from dylora_exp.reports.verdicts import (
     FAILS,
     HOLDS,
     NO_DATA,
-    UNDECIDED,
     judge,
 )
 from dylora_exp.tables.layout import RowSpec
@@ -69,8 +68,8 @@ def test_holds(results):
     [
         ({"above": 0.2}, HOLDS),
         ({"above": 0.2, "below": 0.4}, HOLDS),
-        ({"above": 0.31}, UNDECIDED),
-        ({"above": None, "below": 0.31}, UNDECIDED),
+        ({"above": 0.31}, NO_DATA),
+        ({"above": None, "below": 0.31}, NO_DATA),
         ({"above": 0.4}, FAILS),
         ({"above": None, "below": 0.2}, FAILS),
         ({"above": 0.35, "below": 0.4}, FAILS),
@@ -97,11 +96,24 @@ def test_no_records_of_one_side(results):
     assert found.reason == "no task has completed runs of both sides"
 
 
-def test_equal_effects_decide_nothing(results):
+@pytest.mark.parametrize(
+    ("above", "word"), [(0.0, HOLDS), (0.09, HOLDS), (0.11, FAILS), (0.5, FAILS)]
+)
+def test_equal_effects_decide_by_their_value(results, above, word):
     demo(results, "dylora", {1: 0.3, 2: 0.2})
     demo(results, "lora", {1: 0.2, 2: 0.1})
+    assert only(results, above=above).word == word
+
+
+def test_a_crossed_bound_says_so_and_keeps_its_effect(results):
+    demo(results, "dylora", {1: 0.3, 2: 0.1})
+    demo(results, "lora", {1: 0.2, 2: 0.1})
     found = only(results)
-    assert (found.word, found.reason) == (UNDECIDED, "all seeds' effects are equal")
+    assert (found.word, found.reason) == (
+        *(NO_DATA, "its interval crosses a bound; more seeds would decide"),
+    )
+    assert found.effect.mean == pytest.approx(0.05)
+    assert len(found.runs) == 4
 
 
 def test_an_undefined_score_leaves_its_seed_out(results):
@@ -160,7 +172,7 @@ def test_times_are_compared_as_ratios(results):
     found = only(results, **times)
     # The logarithms are 0 and log 2.
     reach = math.tan(0.475 * math.pi) * math.log(2) / 2
-    assert found.word == UNDECIDED
+    assert found.word == NO_DATA
     assert found.effect.mean == pytest.approx(math.sqrt(2), abs=1e-9)
     assert found.effect.high == pytest.approx(math.sqrt(2) * math.exp(reach), rel=1e-9)
 

@@ -96,7 +96,7 @@ def test_table_1_is_transposed_and_each_rank_has_its_own_run(results: Results) -
         add_lora(results, r_max, 10, accuracy, 1.0)
     table = build(results, "1")
     assert rows_of(markdown(table))[0] == ["", "", *(f"Rank = {rank}" for rank in (1, 2, 4, 8))]
-    cells = ["50.00 (1)", "60.00 (1)", "**80.00 (1)**", "70.00 (1)"]
+    cells = ["50.00 (1) †", "60.00 (1) †", "**80.00 (1) †**", "70.00 (1) †"]
     assert rows_of(markdown(table))[2] == ["", "Demo task (accuracy)", *cells]
     assert r"& Task & Rank = 1 & Rank = 2 & Rank = 4 & Rank = 8 \\" in latex(table)
     assert r"\begin{tabular}{llrrrr}" in latex(table)
@@ -128,7 +128,7 @@ def test_missing_runs_are_told_with_their_overrides(results: Results) -> None:
     results.demo("dylora", 10, 0.6)
     text = markdown(build(results, "4"))
     assert (
-        "- Missing (no record): dylora (ranks=geometric), dylora-frozen (ranks=geometric), "
+        "- † Missing (no record): dylora (ranks=geometric), dylora-frozen (ranks=geometric), "
         "dylora-frozen on demo, seeds 10, 42; dylora on demo, seed 42.\n"
     ) in text
 
@@ -151,10 +151,10 @@ def test_parameters_are_those_of_the_rank_shown(results: Results) -> None:
     rows = rows_of(markdown(build(results, "3")))[2:]
     assert [(row[1], row[2], row[3].strip("*")) for row in rows] == [
         ("Fine-tune", "124.647M", "90.00 (1)"),
-        ("FLOP", "79.999M", "90.00 (1)"),
-        ("LoRA (1)", "0.628M", "50.00 (1)"),
-        ("DyLoRA (1)", "0.628M", "51.00 (1)"),
-        ("DyLoRA (8)", "0.887M", "58.00 (1)"),
+        ("FLOP", "79.999M †", "90.00 (1) †"),
+        ("LoRA (1)", "0.628M †", "50.00 (1) †"),
+        ("DyLoRA (1)", "0.628M †", "51.00 (1) †"),
+        ("DyLoRA (8)", "0.887M †", "58.00 (1) †"),
     ]
 
 
@@ -189,7 +189,7 @@ def test_a_printed_time_has_its_unit_and_no_difference(results: Results) -> None
     words = "profile=paper task=cola method=dylora"
     results.add(words, 10, scores, timing={"train_seconds": 700.0})
     rows = rows_of(markdown(build(results, "7", "paper")))
-    assert rows[2][2:] == ["700.00s (1)", "50.00 (1)"]
+    assert rows[2][2:] == ["700.00s (1) †", "50.00 (1) †"]
     assert rows[3][2:] == ["645.82s", "52.64 [-2.64]"]
 
 

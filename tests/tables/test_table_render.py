@@ -79,7 +79,7 @@ def test_markdown_has_the_shape_of_table_2(filled: Results) -> None:
     # 0.51 + 1/97 = 0.5203 and 0.5333: mean 52.68, deviation 1.3 / sqrt(2) = 0.92.
     assert rows[2] == ["Rank = 1", "LoRA (leading, α/b)", "52.68±0.92 (2)"]
     assert rows[6] == ["", "DyLoRA", "**78.68±0.92 (2)**"]
-    assert rows[-1] == ["Full Rank", "Fine-tune", ""]
+    assert rows[-1] == ["Full Rank", "Fine-tune", "¶"]
 
 
 def test_markdown_lines_are_aligned(filled: Results) -> None:
@@ -108,7 +108,7 @@ def test_the_paper_profile_shows_the_difference(results: Results) -> None:
     records = {record.run_id: record for record in results.store.read_all()[0]}
     table = build_table("2", "paper", spec, part, planned, records, printed_cells("2"))
     rows = rows_of(markdown(table))
-    assert (rows[2][1], rows[2][-1]) == ("DyLoRA", "85.00")
+    assert (rows[2][1], rows[2][-1]) == ("DyLoRA", "85.00 †")
     assert (rows[3][1], rows[3][-1]) == ("*paper (RoBERTa-base)*", "84.22 [+0.78]")
 
 
@@ -120,15 +120,25 @@ def test_missing_runs_are_footnoted_together(results: Results) -> None:
     results.demo("dylora", 10, 0.6)
     results.demo("dylora", 42, 0.6, status="failed")
     text = markdown(build(results, "demo"))
-    assert "- Missing (no record): lora, dylora-frozen on demo, seeds 10, 42.\n" in text
-    assert "- Missing (failed): dylora on demo, seed 42.\n" in text
-    assert "finetune" not in text
+    assert "- † Missing (no record): lora, dylora-frozen on demo, seeds 10, 42.\n" in text
+    assert "- ‡ Missing (failed): dylora on demo, seed 42.\n" in text
+    assert "- ¶ Not run, not required: finetune on demo, seeds 10, 42.\n" in text
+
+
+def test_a_cell_carries_the_marks_of_what_it_lacks(results: Results) -> None:
+    results.demo("dylora", 10, 0.6)
+    results.demo("dylora", 42, 0.6, status="failed")
+    rows = [line.split("|") for line in markdown(build(results, "demo")).splitlines()]
+    cells = {row[2].strip(): row[3].strip() for row in rows if len(row) == 5}
+    assert cells["LoRA (SVD, α/r)"] == "†"  # blank but for the mark
+    assert cells["DyLoRA"] == "60.00 (1) ‡"
+    assert cells["Fine-tune"] == "¶"
 
 
 def test_tasks_and_methods_with_the_same_gap_share_a_phrase(results: Results) -> None:
     mini(results, "dylora", 10, sst2=0.9, f1=0.8, accuracy=0.7)
     assert (
-        "- Missing (no record): lora, dylora-frozen on sst2, mrpc, seeds 10, 42; "
+        "- † Missing (no record): lora, dylora-frozen on sst2, mrpc, seeds 10, 42; "
         "dylora on sst2, mrpc, seed 42.\n"
     ) in markdown(build(results, "mini"))
 
