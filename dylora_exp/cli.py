@@ -194,7 +194,9 @@ def _render(names: Sequence[str], profile: str, results: Path, select: str | Non
         _warn(made.warnings if number == 0 else [])  # they are the same for all tables
         tell(made.markdown)
         if made.missing:
-            print(f"dylora: {len(made.missing)} runs are missing.", file=sys.stderr)
+            count = len(made.missing)
+            told = "1 run is" if count == 1 else f"{count} runs are"
+            print(f"dylora: {told} missing.", file=sys.stderr)
         tell("\n".join(map(str, made.paths)))
 
 

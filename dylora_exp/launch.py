@@ -129,7 +129,7 @@ def show(outcome: Outcome) -> None:
 
 def _factor(record: Record) -> int:
     """Return 100 for fractions, 1 for the metrics of texts, which have scales of their own."""
-    return 1 if record.config["task"].get("decode") else 100
+    return 1 if record.config.get("task", {}).get("decode") else 100
 
 
 def rank_choice(record: Record) -> list[str]:

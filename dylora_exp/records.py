@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dylora_exp.errors import RequestError, nearest
+from dylora_exp.record_parts import check_parts
 
 SCHEMA_VERSION = 1
 # Version 1 did not have these from the beginning.
@@ -114,6 +115,7 @@ class Record:
         for name in ("method", "model", "ranks", "task"):
             if not isinstance(tree["config"].get(name, {}), Mapping):
                 raise ValueError(f"'config.{name}' is {tree['config'][name]!r}, expected an object")
+        check_parts(tree)
         if tree["status"] == "completed" and not tree["ranks"]:
             raise ValueError("'ranks' is empty, though the run is completed")
         if not isinstance(tree["error"], str | None):

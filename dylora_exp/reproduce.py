@@ -61,7 +61,10 @@ _OPTIONS = {
     "hydra/launcher": "--launcher NAME",
 }
 # A run that is said to be running without anyone doing it was interrupted.
-_STATES = {"no record": "missing", "failed": "failed", "running": "missing"}
+_STATES = {
+    **{"no record": "missing", "other settings": "missing", "running": "missing"},
+    "failed": "failed",
+}
 
 
 @dataclass(frozen=True)

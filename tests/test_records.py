@@ -50,6 +50,14 @@ def test_a_missing_record_is_none(tmp_path):
         ({"run_id": "another"}, "its run_id is 'another'"),
         ({"epochs": [{"epoch": 1}]}, "an entry of 'epochs' must have exactly epoch, ranks, step"),
         ({"extra": 1}, "'extra' is not a key of a record"),
+        ({"config": {"ranks": {"r_max": "8"}}}, "'config.ranks.r_max' is '8', expected a whole"),
+        ({"config": {"task": {"headline": ["f1"]}}}, "'config.task.headline' is ['f1'], expected"),
+        ({"config": {"trainer": 3}}, "'config.trainer' is 3, expected an object"),
+        ({"timing": {"train_seconds": "1"}}, "'timing.train_seconds' is '1', expected a number"),
+        ({"timing": {"steps": float("nan")}}, "'timing.steps' is nan, expected a number"),
+        ({"environment": {"torch": {}}}, "'environment.torch' is {}, expected a text, a number"),
+        ({"training": {"drawn_ranks": {"x": 1}}}, "expected a number of draws for each rank"),
+        ({"parameters": {"total": 1.5}}, "'parameters.total' is 1.5, expected a whole number"),
     ],
 )
 def test_files_that_are_no_records_are_skipped_with_the_reason(tmp_path, change, expected):

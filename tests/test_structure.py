@@ -25,7 +25,7 @@ FLOORS = [
     {"compose", "hub", "identity", "locks", "logs", "packages", "processes", "ranks", "records"},
     {"config"},
     {"schema"},
-    {"errors", "stopping"},
+    {"errors", "record_parts", "stopping"},
 ]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +21,9 @@ from dylora_exp.reports.sections import Choice, deciding, rank_estimates, train_
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+# How many characters of a legend stand side by side in half of a figure.
+_HALF_WIDTH = 50
 
 Place = tuple[str, str, str]
 # A series, the mean seconds of its training and its best mean.
@@ -121,10 +127,12 @@ def areas(found: Sequence[Choice]) -> Figure | None:
 
 
 def cost_against_quality(series: Sequence[Series]) -> Figure | None:
-    """Return the best mean quality of each series over the seconds of its training.
+    """Return the mean quality of each series over the seconds of its training.
 
-    Where runs at several maximum ranks differ in nothing else, a further mark stands for the search
-    among them: the best of them, for the seconds of all.
+    A mark stands at the best rank; the line through it spans the ranks that the same training has
+    reached. Where runs of LoRA at several maximum ranks differ in nothing else, a further line is
+    the search among them, from the smallest rank on: the quality at each, for the seconds of all
+    so far.
     """
     points = [
         (one, time.mean, highest.mean)
@@ -135,14 +143,16 @@ def cost_against_quality(series: Sequence[Series]) -> Figure | None:
         return None
     metric = series[0].metric
     figure, axes = _begin(
-        series[0], "best quality against training time", "training, seconds", f"best mean {metric}"
+        series[0], "quality against training time", "training, seconds", f"mean {metric}"
     )
     for index, (one, seconds, best) in enumerate(points):
-        _mark(axes, one, (seconds, best), index, one.label)
-    for index, found in enumerate(_searches(points), len(points)):
-        one, _, best = max(found, key=lambda point: point[0].sign * point[2])
-        label = f"{one.group.names[3]}: search over {len(found)} maximum ranks"
-        _mark(axes, one, (sum(seconds for _, seconds, _ in found), best), index, label)
+        means = [found.mean for _, found in rank_estimates(one)]
+        paint = colour(one.group.names[3])
+        axes.plot([seconds] * 2, [min(means), max(means)], color=paint, linewidth=1, alpha=0.6)
+        marker = STYLES[index % len(STYLES)][0]
+        axes.plot(seconds, best, color=paint, marker=marker, linestyle="none", label=one.label)
+    for found in _searches(points):
+        _draw_search(axes, found)
     axes.set_xlim(left=0)
     return _ended(figure)
 
@@ -188,11 +198,19 @@ def _begin(series: Series, about: str, x_label: str, y_label: str) -> tuple[Figu
 
 def _ended(figure: Figure) -> Figure:
     """Put the legend below, and give it its own room: a report may have many series."""
-    columns = 2
-    lines = -(-len(figure.axes[0].get_legend_handles_labels()[1]) // columns)
-    figure.set_figheight(figure.get_figheight() + 0.18 * lines)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    columns = 2 if max(map(len, labels), default=0) <= _HALF_WIDTH else 1
+    labels = [textwrap.fill(label, _HALF_WIDTH * 2 // columns) for label in labels]
+    lines = sum(1 + label.count("\n") for label in labels)
+    figure.set_figheight(figure.get_figheight() + 0.18 * math.ceil(lines / columns))
     figure.legend(
-        loc="outside lower center", ncols=columns, fontsize=8, frameon=False, handlelength=3.2
+        handles=handles,
+        labels=labels,
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=8,
+        frameon=False,
+        handlelength=3.2,
     )
     return figure
 
@@ -211,23 +229,36 @@ def _draw_series(axes: Axes, one: Series, by_rank: dict[int | None, Estimate], i
         axes.plot(list(points), means, color=paint, marker=marker, linestyle=style, label=one.label)
 
 
-def _mark(axes: Axes, one: Series, point: tuple[float, float], index: int, label: str) -> None:
-    marker = STYLES[index % len(STYLES)][0]
-    axes.plot(
-        *point, color=colour(one.group.names[3]), marker=marker, linestyle="none", label=label
-    )
+def _draw_search(axes: Axes, found: Sequence[_Point]) -> None:
+    """Draw a search: a number at each rank, at the seconds of its own run and all before it."""
+    method = found[0][0].group.names[3]
+    ranks = [_r_max(one) for one, _, _ in found]
+    times = list(itertools.accumulate(seconds for _, seconds, _ in found))
+    heights = [
+        dict(rank_estimates(one))[rank].mean for (one, _, _), rank in zip(found, ranks, strict=True)
+    ]
+    label = f"{method}: search over {len(found)} maximum ranks, one run after the other"
+    axes.plot(times, heights, color=colour(method), linestyle=":", marker=".", label=label)
+    for rank, time, height in zip(ranks, times, heights, strict=True):
+        axes.annotate(str(rank), (time, height), (0, 4), textcoords="offset points", fontsize=8)
 
 
 def _searches(points: Sequence[_Point]) -> list[list[_Point]]:
-    """Return LoRA's runs that differ in nothing but r_max, where there are several."""
+    """Return LoRA's runs that differ in nothing but r_max, by r_max, where there are several."""
     found: dict[str, list[_Point]] = {}
     for point in points:
         one = point[0]
-        if one.group.names[3] == "lora":
+        if one.group.names[3] == "lora" and _r_max(one) in one.values:
             own = {key: value for key, value in one.group.settings.items() if key != "ranks.r_max"}
             found.setdefault(f"{one.way} {sorted(own.items())!r}", []).append(point)
     # All ways of LoRA agree at r_max, so one search is enough.
-    return [same for same in found.values() if len(same) > 1][:1]
+    several = [sorted(same, key=lambda point: _r_max(point[0])) for same in found.values()]
+    return [same for same in several if len(same) > 1][:1]
+
+
+def _r_max(series: Series) -> int:
+    found: int = series.group.records[0].config.get("ranks", {}).get("r_max", 0)
+    return found
 
 
 def _best(series: Series) -> Estimate | None:

@@ -29,8 +29,8 @@ class Group:
 
     Attributes:
         names: Profile, model, task and method.
-        variant: The settings in which groups of the same names differ, with this group's values;
-            empty where there is no other group.
+        variant: Of the settings in which groups of the same names differ, those that are not at
+            their default here; empty for the defaults, and where there is no other group.
         settings: Every setting but the seed that is not at its default, by dotted key.
         records: One a seed, the seeds ascending.
     """
@@ -167,7 +167,7 @@ def group_warnings(groups: Sequence[Group]) -> list[str]:
         by_names.setdefault(group.names, []).append(group)
     warnings = [
         f"{' '.join(names)}: {len(same)} sets of runs differ in more than the seed and are kept "
-        f"apart: {'; '.join(group.variant for group in same)}."
+        f"apart: {'; '.join(group.variant or 'the defaults' for group in same)}."
         for names, same in by_names.items()
         if len(same) > 1
     ]
@@ -224,12 +224,11 @@ def undefined_notes(groups: Iterable[Group]) -> list[str]:
 
 
 def _variant(own: Settings, all_of_them: Sequence[Settings]) -> str:
-    """Return the settings that are not the same in all groups, with a group's own values."""
-    keys = sorted({key for settings in all_of_them for key in settings})
+    """Return the settings that are not the same in all groups, as far as ``own`` has them."""
     differing = [
-        key for key in keys if len({_shown(_value(settings, key)) for settings in all_of_them}) > 1
+        key for key in own if len({_shown(_value(settings, key)) for settings in all_of_them}) > 1
     ]
-    return ", ".join(f"{key}={_shown(_value(own, key))}" for key in differing)
+    return ", ".join(f"{key}={_shown(own[key])}" for key in sorted(differing))
 
 
 def _value(settings: Settings, key: str) -> Any:

@@ -133,7 +133,7 @@ def _in_profile(claim: ClaimSpec, profile: str, groups: Sequence[Group]) -> list
 def _has(groups: Iterable[Group], side: RowSpec, task: str) -> bool:
     """Whether there are runs that may be a side's: composing these only to find none takes long."""
     own = [group for group in groups if group.names[2:] == (task, side.method)]
-    ranks = {group.records[0].config["ranks"].get("r_max") for group in own}
+    ranks = {group.records[0].config.get("ranks", {}).get("r_max") for group in own}
     return bool(own) and set(side.search) <= ranks
 
 

@@ -11,7 +11,7 @@ from dylora_exp.tables.plan import OPTIONAL, MissingRun
 from dylora_exp.tables.select import SELECTS
 
 # What stands in a cell that lacks runs, and before the note that names them.
-MARKS = {"no record": "†", "failed": "‡", "running": "§", OPTIONAL: "¶"}
+MARKS = {"no record": "†", "other settings": "†", "failed": "‡", "running": "§", OPTIONAL: "¶"}
 
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")

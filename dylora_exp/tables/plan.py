@@ -95,8 +95,8 @@ OPTIONAL = "optional"
 class MissingRun:
     """A planned run without a completed record.
 
-    ``reason``: ``no record``, ``failed``, ``running``; ``optional`` for a run that the table is
-    complete without.
+    ``reason``: ``no record``, ``failed``, ``running``; ``other settings`` where the record of its
+    name is not of its settings; ``optional`` for a run that the table is complete without.
     """
 
     run: PlannedRun
@@ -195,10 +195,14 @@ def missing_runs(
     missing = []
     for run in runs:
         if not run.optional and run.seed not in used[run.setup]:
-            record = records.get(run.run_id)
-            reason = "no record" if record is None else record.status
-            missing.append(MissingRun(run, reason))
+            missing.append(MissingRun(run, _reason(records.get(run.run_id))))
     return missing
+
+
+def _reason(record: Record | None) -> str:
+    if record is None:
+        return "no record"
+    return "other settings" if record.status == "completed" else record.status
 
 
 def left_out(runs: Sequence[PlannedRun], used: Used) -> list[MissingRun]:

@@ -165,7 +165,9 @@ def test_a_search_costs_all_its_runs(tmp_path):
     (found,) = [
         line for line in figures["cost"].axes[0].lines if "search over 2" in line.get_label()
     ]
-    assert [*found.get_xdata(), *found.get_ydata()] == [80.0, 0.8]
+    # Rank 4 after its own run, rank 8 after both.
+    assert [*found.get_xdata(), *found.get_ydata()] == [30.0, 80.0, 0.8, 0.7]
+    assert [text.get_text() for text in figures["cost"].axes[0].texts] == ["4", "8"]
 
 
 def test_figures_are_written_twice_the_same(report, tmp_path):
