@@ -29,9 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(words: list[str]) -> int:
     try:
-        if not words[0].startswith("-") and words[0] not in COMMANDS:
-            raise RequestError(unknown("command", words[0], COMMANDS))
-        words = take_flags(words, words[0] in ("run", "reproduce"))
+        command = next((word for word in words if not word.startswith("-")), None)
+        if command is not None and command not in COMMANDS:
+            raise RequestError(unknown("command", command, COMMANDS))
+        words = take_flags(words, command in ("run", "reproduce"))
         if words[:1] == ["run"] and not {"-h", "--help"} & set(words[1:]):
             from dylora_exp.launch import launch
 

@@ -80,7 +80,7 @@ def test_no_rank_and_no_length_compiles_anew(words, backend, graphs, tiny_words,
         assert one.metrics == pytest.approx(other.metrics, abs=0.03)
 
 
-@pytest.mark.parametrize("method", ["lora", "dylora-frozen"])
+@pytest.mark.parametrize("method", ["lora", pytest.param("dylora-frozen", marks=pytest.mark.slow)])
 def test_other_methods_compile(method, graphs, tiny_words, monkeypatch):
     monkeypatch.setattr(compiling, "BACKEND", "eager")
     record = execute(compose([*tiny_words, f"method={method}", "trainer.compile=true"])).record

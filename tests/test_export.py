@@ -96,7 +96,7 @@ def export(runs, method, capsys, *words):
     [
         ("dylora", Way(3, "leading", "alpha/b"), 16 / 3),
         ("lora", Way(2, "svd", "alpha/r"), 4),
-        ("lora", Way(3, "leading", "alpha/b"), 16 / 3),
+        pytest.param("lora", Way(3, "leading", "alpha/b"), 16 / 3, marks=pytest.mark.slow),
     ],
 )
 def test_plain_peft_gives_the_logits_of_the_sweep(method, way, scale, runs, tmp_path, capsys):

@@ -44,6 +44,8 @@ FEWER = {
     "seed=10,42": "seed=10",
     "seed=0,1,2,3": "seed=0",
     "task=sst2,mrpc": "task=mrpc",
+    "seed=range(0,4)": "seed=range(0,1)",
+    "n_trials=20": "n_trials=2",
 }
 
 

@@ -110,24 +110,35 @@ def test_accumulated_micro_batches_take_the_step_of_the_whole_batch(tmp_path):
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
 
 
+# In the ordinary tests each kind of state that a resume must bring back, in all of them each method.
+INTERRUPTED = [
+    ["method=dylora"],
+    ["method=dylora-frozen", "method.freeze=strict"],
+    ["method=dylora", "ranks=sandwich"],
+    ["method=dylora", "trainer.batch_size=32"],  # cut in the fourth epoch
+    ["method=dylora", "ranks.sample_every=micro_batch", "trainer.accumulation_steps=2"],
+    ["method=sorted-lora", "method.share=0.5"],  # rotated before the checkpoint
+    ["method=nested-dropout"],
+]
+INTERRUPTED_TOO = [
+    ["method=lora"],
+    ["method=dylora-frozen"],
+    ["method=dylora", "method.freeze=strict"],
+    ["method=dylora", "trainer.accumulation_steps=2"],
+    ["method=sorted-lora", "method.share=0.7"],  # rotated just after the checkpoint
+    ["method=matryoshka"],
+]
+
+
 @pytest.mark.parametrize(
     "words",
     [
-        ["method=lora"],
-        ["method=dylora"],
-        ["method=dylora-frozen"],
-        ["method=dylora", "method.freeze=strict"],
-        ["method=dylora-frozen", "method.freeze=strict"],
-        ["method=dylora", "ranks=sandwich"],
-        ["method=dylora", "trainer.batch_size=32"],  # cut in the fourth epoch
-        ["method=dylora", "trainer.accumulation_steps=2"],
-        ["method=dylora", "ranks.sample_every=micro_batch", "trainer.accumulation_steps=2"],
-        ["method=sorted-lora", "method.share=0.5"],  # rotated before the checkpoint
-        ["method=sorted-lora", "method.share=0.7"],  # just after it
-        ["method=nested-dropout"],
-        ["method=matryoshka"],
+        *(pytest.param(words, id=" ".join(words)) for words in INTERRUPTED),
+        *(
+            pytest.param(words, id=" ".join(words), marks=pytest.mark.slow)
+            for words in INTERRUPTED_TOO
+        ),
     ],
-    ids=" ".join,
 )
 def test_an_interrupted_training_ends_with_the_same_weights(words, tmp_path):
     whole, counted, *_ = trained(tmp_path / "whole", *words)
