@@ -110,7 +110,7 @@ def test_accumulated_micro_batches_take_the_step_of_the_whole_batch(tmp_path):
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
 
 
-# In the ordinary tests each kind of state that a resume must bring back, in all of them each method.
+# Ordinarily each kind of state that a resume must bring back; each method among the slow ones.
 INTERRUPTED = [
     ["method=dylora"],
     ["method=dylora-frozen", "method.freeze=strict"],

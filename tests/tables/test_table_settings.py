@@ -75,7 +75,7 @@ def test_seeds_are_those_of_the_tables(tmp_path: Path) -> None:
 def test_a_profile_has_the_blocks_that_name_it() -> None:
     assert shows_settings("8") and not shows_settings("2")
     assert sorted(profiles_of("8")) == ["demo", "mini", "paper"]
-    assert [len(load_settings("8", name)[1]) for name in ("paper", "demo")] == [2, 1]
+    assert [len(load_settings("8", name)[1]) for name in ("paper", "demo")] == [2, 2]
 
 
 @pytest.mark.parametrize(
