@@ -1,5 +1,6 @@
 """What takes minutes: the demo's picture, the making of its backbone, a kill of MiniLM."""
 
+import math
 import random
 import subprocess
 import sys
@@ -67,7 +68,7 @@ def test_minilm_on_mrpc_killed_at_a_random_step_ends_with_the_same_adapter(
         stdout=subprocess.DEVNULL,
         text=True,
     )
-    wanted = f"checkpoint-{3 * int(moment * steps / 3)}"
+    wanted = f"checkpoint-{3 * math.ceil(moment * (steps / 3 - 1))}"
     while not list((tmp_path / "cut").glob(f"*/{wanted}/complete.json")):
         assert process.poll() is None
         time.sleep(0.02)
