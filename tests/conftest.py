@@ -14,7 +14,7 @@ from hypothesis import settings
 from tiny_runs import ROOT, TINY
 
 # Times vary with the machine; laws do not.
-settings.register_profile("project", deadline=None, max_examples=50)
+settings.register_profile("project", deadline=None, max_examples=30)
 settings.load_profile("project")
 
 SHARED_DATA = ROOT.parent / "shared" / "data"

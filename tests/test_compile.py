@@ -48,7 +48,7 @@ def graphs(monkeypatch):
     ("words", "backend"),
     [
         (["method=dylora"], "eager"),
-        (["method=dylora", "ranks=per-example"], "eager"),
+        pytest.param(["method=dylora", "ranks=per-example"], "eager", marks=pytest.mark.slow),
         pytest.param(["method=dylora"], "aot_eager", marks=pytest.mark.slow),
         pytest.param(
             ["method=dylora"],

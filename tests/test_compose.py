@@ -2,8 +2,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
 
-from dylora_exp.compose import CONF_DIR, GROUPS, check_words, compose, options
+from dylora_exp.compose import CONF_DIR, GROUPS, check_words, compose, from_hydra, options
 from dylora_exp.errors import RequestError
 
 CHOICES = [
@@ -33,6 +35,28 @@ def test_every_choice_says_what_it_is(group, name):
 def test_no_file_under_conf_is_left_out():
     folders = {path.relative_to(CONF_DIR).parts[0] for path in CONF_DIR.glob("*/*")}
     assert folders == {group for group, _ in CHOICES} | {"table", "hydra"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["seed=3", "profile=mini", "task=mrpc", "trainer.learning_rate=0.1"],
+        ["trainer.epochs=7", "method=lora", "model.targets=[query]", "profile=paper"],
+        ["+model.config.hidden_size=64", "ranks=custom", "ranks.weights=[0.5,0.5,0,0,0,0,0,0]"],
+        ["task=e2e", "profile=demo-nlg", "task.decode.beams=2", "results_dir='a b'", "++seed=4"],
+        [
+            "method.score=[{truncation: svd, scale: alpha/r}]",
+            "method=lora",
+            "trainer.max_steps=null",
+        ],
+        ["tracker=wandb", "tracker.mode=offline", "outputs_dir=${results_dir}/o"],
+    ],
+)
+def test_it_is_what_hydra_composes(words):
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        expected = from_hydra(hydra_compose("config", words))
+    assert compose(words) == expected
+    assert compose(words) == expected  # nothing stays from one run to the next
 
 
 def test_the_command_line_wins_over_the_profile():

@@ -64,6 +64,7 @@ def test_flop_is_compacted_only_at_the_end():
         check(compose(["method=flop", "trainer.score_every=epoch"]))
 
 
+@pytest.mark.slow
 def test_a_killed_run_has_every_epoch(tiny_words, tmp_path):
     words = [*tiny_words, *EPOCHS, "trainer.epochs=8", "trainer.save_steps=4"]
     whole = execute(compose([*words, f"outputs_dir={tmp_path / 'whole'}"])).record

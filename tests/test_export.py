@@ -327,6 +327,7 @@ def test_parts_become_one_plain_lora_of_the_stock_layer(tmp_path, capsys):
     assert changed.tolist() == [True] * 32 + [False] * 32 + [True] * 32
 
 
+@pytest.mark.slow
 def test_parts_beside_whole_layers_share_one_rank(tmp_path, capsys):
     words = stock_base(tmp_path / "base", "gpt2-medium", n_layer=2, n_embd=32, n_head=2)
     words.append("model.targets=[c_attn.q,h.0.attn.c_attn.v,mlp.c_proj]")
@@ -334,6 +335,7 @@ def test_parts_beside_whole_layers_share_one_rank(tmp_path, capsys):
     assert json.loads((first / SETTINGS).read_text())["r"] == 2
 
 
+@pytest.mark.slow
 def test_a_methods_own_row_scale_is_exported(tmp_path, capsys):
     exported_at_every_rank(["method=matryoshka", "trainer.learning_rate=0.02"], tmp_path, capsys)
 

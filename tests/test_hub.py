@@ -182,6 +182,7 @@ def test_what_the_hub_has_not_is_one_sentence(command, code, expected, fetched):
     assert err.count("\n") == bool(code)
 
 
+@pytest.mark.slow
 def test_a_fetch_goes_on_where_it_broke_off(hub, tmp_path):
     to = ["--to", str(tmp_path / "cache")]
     with serving(hub) as address:

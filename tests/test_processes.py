@@ -29,12 +29,12 @@ ODD = ["task.max_train_samples=97"]
 CASES = {
     "dylora": ["method=dylora"],
     "odd": ["method=dylora", *ODD],
-    "accumulated": ["method=dylora", "trainer.accumulation_steps=2", "trainer.batch_size=16"],
-    "strict": ["method=dylora-frozen", "method.freeze=strict"],
     "per-example": ["method=dylora", "ranks=per-example", *ODD],
     "nested-dropout": ["method=nested-dropout", "method.examples_per_pass=32"],
 }
 SLOW = {
+    "accumulated": ["method=dylora", "trainer.accumulation_steps=2", "trainer.batch_size=16"],
+    "strict": ["method=dylora-frozen", "method.freeze=strict"],
     "lora": ["method=lora"],
     "frozen": ["method=dylora-frozen"],
     "micro-batches": [

@@ -320,6 +320,7 @@ def test_a_launcher_that_cannot_count_gets_jobs_in_portions():
     assert reproduce._at_once(request(jobs=2), 9) == reproduce._at_once(request(), 9) == 9
 
 
+@pytest.mark.slow
 def test_two_at_a_time_in_other_processes(capfd, tmp_path):
     """Real runs by joblib; what its workers print is seen here."""
     code = main(["reproduce", "one", "--jobs", "2", "trainer.threads=1"])
