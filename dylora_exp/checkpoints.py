@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from dylora_exp.methods.base import TrainedModel
 from dylora_exp.records import write_atomically
 
 _SEAL = "complete.json"
+_NAME = re.compile(r"checkpoint-\d+")
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class Found:
 def newest(folder: Path) -> Found:
     """Return the newest whole checkpoint, and remove those that a kill or a disk has spoilt."""
     warnings: list[str] = []
-    for checkpoint in sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True):
+    found = [each for each in folder.glob("checkpoint-*") if _NAME.fullmatch(each.name)]
+    for checkpoint in sorted(filter(Path.is_dir, found), key=step_of, reverse=True):
         if (checkpoint / _SEAL).is_file():
             try:
                 seal = _checked_seal(checkpoint)

@@ -79,7 +79,14 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
 def _reproduce(arguments: argparse.Namespace) -> int:
     from dylora_exp.reports.make import write_report
-    from dylora_exp.reproduce import Request, make_plan, plan_text, run_missing, summary
+    from dylora_exp.reproduce import (
+        Request,
+        exit_code,
+        make_plan,
+        plan_text,
+        print_summary,
+        run_missing,
+    )
 
     request = Request(
         arguments.table,
@@ -95,11 +102,14 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     if arguments.plan:
         print(plan_text(plan, request.jobs))
         return 0
-    failed = run_missing(request, plan)
-    _render(plan.tables, request.profile, request.results, request.select)
-    made = write_report(request.results, figures=True)
-    print("\n".join(map(str, made.paths)))
-    return summary(plan, failed)
+    left = run_missing(request, plan)
+    code = exit_code(plan, left)
+    if code != 2:
+        _render(plan.tables, request.profile, request.results, request.select)
+        made = write_report(request.results, figures=True)
+        print("\n".join(map(str, made.paths)))
+    print_summary(plan, left)
+    return code
 
 
 def _export(arguments: argparse.Namespace) -> int:

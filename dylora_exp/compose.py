@@ -20,7 +20,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override
+from hydra.core.override_parser.types import Glob, Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -153,6 +153,8 @@ def check_words(words: Iterable[str], multirun: bool = False) -> tuple[list[str]
 
 def _word_problems(override: Override, keys: list[str], multirun: bool) -> list[str]:
     key = override.key_or_group
+    if multirun and _is_empty(override):
+        return [f"{key}: '{str(override.input_line).split('=', 1)[1]}' stands for no value."]
     if key == "hydra" or key.startswith(("hydra.", "hydra/")):
         return []
     if key in GROUPS:
@@ -164,6 +166,15 @@ def _word_problems(override: Override, keys: list[str], multirun: bool) -> list[
         value = str(override.input_line).split("=", 1)[1]
         return [f"{key}: '{value}' names several values, add -m to run one after the other."]
     return []
+
+
+def _is_empty(override: Override) -> bool:
+    """Return whether a range or a glob has nothing in it."""
+    value = override.value()
+    if isinstance(value, Glob):
+        key = override.key_or_group
+        return key in GROUPS and not value.filter(options(key))
+    return isinstance(value, RangeSweep) and not list(override.sweep_string_iterator())
 
 
 def _nearest_key(key: str, keys: list[str]) -> str:

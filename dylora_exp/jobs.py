@@ -238,11 +238,11 @@ class Enduring(Launcher):
                 alone = left if isinstance(error, _WRONG_WORDS) else left[:1]
                 before, fruitless = fruitless, f"{type(error).__name__}: {error}"
                 if before == fruitless:
-                    ended |= {place: _lost(jobs[place], error) for place in left}
+                    ended |= {place: _lost(jobs[place], error, False) for place in left}
                     break
             for place in alone:
-                done, _, again = self._round([jobs[place]], first + place)
-                ended[place] = done.get(0) or _lost(jobs[place], again or error)
+                done, begun, again = self._round([jobs[place]], first + place)
+                ended[place] = done.get(0) or _lost(jobs[place], again or error, bool(begun))
         return ended
 
     def _round(
@@ -279,7 +279,7 @@ def print_failures(failed: Sequence[tuple[str, Ended]], total: int) -> None:
     reasons: dict[str, list[str]] = {}
     for name, ended in failed:
         for problem in ended.problems:
-            reasons.setdefault(problem, []).append(name)
+            reasons.setdefault(problem, []).append(name or "the run without overrides")
     if failed:
         print(f"dylora: {len(failed)} of {total} runs did not complete:", file=sys.stderr)
     for reason, names in reasons.items():
@@ -321,10 +321,11 @@ def _height(ended: Ended) -> float:
     return -math.inf if ended.objective is None else ended.objective
 
 
-def _lost(job: Sequence[str], error: Exception) -> Ended:
+def _lost(job: Sequence[str], error: Exception, begun: bool) -> Ended:
     reason = f"{type(error).__name__}: {first_line(error)}"
     request = isinstance(error, _WRONG_WORDS)
-    problem = reason if request else f"its process ended before it did ({reason})"
+    how = "its process ended before it did" if begun else "it could not be launched"
+    problem = reason if request else f"{how} ({reason})"
     return Ended(" ".join(job), [problem], request=request, lost=True)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -59,9 +61,11 @@ def launch(words: Sequence[str]) -> int:
     except OSError as error:  # Hydra's own folders
         raise RequestError(f"{error.filename}: {error.strerror}.") from error
     except Exception as error:
+        reason = f"launching failed: {type(error).__name__}: {first_line(error)}"
+        if not (alone or together):  # of nothing but what launcher and sweeper were given
+            raise RequestError(reason) from error
         _report(together, multirun)
-        reason = f"{type(error).__name__}: {first_line(error)}"
-        print(f"dylora: launching failed: {reason}", file=sys.stderr)
+        print(f"dylora: {reason}", file=sys.stderr)
         return 1
     finally:
         sys.argv = argv
@@ -72,6 +76,10 @@ def _check(words: Sequence[str], multirun: bool) -> None:
     flags = {word for word in words if word.startswith("-")}
     if wrong := [flag for flag in sorted(flags) if flag.partition("=")[0] not in _FLAGS]:
         raise RequestError([unknown("run", flag, _FLAGS) for flag in wrong])
+    hydras = get_args_parser()
+    hydras.error = _wrong_flag  # type: ignore[method-assign]
+    if not {"--version", "--help", "--hydra-help"} & flags:
+        hydras.parse_args(words)
     overrides = [word for word in words if "=" in word and not word.startswith("-")]
     if flags - _MULTIRUN or multirun:
         problems, _ = check_words(overrides, multirun=multirun)
@@ -79,6 +87,10 @@ def _check(words: Sequence[str], multirun: bool) -> None:
             raise RequestError(problems)
     else:
         compose(words)
+
+
+def _wrong_flag(message: str) -> NoReturn:
+    raise RequestError(f"{message}; see dylora run --hydra-help.")
 
 
 def _report(ended: Sequence[Ended], multirun: bool) -> int:

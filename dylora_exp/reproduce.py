@@ -205,8 +205,17 @@ def _may_do_better(ended: Ended) -> bool:
     return not (ended.request or ended.lost or ended.skipped)
 
 
-def summary(plan: Plan, left: Sequence[tuple[Item, Ended]]) -> int:
-    """Print why runs are not done, those of one reason together, and return the exit code."""
+def exit_code(plan: Plan, left: Sequence[tuple[Item, Ended]]) -> int:
+    """Return 0 when no run failed, 2 when all that were to do were wrong requests, else 1."""
+    failed = [ended for _, ended in left if ended.problems]
+    if not failed:
+        return 0
+    nothing_else = len(failed) == len(plan.open()) and all(ended.request for ended in failed)
+    return 2 if nothing_else else 1
+
+
+def print_summary(plan: Plan, left: Sequence[tuple[Item, Ended]]) -> None:
+    """Print why runs are not done, those of one reason together, and how many are."""
     failed = [(item.name(), ended) for item, ended in left if ended.problems]
     print_failures(failed, len(plan.items))
     done = len(plan.items) - len(left)
@@ -215,10 +224,6 @@ def summary(plan: Plan, left: Sequence[tuple[Item, Ended]]) -> int:
     skipped = len(left) - len(failed)
     told += [f"{skipped} skipped, another process is doing them"] if skipped else []
     print(", ".join(told))
-    if not failed:
-        return 0
-    nothing_else = len(failed) == len(plan.open()) and all(ended.request for _, ended in failed)
-    return 2 if nothing_else else 1
 
 
 def _tables(request: Request) -> tuple[list[str], list[str]]:
@@ -263,7 +268,9 @@ def _problems(request: Request) -> list[str]:
 
 
 def _launcher(request: Request) -> str | None:
-    return request.launcher or ("joblib" if (request.jobs or 1) > 1 else None)
+    if request.launcher is not None:
+        return request.launcher
+    return "joblib" if (request.jobs or 1) > 1 else None
 
 
 def _skipped(plan: Plan) -> list[str]:

@@ -26,7 +26,7 @@ def prepare(folder: Path, config: Config, sources: list[dict[str, Any]]) -> None
 
     note = folder / "run.json"
     text = json.dumps({"config": identity(config), "data": sources}, indent=2, sort_keys=True)
-    if note.exists() and note.read_text(encoding="utf-8") != text:
+    if note.exists() and note.read_bytes() != text.encode():
         remove_checkpoints(folder)
     write_atomically(note, text)
     # A file of its own: the same model in another place is still the same run.
@@ -37,7 +37,7 @@ def prepare(folder: Path, config: Config, sources: list[dict[str, Any]]) -> None
 def remove_checkpoints(folder: Path) -> None:
     """Remove what training goes on from."""
     for checkpoint in folder.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
+        shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def remove_unfinished(store: RecordStore, folder: Path) -> None:

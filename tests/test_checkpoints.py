@@ -94,6 +94,14 @@ def test_the_checkpoint_before_is_taken(damage, said, cut, tmp_path):
     assert without_times(outcome.record) == without_times(whole)
 
 
+def test_what_is_no_checkpoint_is_left_alone(tmp_path):
+    (tmp_path / "checkpoint-x").mkdir()
+    (tmp_path / "checkpoint-3").write_text("a file")
+    found = checkpoints.newest(tmp_path)
+    assert (found.checkpoint, found.warnings) == (None, [])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-3", "checkpoint-x"]
+
+
 def test_a_seal_names_every_file(tmp_path):
     checkpoint = tmp_path / "checkpoint-7"
     checkpoint.mkdir()

@@ -209,6 +209,10 @@ def test_lists(what, capsys, tmp_path):
         (["tables", "2", "--results", "gone"], "--results: there is no folder 'gone'."),
         (["list", "runs", "--results", "x[/b]"], "--results: there is no folder"),
         (["validate", "method.kind=dylor"], "did you mean 'dylora'?"),
+        (["run", "-m", "seed=range(3,1)"], "seed: 'range(3,1)' stands for no value."),
+        (["run", "-m", "task=glob(x*)"], "task: 'glob(x*)' stands for no value."),
+        (["run", "--cfg", "foo"], "invalid choice: 'foo'"),
+        (["reproduce", "2", "--launcher", ""], "--launcher: '' is not one of joblib"),
         (["validate", "+model.config.hidden_size=abc"], "expected a whole number"),
     ],
 )
