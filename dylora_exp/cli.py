@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,6 +50,9 @@ def _main(words: list[str]) -> int:
         for problem in error.problems:
             print(f"dylora: {problem}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # nobody reads on, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt as stop:
         stopped = isinstance(stop, Stopped)
         print(
@@ -99,6 +103,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         arguments.select,
     )
     plan = make_plan(request)
+    _warn(plan.warnings)
     if arguments.plan:
         print(plan_text(plan, request.jobs))
         return 0
@@ -106,7 +111,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     code = exit_code(plan, left)
     if code != 2:
         _render(plan.tables, request.profile, request.results, request.select)
-        made = write_report(request.results, figures=True)
+        made = write_report(request.results, figures=True, select=request.select)
         print("\n".join(map(str, made.paths)))
     print_summary(plan, left)
     return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import NoReturn
 
 from dylora_exp.errors import RequestError
@@ -37,6 +38,10 @@ class _Parser(argparse.ArgumentParser):
         raise RequestError(f"{message}; see {self.prog} --help.")
 
 
+def _folder(text: str) -> str:
+    return str(Path(text).expanduser())
+
+
 def command_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands; it raises ``RequestError`` for wrong words."""
     parser = _Parser(
@@ -46,7 +51,9 @@ def command_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     results = _Parser(add_help=False)
-    results.add_argument("--results", default="results", metavar="DIR", help="default: results")
+    results.add_argument(
+        "--results", default="results", type=_folder, metavar="DIR", help="default: results"
+    )
     select = _Parser(add_help=False)
     select.add_argument(
         "--select",
@@ -85,7 +92,9 @@ def command_parser() -> argparse.ArgumentParser:
         help="joblib, submitit_local or submitit_slurm (default: this process, several jobs: "
         "joblib); hydra.launcher.KEY=VALUE sets more",
     )
-    reproduce.add_argument("--outputs", default="outputs", metavar="DIR", help="default: outputs")
+    reproduce.add_argument(
+        "--outputs", default="outputs", type=_folder, metavar="DIR", help="default: outputs"
+    )
     reproduce.add_argument("overrides", nargs="*", help="for example trainer.threads=1")
 
     validate = commands.add_parser(
@@ -107,11 +116,15 @@ def command_parser() -> argparse.ArgumentParser:
     )
     export.add_argument("run", metavar="RUN", help="a run id or the beginning of one")
     export.add_argument("--rank", required=True, metavar="B", help="a scored rank, or all")
-    export.add_argument("--to", required=True, metavar="DIR", help="with all: its parent")
+    export.add_argument(
+        "--to", required=True, type=_folder, metavar="DIR", help="with all: its parent"
+    )
     export.add_argument("--truncation", help="leading or svd (default: svd where scored)")
     export.add_argument("--merge", action="store_true", help="write the whole model, merged")
     export.add_argument("--force", action="store_true", help="replace what is in DIR")
-    export.add_argument("--outputs", default="outputs", metavar="DIR", help="default: outputs")
+    export.add_argument(
+        "--outputs", default="outputs", type=_folder, metavar="DIR", help="default: outputs"
+    )
 
     score = commands.add_parser(
         "score",
@@ -142,7 +155,9 @@ def command_parser() -> argparse.ArgumentParser:
     )
     data.add_argument("action", metavar="fetch", help="fetch")
     data.add_argument("names", nargs="+", metavar="TASK", help="for example e2e or mrpc; or all")
-    data.add_argument("--to", required=True, metavar="DIR", help="what is there already stays")
+    data.add_argument(
+        "--to", required=True, type=_folder, metavar="DIR", help="what is there already stays"
+    )
 
     models = commands.add_parser(
         "models",
@@ -157,7 +172,9 @@ def command_parser() -> argparse.ArgumentParser:
         metavar="MODEL",
         help="for example roberta-base, or OWNER/NAME on the hub, each also with @REVISION; or all",
     )
-    models.add_argument("--to", required=True, metavar="DIR", help="what is there already stays")
+    models.add_argument(
+        "--to", required=True, type=_folder, metavar="DIR", help="what is there already stays"
+    )
     models.add_argument("--hub", action="store_true", help="MODEL is the hub's name as it stands")
 
     tables = commands.add_parser(

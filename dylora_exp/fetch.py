@@ -6,6 +6,7 @@ that ``hub_cache=DIR`` names to every loader.
 
 from __future__ import annotations
 
+import http.client
 import tempfile
 import urllib.error
 import urllib.request
@@ -160,7 +161,7 @@ def _download(file: PublishedFile, path: Path) -> None:
         part = Path(place) / path.name
         try:
             _copy(file.url, part)
-        except (urllib.error.URLError, OSError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
             reason = getattr(error, "reason", None) or error
             raise FetchFailed(f"{file.url}: could not be fetched ({reason}).") from error
         found = file_sha256(part)

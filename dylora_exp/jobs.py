@@ -12,7 +12,9 @@ import dataclasses
 import functools
 import json
 import math
+import os
 import shutil
+import socket
 import sys
 import time
 import traceback
@@ -40,7 +42,8 @@ from dylora_exp.rank_choice import objective
 from dylora_exp.records import write_atomically
 from dylora_exp.run import Outcome, RunBusy, RunFailed, execute
 
-# Beside the jobs' own folders, on the file system that they share; gone when the sweep ends.
+# Beside the jobs' own folders, on the file system that they share; gone when the sweep ends. Sweeps
+# that start in the same second have the same folder, so each has notes of its own.
 _NOTES = ".jobs"
 _LOCK = ".lock"
 _PAUSE = 1.0
@@ -184,6 +187,7 @@ class Enduring(Launcher):
     def __init__(self, launcher: Launcher, folder: Path, place: _Place, ended: list[Ended]) -> None:
         self.launcher = launcher
         self.folder = folder.absolute()
+        self.notes = self.folder / f"{_NOTES}-{socket.gethostname()}-{os.getpid()}"
         self.place = place
         self.all_ended = ended
         self.rounds = 0
@@ -201,7 +205,7 @@ class Enduring(Launcher):
         """
         jobs = [list(job) for job in job_overrides]
         if not self.rounds:
-            lock = self.folder / _NOTES / _LOCK
+            lock = self.notes / _LOCK
             self.alive.enter_context(locks.hold([lock], lambda path: None))
         ended = self._in_turn(jobs, initial_job_idx)
         self.all_ended += ended
@@ -250,7 +254,7 @@ class Enduring(Launcher):
     ) -> tuple[dict[int, Ended], list[int], Exception | None]:
         """Launch jobs; return by number those that ended, those that began, and what went wrong."""
         self.rounds += 1
-        self.place.folder = self.folder / _NOTES / str(self.rounds)
+        self.place.folder = self.notes / str(self.rounds)
         try:
             returned = self.launcher.launch(jobs, first)
             return {n: job.return_value for n, job in enumerate(returned)}, [], None
@@ -263,10 +267,10 @@ class Enduring(Launcher):
     def clean_up(self) -> None:
         """Remove the notes and what is empty, of this sweep and of those that were killed."""
         self.alive.close()
-        _remove(self.folder)
-        for notes in self.folder.parent.glob(f"*/{_NOTES}"):
+        _remove(self.notes)
+        for notes in self.folder.parent.glob(f"*/{_NOTES}-*"):
             if not locks.is_held(notes / _LOCK):
-                _remove(notes.parent)
+                _remove(notes)
 
 
 def print_failures(failed: Sequence[tuple[str, Ended]], total: int) -> None:
@@ -286,9 +290,10 @@ def print_failures(failed: Sequence[tuple[str, Ended]], total: int) -> None:
         print(f"dylora: {'; '.join(names)}: {reason}", file=sys.stderr)
 
 
-def _remove(sweep: Path) -> None:
+def _remove(notes: Path) -> None:
     """Remove a sweep's notes, and its folders where nothing was put into them."""
-    shutil.rmtree(sweep / _NOTES, ignore_errors=True)
+    sweep = notes.parent
+    shutil.rmtree(notes, ignore_errors=True)
     numbered = [folder for folder in sweep.glob("*") if folder.name.isdecimal()]
     for folder in [*numbered, sweep]:
         with contextlib.suppress(OSError):

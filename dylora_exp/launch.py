@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dylora_exp import processes
 from dylora_exp.compose import CONF_DIR, check_words, compose, quote_path
 from dylora_exp.errors import RequestError, first_line, unknown
 from dylora_exp.jobs import Ended, attempt, enduring_launchers, print_failures
@@ -74,6 +75,11 @@ def launch(words: Sequence[str]) -> int:
 
 def _check(words: Sequence[str], multirun: bool) -> None:
     flags = {word for word in words if word.startswith("-")}
+    if multirun and processes.count() > 1:
+        raise RequestError(
+            f"-m: found with {processes.count()} processes (torchrun), which do one run together; "
+            "start a sweep without it."
+        )
     if wrong := [flag for flag in sorted(flags) if flag.partition("=")[0] not in _FLAGS]:
         raise RequestError([unknown("run", flag, _FLAGS) for flag in wrong])
     hydras = get_args_parser()

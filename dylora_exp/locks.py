@@ -100,9 +100,8 @@ def _take_all(paths: Sequence[Path], busy: Callable[[Path], None]) -> list[int]:
 def _take(path: Path) -> int | None:
     """Return the open file of a lock that is now ours, None when another process holds it."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            handle = _open(path)
             try:
                 if not _try(handle, fcntl.LOCK_EX):
                     os.close(handle)
@@ -116,6 +115,18 @@ def _take(path: Path) -> int | None:
             os.close(handle)  # its owner removed the file between our opening and locking it
     except OSError as error:
         raise RequestError(f"{path}: cannot be locked ({error.strerror or error}).") from None
+
+
+def _open(path: Path) -> int:
+    """Open a lock file, also where another process removes its empty folder just then."""
+    for left in reversed(range(_TRIES)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:
+            if not left:
+                raise
+    raise AssertionError
 
 
 def _try(handle: int, kind: int) -> bool:

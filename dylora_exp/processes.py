@@ -179,6 +179,8 @@ def led(
             if told():
                 raise SystemExit(1) from error
             _run.note("end", _pickled(error))
+            if isinstance(error, KeyboardInterrupt):  # the others are told to stop as well
+                raise
             if _run.noted("begin") and not _run.wait(*others, seconds=_PATIENCE):
                 _leave(error)
             raise
@@ -189,8 +191,10 @@ def led(
     if _run.noted("begin"):
         try:
             along()
-        except Exception as error:
+        except BaseException as error:
             _run.note(f"ended {index()}")
+            if not isinstance(error, Exception):
+                raise
             if not _run.wait("end", seconds=_PATIENCE) and _first_to_tell():
                 _leave(tell(error))
             if not _run.wait("end", seconds=_PATIENCE):

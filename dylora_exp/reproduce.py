@@ -18,7 +18,7 @@ from pathlib import Path
 import joblib
 from omegaconf import DictConfig
 
-from dylora_exp import locks
+from dylora_exp import locks, processes
 from dylora_exp.compose import check_words, compose, options, quote_path
 from dylora_exp.errors import RequestError, unknown
 from dylora_exp.identity import NOT_IDENTITY
@@ -113,11 +113,15 @@ class Item:
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of some tables, each once; ``skipped``: tables without the profile."""
+    """The runs of some tables, each once.
+
+    ``skipped``: tables without the profile. ``warnings``: on files among the records that are none.
+    """
 
     tables: list[str]
     skipped: list[str]
     items: list[Item]
+    warnings: list[str]
 
     def open(self) -> list[Item]:
         """Return what is not done, what another process is doing last."""
@@ -145,10 +149,10 @@ def make_plan(request: Request) -> Plan:
     runs = list(by_id.values())
     if runs:  # a value of a wrong type shows in any of them
         compose([*runs[0].words(), *_split(request)[0]])
-    records = RecordStore(request.results).read_all()[0]
+    records, warnings = RecordStore(request.results).read_all()
     states = _states(runs, records, request.results, request.outputs)
     items = [Item(run, states[run.run_id], _estimate(run, records)) for run in runs]
-    return Plan(tables, skipped, items)
+    return Plan(tables, skipped, items, warnings)
 
 
 def plan_text(plan: Plan, jobs: int | None = None) -> str:
@@ -248,6 +252,8 @@ def _tables(request: Request) -> tuple[list[str], list[str]]:
 def _problems(request: Request) -> list[str]:
     """Return what is wrong with a request but for its table and profile."""
     problems, good = check_words(map(quote_path, request.overrides))
+    if processes.count() > 1:
+        problems.append("reproduce: found several processes, expected one; --jobs runs several.")
     for word in good:
         key = word.lstrip("+").partition("=")[0]
         if key in _OPTIONS:

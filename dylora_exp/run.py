@@ -42,6 +42,10 @@ class RunBusy(Exception):
         super().__init__(message)
         self.locks = locks
 
+    def __reduce__(self) -> tuple[type[RunBusy], tuple[str, list[Path]]]:
+        """Let it pass from one process to another."""
+        return RunBusy, (str(self), self.locks)
+
 
 @dataclass(frozen=True)
 class Outcome:

@@ -12,6 +12,7 @@ from dylora_exp import locks
 from dylora_exp.config import Config
 from dylora_exp.errors import RequestError
 from dylora_exp.identity import identity
+from dylora_exp.logs import LOG
 from dylora_exp.records import RecordStore, unfinished, write_atomically
 
 
@@ -26,12 +27,22 @@ def prepare(folder: Path, config: Config, sources: list[dict[str, Any]]) -> None
 
     note = folder / "run.json"
     text = json.dumps({"config": identity(config), "data": sources}, indent=2, sort_keys=True)
-    if note.exists() and note.read_bytes() != text.encode():
+    if note.exists() and not _is_about(note, sources) and any(folder.glob("checkpoint-*")):
+        LOG.warning("checkpoints of %s were made from other data: training starts anew", folder)
         remove_checkpoints(folder)
     write_atomically(note, text)
     # A file of its own: the same model in another place is still the same run.
     if folders := local_folders(config.model, config.hub_cache):
         write_atomically(folder / "folders.json", json.dumps(folders, indent=2))
+
+
+def _is_about(note: Path, sources: list[dict[str, Any]]) -> bool:
+    """Whether a note names these data; the folder's name stands for the config."""
+    try:
+        told = json.loads(note.read_text(encoding="utf-8"))["data"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(told == json.loads(json.dumps(sources)))
 
 
 def remove_checkpoints(folder: Path) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from dylora_exp import processes
 from dylora_exp.config import Config
+from dylora_exp.errors import first_line
 from dylora_exp.identity import identity, run_id, setup_id
+from dylora_exp.logs import LOG
 from dylora_exp.records import Record
 
 
@@ -32,6 +34,10 @@ class WandbTracker(Tracker):
 
     def log(self, record: Record) -> None:
         """Log every score of the record."""
+        with _only_warned():
+            self._log(record)
+
+    def _log(self, record: Record) -> None:
         import wandb
 
         wandb.define_metric("rank")
@@ -71,6 +77,17 @@ def tracking(config: Config, folder: Path) -> Iterator[Tracker]:
     try:
         yield WandbTracker()
     except BaseException:
-        wandb.finish(exit_code=1)
+        with _only_warned():
+            wandb.finish(exit_code=1)
         raise
-    wandb.finish()
+    with _only_warned():
+        wandb.finish()
+
+
+@contextmanager
+def _only_warned() -> Iterator[None]:
+    """Let no fault of the tracker lose a run that is trained and scored."""
+    try:
+        yield
+    except Exception as error:
+        LOG.warning("tracker: %s: %s", type(error).__name__, first_line(error))

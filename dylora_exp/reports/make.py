@@ -35,6 +35,7 @@ def write_report(
     html: bool = True,
     csv: bool = False,
     figures: bool = False,
+    select: str | None = None,
 ) -> Made:
     """Write a report's files into the results folder, the same bytes for the same records.
 
@@ -46,6 +47,7 @@ def write_report(
         csv: Whether to write ``report.csv`` (averages), ``report-differences.csv`` and
             ``report-claims.csv``.
         figures: Whether to write each figure as PNG and SVG, under ``figures``.
+        select: Which epoch's scores the tables take; None: as each table says.
 
     Raises:
         RequestError: As ``report.make_report``, for a malformed table spec, or for a folder that
@@ -62,7 +64,7 @@ def write_report(
     pictures = pictures_of(report) if html or figures else {}
     texts = {}
     if html:
-        texts[".html"] = page(report, pictures, [] if where else tables_of(report.records))
+        texts[".html"] = page(report, pictures, [] if where else tables_of(report.records, select))
     if csv:
         texts[".csv"] = csv_text(report)
         texts["-differences.csv"] = section_csv(differences(report.series))

@@ -25,7 +25,7 @@ from dylora_exp.tables.spec import (
 )
 
 
-def tables_of(records: Sequence[Record]) -> list[str]:
+def tables_of(records: Sequence[Record], select: str | None = None) -> list[str]:
     """Return the Markdown of each table that has records among these, profile by profile.
 
     Raises:
@@ -39,7 +39,7 @@ def tables_of(records: Sequence[Record]) -> list[str]:
         if shows_settings(name):
             texts += _settings(name, records)
         else:
-            texts += _scores(name, records, groups)
+            texts += _scores(name, records, groups, select)
     return [text for _, text in sorted(texts, key=lambda pair: pair[0])]
 
 
@@ -67,12 +67,13 @@ def _settings(name: str, records: Sequence[Record]) -> Iterator[tuple[str, str]]
 
 
 def _scores(
-    name: str, records: Sequence[Record], groups: Sequence[Group]
+    name: str, records: Sequence[Record], groups: Sequence[Group], select: str | None
 ) -> Iterator[tuple[str, str]]:
     """Yield a table of scores in each profile where some of its runs have records."""
     known = {(record.profile, record.task, record.method) for record in records}
     spec, _ = load_spec(name, profiles_of(name)[0])
-    for profile, part in spec.profiles.items():
+    for profile in spec.profiles:
+        _, part = load_spec(name, profile, select)
         if known & set(_shown(spec, part, profile)):
             planned = planned_runs(spec, part, profile)
             own = [

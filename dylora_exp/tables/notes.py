@@ -114,12 +114,20 @@ def signature(table: Table) -> str:
         f"profile {table.profile}",
         _numbered("seed", seeds),
         f"{found} records of {needed} runs",
-        SELECTS[table.part.select],
+        SELECTS[table.part.select] + _split(table),
     ]
     parts.append(f"configs without seed {', '.join(table.setups)}")
     if table.records:
         parts += [_metrics(table), _versions(table), _dirty(table)]
     return "Made from: " + "; ".join(parts) + "."
+
+
+def _split(table: Table) -> str:
+    """Return on which split the best epochs were chosen: those of a test split flatter."""
+    if table.part.select != "best":
+        return ""
+    splits = {record.config.get("task", {}).get("eval_split") for record in table.records}
+    return f", chosen on the {'test' if 'test' in splits else 'development'} split"
 
 
 def _averaged(table: Table) -> str:

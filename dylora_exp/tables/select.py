@@ -14,7 +14,7 @@ from dylora_exp.records import RankScore, Record
 
 SELECTS = {
     "last": "scores after the last epoch",
-    "best": "each rank at the epoch with its best development score",
+    "best": "each rank at the epoch with its best score",
 }
 # The runs that have what a selection needs.
 WORDS = {"last": (), "best": ("trainer.score_every=epoch",)}

@@ -60,7 +60,7 @@ def test_tables_say_which_they_take(results: Results) -> None:
     assert "scores after the last epoch" in last.markdown
     best = make_table("2", "demo", results.folder, "best")
     assert mean(best, "Rank = 1", "DyLoRA") == 75
-    assert "each rank at the epoch with its best development score" in best.markdown
+    assert "the epoch with its best score, chosen on the development split" in best.markdown
 
 
 def test_a_run_scored_at_its_end_has_no_best_epoch(results: Results) -> None:
