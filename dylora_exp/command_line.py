@@ -35,6 +35,7 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence, as every other part of the project does."""
 
     def error(self, message: str) -> NoReturn:
+        message = message.replace(", overrides", "")  # of which there may be none
         raise RequestError(f"{message}; see {self.prog} --help.")
 
 

@@ -58,7 +58,7 @@ def compose(words: Sequence[str]) -> Config:
         config = from_hydra(_tree(good))
     except RequestError as error:
         problems += error.problems
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         problems.append(_one_sentence(error))
     if problems:
         raise RequestError(problems)
@@ -155,6 +155,8 @@ def _word_problems(override: Override, keys: list[str], multirun: bool) -> list[
     key = override.key_or_group
     if multirun and _is_empty(override):
         return [f"{key}: '{str(override.input_line).split('=', 1)[1]}' stands for no value."]
+    if key == "hydra.job.chdir":
+        return [f"{key}: runs name their folders themselves, results_dir and outputs_dir."]
     if key == "hydra" or key.startswith(("hydra.", "hydra/")):
         return []
     if key in GROUPS:

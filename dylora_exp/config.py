@@ -216,7 +216,7 @@ class TrainerConfig:
     label_smoothing: float = bound(0.0, at_least=0, below=1)
     score_every: Literal["end", "epoch"] = "end"
     save_steps: int = bound(500, at_least=1)
-    threads: int | None = bound(None, at_least=1)
+    threads: int | None = bound(None, at_least=1, below=4097)
 
 
 @dataclass

@@ -30,6 +30,12 @@ _CARD_NEIGHBOURS = 1
 _FOLDERS = ("name_or_path", "tokenizer")
 
 
+# What tells an export, of an adapter and of a whole model; and what of others it would replace.
+_EXPORTS = ({"README.md", "adapter_config.json"}, {"README.md", "config.json"})
+_WRITTEN = {"README.md", "adapter_config.json", "adapter_model.safetensors"}
+_WRITTEN |= {"config.json", "model.safetensors"}
+
+
 def export(
     run: str,
     rank: str,
@@ -64,9 +70,11 @@ def export(
     record = RecordStore(results_dir).find(run)
     entries = _entries(record, rank, truncation)
     folders = [folder / f"rank-{e.rank}" for e in entries] if rank == "all" else [folder]
-    for target in folders:
-        _check_target(target, force)
     run_folder = outputs_dir / record.run_id
+    for target in folders:
+        if run_folder.resolve() in [target.resolve(), *target.resolve().parents]:
+            raise RequestError(f"--to: '{target}' is in the run's own folder, choose another.")
+        _check_target(target, force)
     saved = read_adapter(run_folder / "model", record)
     config = _config(record, run_folder, merge)
     for entry, target in zip(entries, folders, strict=True):
@@ -90,6 +98,12 @@ def _check_target(target: Path, force: bool) -> None:
             f"--to: '{target}' is in use; --force puts the export there all the same, in the "
             "place of an earlier one."
         )
+    names = {file.name for file in target.iterdir()} if target.exists() else set()
+    if names & _WRITTEN and not any(kind <= names for kind in _EXPORTS):
+        there = ", ".join(sorted(names & _WRITTEN))
+        raise RequestError(
+            f"--to: '{target}' is no earlier export but has {there}; choose another."
+        )
 
 
 def _put(made: Path, target: Path) -> None:
@@ -97,7 +111,7 @@ def _put(made: Path, target: Path) -> None:
     if not target.exists():
         made.rename(target)
         return
-    if {"README.md", "adapter_config.json"} <= {file.name for file in target.iterdir()}:
+    if _EXPORTS[0] <= {file.name for file in target.iterdir()}:
         for name in ("adapter_config.json", "adapter_model.safetensors"):
             (target / name).unlink(missing_ok=True)
     for file in made.iterdir():

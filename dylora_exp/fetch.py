@@ -43,7 +43,7 @@ def fetch_tasks(names: Sequence[str], folder: Path) -> Iterator[str]:
     if wrong := [name for name in names if name not in [*known, "all"]]:
         raise RequestError(unknown("task", name, [*known, "all"]) for name in wrong)
     tasks = [compose([f"task={name}"]).task for name in (known if "all" in names else names)]
-    check_writable(folder)
+    check_writable(folder, create=False)
     repositories: dict[str, Path] = {}
     published = False
     for task in tasks:
@@ -77,7 +77,7 @@ def fetch_models(names: Sequence[str], folder: Path, hub: bool = False) -> Itera
         FetchFailed: When something cannot be had.
     """
     models = [model for name in names for model in _models(name, hub)]
-    check_writable(folder)
+    check_writable(folder, create=False)
     fetched = False
     for model in models:
         for name in backbone.hub_names(model):

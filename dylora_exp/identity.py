@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,26 @@ def run_id(config: Config) -> str:
 def setup_id(config: Config) -> str:
     """Return the name that runs of different seeds share: their run id with the default seed."""
     return run_id(dataclasses.replace(config, seed=Config().seed))
+
+
+def agree(settings: Any, others: Any, but: Collection[str] = (), name: str = "") -> bool:
+    """Return whether two configs as plain data name no setting differently.
+
+    Settings that only one of them has count as agreeing: it is older than they are.
+
+    Args:
+        settings: A config, or a part of one.
+        others: Another.
+        but: Dotted names that may differ.
+        name: The dotted name of the part.
+    """
+    if isinstance(settings, Mapping) and isinstance(others, Mapping):
+        return all(
+            agree(value, others[key], but, f"{name}.{key}" if name else key)
+            for key, value in settings.items()
+            if key in others
+        )
+    return bool(settings == others) or name in but
 
 
 def digest(tree: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import logging
 import math
 import os
 import shutil
@@ -136,6 +137,11 @@ def launch_jobs(
                     launcher.launch(jobs[len(ended) :][:at_once], len(ended))
     except _WRONG_WORDS as error:
         raise RequestError(first_line(error)) from error
+    except Exception as error:  # of a launcher that cannot be made from these words
+        if ended:
+            raise
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise RequestError(f"launching failed: {reason}") from error
     return ended
 
 
@@ -152,6 +158,8 @@ def enduring_launchers(ended: list[Ended]) -> Iterator[None]:
     def instantiate_launcher(
         self: Plugins, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> Launcher:
+        if "optuna" in sys.modules:  # what it says of each trial, the runs say
+            sys.modules["optuna"].logging.set_verbosity(logging.WARNING)
         place = _Place()
         task = functools.partial(_noted, task_function, place)
         launcher = make(self, hydra_context, task, config)

@@ -40,7 +40,8 @@ def launch(words: Sequence[str]) -> int:
         RequestError: When words are wrong, before anything has started.
     """
     multirun = bool(_MULTIRUN & set(words))
-    words = [quote_path(word) for word in words]
+    # Hydra wants its flags before or after all overrides, not among them.
+    words = ["-m"] * multirun + [quote_path(word) for word in words if word not in _MULTIRUN]
     _check(words, multirun)
     alone: list[Ended] = []
     together: list[Ended] = []

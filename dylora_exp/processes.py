@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
-from dylora_exp.errors import first_line
+from dylora_exp.errors import RequestError, first_line
 
 if TYPE_CHECKING:
     from torch.distributed import Store
@@ -34,13 +34,31 @@ _PATIENCE = 5.0
 
 
 def count() -> int:
-    """Return how many processes do this run together."""
-    return int(os.environ["WORLD_SIZE"]) if all(os.environ.get(name) for name in _NEEDED) else 1
+    """Return how many processes do this run together.
+
+    Raises:
+        RequestError: When a launcher's variables do not say it.
+    """
+    return _number("WORLD_SIZE", 1) if _launched() else 1
 
 
 def index() -> int:
-    """Return the place of this process among them, from 0."""
-    return int(os.environ["RANK"]) if count() > 1 else 0
+    """Return the place of this process among them, from 0; ``count`` says what it raises."""
+    return _number("RANK", 0, count()) if count() > 1 else 0
+
+
+def _launched() -> bool:
+    return all(os.environ.get(name) for name in _NEEDED)
+
+
+def _number(name: str, at_least: int, below: int = 1 << 20) -> int:
+    found = os.environ[name]
+    if not found.isdecimal() or not at_least <= int(found) < below:
+        raise RequestError(
+            f"{name}: found '{found}' in the environment, expected a number from {at_least} to "
+            f"{below - 1}, as torchrun sets it."
+        )
+    return int(found)
 
 
 def is_main() -> bool:
@@ -63,7 +81,14 @@ def one_voice(command: Callable[_P, _T]) -> Callable[_P, _T]:
 
     @functools.wraps(command)
     def quiet(*arguments: _P.args, **options: _P.kwargs) -> _T:
-        with contextlib.nullcontext() if is_main() else _silence():
+        try:
+            main = is_main()
+            for name in _NEEDED[1:2] if count() > 1 else ():
+                _number(name, 0)
+        except RequestError as error:
+            print(f"dylora: {error.problems[0]}", file=sys.stderr)
+            raise SystemExit(2) from None
+        with contextlib.nullcontext() if main else _silence():
             result = command(*arguments, **options)
         if _run is not None:
             import torch.distributed

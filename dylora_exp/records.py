@@ -320,6 +320,8 @@ def _writing_to(folder: Path) -> Iterator[None]:
 
 
 def _parse(path: Path) -> Record:
+    if not path.is_file():
+        raise ValueError("not a regular file")
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError:

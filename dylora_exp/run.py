@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from dylora_exp import locks, processes, run_folder
 from dylora_exp.config import Config, outputs
 from dylora_exp.errors import RequestError, first_line, unknown
-from dylora_exp.identity import identity, run_id
+from dylora_exp.identity import agree, identity, run_id
 from dylora_exp.logs import LOG, RunLog, run_log, tell
 from dylora_exp.records import RankScore, Record, RecordStore, check_writable, write_atomically
 
@@ -124,6 +124,11 @@ def _completed(config: Config, store: RecordStore, name: str) -> Outcome | None:
     done = store.read(name)
     if done is None or done.status != "completed":
         return None
+    if done.seed != config.seed or not agree(identity(config), done.config):
+        raise RequestError(
+            f"{store.path(name)}: its settings are not those of run {name}, somebody changed it; "
+            "remove it to run again."
+        )
     _check_same_data(config, done, store.path(name))
     return Outcome(done, store.path(name), False, [])
 

@@ -212,6 +212,9 @@ def test_lists(what, capsys, tmp_path):
         (["run", "-m", "seed=range(3,1)"], "seed: 'range(3,1)' stands for no value."),
         (["run", "-m", "task=glob(x*)"], "task: 'glob(x*)' stands for no value."),
         (["run", "--cfg", "foo"], "invalid choice: 'foo'"),
+        (["run", "hydra=3"], "must be a string or a list"),
+        (["run", "hydra.job.chdir=true"], "hydra.job.chdir: runs name their folders themselves"),
+        (["reproduce"], "arguments are required: TABLE; see"),
         (["reproduce", "2", "--launcher", ""], "--launcher: '' is not one of joblib"),
         (["validate", "+model.config.hidden_size=abc"], "expected a whole number"),
     ],
@@ -220,6 +223,45 @@ def test_a_wrong_command_is_one_sentence(words, expected, capsys):
     code, out, err = dylora(capsys, *words)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert expected in err
+
+
+LAUNCHED = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "x"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "words", "expected"),
+    [
+        ({}, ["run", "-m", "seed=1,2"], "-m: found with 2 processes (torchrun)"),
+        ({}, ["reproduce", "2"], "reproduce: found several processes, expected one"),
+        ({"RANK": "2"}, ["list"], "RANK: found '2' in the environment, expected a number from 0"),
+        ({"WORLD_SIZE": "x"}, ["list"], "WORLD_SIZE: found 'x' in the environment"),
+    ],
+)
+def test_what_a_launcher_of_processes_cannot_do(variables, words, expected, capsys, monkeypatch):
+    for name, value in {**LAUNCHED, "MASTER_PORT": "1", **variables}.items():
+        monkeypatch.setenv(name, value)
+    try:
+        code = main(words)
+    except SystemExit as end:
+        code = end.code
+    err = capsys.readouterr().err
+    assert code == 2 and err.startswith(f"dylora: {expected}"), err
+
+
+def test_a_changed_record_is_not_taken_for_the_run(capsys, tmp_path):
+    assert dylora(capsys, "run", *TINY, "ranks.score=[1]")[0] == 0
+    (path,) = (tmp_path / "results" / "runs").glob("*.json")
+    tree = json.loads(path.read_text())
+    tree["config"]["ranks"]["r_max"] = 4
+    path.write_text(json.dumps(tree))
+    code, _, err = dylora(capsys, "run", *TINY, "ranks.score=[1]")
+    assert code == 2 and "its settings are not those of run" in err
+
+
+def test_a_reader_that_leaves_is_no_failure():
+    command = f"{sys.executable} -m dylora_exp validate | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 141) and done.stderr == ""
 
 
 def test_no_command_shows_the_help(capsys):

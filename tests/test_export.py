@@ -378,6 +378,20 @@ def test_a_base_that_is_gone_is_refused_when_merging(tmp_path, capsys):
     assert main(command) == 0
 
 
+def test_force_spares_the_run_and_what_is_no_export(runs, tmp_path, capsys):
+    folder, made = runs
+    model = folder / "outputs" / made["dylora"][1].record.run_id / "model"
+    before = (model / WEIGHTS).read_bytes()
+    words = ["--rank", "1", "--force", "--to"]
+    code, out = export(runs, "dylora", capsys, *words, str(model))
+    assert (code, (model / WEIGHTS).read_bytes()) == (2, before)
+    assert "is in the run's own folder" in out.err
+    (tmp_path / "README.md").write_text("mine")
+    code, out = export(runs, "dylora", capsys, *words, str(tmp_path))
+    assert (code, (tmp_path / "README.md").read_text()) == (2, "mine")
+    assert "is no earlier export but has README.md" in out.err
+
+
 def test_force_replaces_an_earlier_export_and_nothing_else(runs, tmp_path, capsys):
     target = tmp_path / "mine"
     precious = [target / "notes.txt", target / "results" / "runs" / "0.json"]

@@ -1,6 +1,8 @@
 """Launchers whose processes die: every job comes to an end all the same."""
 
 import math
+import pickle
+from pathlib import Path
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
@@ -8,6 +10,7 @@ from hydra.core.utils import JobReturn
 
 from dylora_exp import jobs
 from dylora_exp.jobs import Ended, Enduring, _noted, _Place
+from dylora_exp.run import RunBusy
 
 
 class Fragile:
@@ -58,6 +61,25 @@ def launch(tmp_path, monkeypatch):
         return {end.job: end for end in ended}, fragile.launched
 
     return run
+
+
+def test_sweeps_of_the_same_second_keep_notes_of_their_own(tmp_path, monkeypatch):
+    one = Enduring(Fragile(_Place(), [], 0), tmp_path / "s", _Place(), [])
+    monkeypatch.setattr(jobs.os, "getpid", lambda: 1)
+    other = Enduring(Fragile(_Place(), [], 0), tmp_path / "s", _Place(), [])
+    assert one.notes != other.notes and one.folder == other.folder
+    (other.notes / "1").mkdir(parents=True)
+    (one.notes / "1").mkdir(parents=True)
+    with jobs.locks.hold([other.notes / ".lock"], lambda path: None):
+        one.clean_up()
+        assert not one.notes.exists() and other.notes.exists()
+    one.clean_up()
+    assert not other.folder.exists()
+
+
+def test_a_busy_run_is_told_between_processes():
+    busy = pickle.loads(pickle.dumps(RunBusy("said", [Path("a")])))
+    assert (str(busy), busy.locks) == ("said", [Path("a")])
 
 
 def test_nothing_is_launched_twice_where_nothing_dies(launch):

@@ -142,6 +142,37 @@ def test_checkpoints_made_from_other_data_are_not_resumed_from(tiny_words, tmp_p
     assert execute(config).record.timing["steps"] == 3
 
 
+def test_checkpoints_made_before_an_option_existed_are_resumed_from(tiny_words, tmp_path):
+    config = compose([*tiny_words, "trainer.save_steps=1"])
+    folder = tmp_path / "outputs" / run_id(config)
+
+    def stop(*_):
+        raise ZeroDivisionError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dylora_exp.sweep.sweep", stop)
+        with pytest.raises(RunFailed):
+            execute(config)
+    note = json.loads((folder / "run.json").read_text())
+    del note["config"]["trainer"]["label_smoothing"]
+    (folder / "run.json").write_text(json.dumps(note))
+    assert execute(config).record.timing["steps"] == 3
+    assert "training was over before: checkpoint-3" in (folder / "run.log").read_text()
+
+
+def test_a_tracker_that_fails_loses_no_run(tiny_words, monkeypatch, tmp_path):
+    wandb = pytest.importorskip("wandb")
+
+    def broken(*_, **__):
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(wandb, "Table", broken)
+    record = execute(compose([*tiny_words, "tracker=wandb", "tracker.mode=offline"])).record
+    assert record.status == "completed"
+    log = (tmp_path / "outputs" / record.run_id / "run.log").read_text()
+    assert "tracker: ConnectionError: gone" in log
+
+
 def test_a_failure_leaves_a_failed_record_and_is_tried_again(tiny_words, monkeypatch, tmp_path):
     def broken(*_):
         raise ZeroDivisionError("the first line\nthe second")

@@ -16,7 +16,7 @@ from typing import Any
 from dylora_exp.compose import compose
 from dylora_exp.config import Config, has_ranks
 from dylora_exp.errors import RequestError, unknown
-from dylora_exp.identity import identity, run_id, setup_id
+from dylora_exp.identity import agree, identity, run_id, setup_id
 from dylora_exp.ranks import Ranks
 from dylora_exp.records import Record
 from dylora_exp.tables.layout import ProfileSpec, RowSpec, TableSpec
@@ -104,7 +104,7 @@ class MissingRun:
 
 
 # What two records of one setup may differ in: ``records_of`` looks at these itself.
-_ELSEWHERE = (".seed", ".trainer.score_every")
+_ELSEWHERE = ("seed", "trainer.score_every")
 
 Used = Mapping[Setup, Mapping[int, Record]]
 
@@ -174,7 +174,7 @@ def records_of(runs: Iterable[PlannedRun], records: Mapping[str, Record]) -> Use
         setup: {
             record.seed: scores
             for record in candidates.get(setup.names(), [])
-            if _agree(setup.settings, record.config)
+            if agree(setup.settings, record.config, _ELSEWHERE)
             and (scores := selected(record, setup.config)) is not None
         }
         for setup in dict.fromkeys(run.setup for run in runs)
@@ -208,17 +208,6 @@ def _reason(record: Record | None) -> str:
 def left_out(runs: Sequence[PlannedRun], used: Used) -> list[MissingRun]:
     """Return the runs that a table is complete without, where nothing of theirs has a record."""
     return [MissingRun(run, OPTIONAL) for run in runs if run.optional and not used[run.setup]]
-
-
-def _agree(settings: Any, others: Any, name: str = "") -> bool:
-    """Whether two config trees name no setting differently, but for what is looked at elsewhere."""
-    if isinstance(settings, Mapping) and isinstance(others, Mapping):
-        return all(
-            _agree(value, others[key], f"{name}.{key}")
-            for key, value in settings.items()
-            if key in others
-        )
-    return bool(settings == others) or name in _ELSEWHERE
 
 
 def _check_way(row: RowSpec, setup: Setup) -> None:
