@@ -29,13 +29,14 @@ INSTEAD = {
     "model=minilm": "model=tiny-roberta",
     "model=roberta-base": f"model=roberta-base model.name_or_path={TINY_MODEL}",
     "profile=mini": "profile=mini model=tiny-roberta",
+    "profile=paper": f"profile=paper model.name_or_path={TINY_MODEL} task.max_length=64",
     "method.adapter=pytorch_model.bin": "method.adapter=pytorch_model.bin task.data_dir=GLUE_DIR",
 }
 # Run by other tests, against a hub that is played on this machine.
 ELSEWHERE = {
     "dylora models fetch roberta-base --to HUB_DIR": "test_hub.py",
     "dylora data fetch mrpc --to HUB_DIR": "test_hub.py",
-    "dylora run model=roberta-base task=mrpc hub_cache=HUB_DIR": "test_hub.py",
+    "dylora run profile=paper task=mrpc hub_cache=HUB_DIR": "test_hub.py",
 }
 # A command of many runs, as one of few.
 FEWER = {
