@@ -368,7 +368,11 @@ def _split(request: Request) -> tuple[list[str], list[str]]:
 
 
 def _folders(request: Request) -> list[str]:
-    return [f"results_dir={request.results}", f"outputs_dir={request.outputs}"]
+    # Absolute: a worker process that is used again may be in another folder.
+    return [
+        f"results_dir={request.results.absolute()}",
+        f"outputs_dir={request.outputs.absolute()}",
+    ]
 
 
 def _threads(request: Request) -> list[str]:

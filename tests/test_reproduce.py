@@ -251,7 +251,7 @@ def test_overrides_reach_every_run_and_make_no_other_run(monkeypatch, capsys):
     monkeypatch.setattr(jobs, "execute", see)
     words = ["--results", "there", "trainer.threads=3", "task.data_dir=all my data"]
     assert dylora(capsys, "one", *words, "--outputs", "an outlet")[0] == 0
-    assert seen == [(3, "an outlet", "all my data")] * 4
+    assert seen == [(3, os.path.abspath("an outlet"), "all my data")] * 4
     assert set(states(dylora(capsys, "one", "--plan", "--results", "there")[1]).values()) == {
         "done"
     }
