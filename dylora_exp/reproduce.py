@@ -61,10 +61,9 @@ _OPTIONS = {
     "hydra/launcher": "--launcher NAME",
 }
 # A run that is said to be running without anyone doing it was interrupted.
-_STATES = {
-    **{"no record": "missing", "other settings": "missing", "running": "missing"},
-    "failed": "failed",
-}
+_STATES = {"failed": "failed"} | dict.fromkeys(
+    ("no record", "other settings", "running"), "missing"
+)
 
 
 @dataclass(frozen=True)
@@ -369,10 +368,8 @@ def _split(request: Request) -> tuple[list[str], list[str]]:
 
 def _folders(request: Request) -> list[str]:
     # Absolute: a worker process that is used again may be in another folder.
-    return [
-        f"results_dir={request.results.absolute()}",
-        f"outputs_dir={request.outputs.absolute()}",
-    ]
+    results, outputs = request.results.absolute(), request.outputs.absolute()
+    return [f"results_dir={results}", f"outputs_dir={outputs}"]
 
 
 def _threads(request: Request) -> list[str]:
