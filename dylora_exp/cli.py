@@ -108,8 +108,8 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     request = Request(
         arguments.table,
         arguments.profile,
-        Path(arguments.results).expanduser(),
-        Path(arguments.outputs).expanduser(),
+        Path(arguments.results),
+        Path(arguments.outputs),
         arguments.jobs,
         arguments.launcher,
         arguments.overrides,
@@ -153,7 +153,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
 
     if arguments.action != "fetch":
         raise RequestError(unknown(arguments.command, arguments.action, ["fetch"]))
-    folder = Path(arguments.to).expanduser()
+    folder = Path(arguments.to)
     try:
         if arguments.command == "data":
             told = fetch_tasks(arguments.names, folder)
@@ -232,7 +232,7 @@ def _render(names: Sequence[str], profile: str, results: Path, select: str | Non
 def _report(arguments: argparse.Namespace) -> int:
     from dylora_exp.reports.make import show_report, write_report
 
-    results = Path(arguments.results).expanduser()
+    results = Path(arguments.results)
     check_results(results)
     where = ",".join(arguments.where)
     if arguments.html or arguments.csv or arguments.figures:

@@ -83,8 +83,8 @@ def one_voice(command: Callable[_P, _T]) -> Callable[_P, _T]:
     def quiet(*arguments: _P.args, **options: _P.kwargs) -> _T:
         try:
             main = is_main()
-            for name in _NEEDED[1:2] if count() > 1 else ():
-                _number(name, 0)
+            if count() > 1:
+                _number("LOCAL_RANK", 0)
         except RequestError as error:
             print(f"dylora: {error.problems[0]}", file=sys.stderr)
             raise SystemExit(2) from None
