@@ -9,19 +9,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dylora_exp.compose import compose as compose_config
-    from dylora_exp.config import Config
-    from dylora_exp.identity import run_id
-    from dylora_exp.records import Record, RecordStore
+    from dylora_exp.config.composition import compose as compose_config
+    from dylora_exp.config.identity import run_id
+    from dylora_exp.config.schema import Config
+    from dylora_exp.records.record import Record
+    from dylora_exp.records.store import RecordStore
 
 __all__ = ["Config", "Record", "RecordStore", "compose_config", "run_id"]
 
 _MODULES = {
-    "Config": "dylora_exp.config",
-    "Record": "dylora_exp.records",
-    "RecordStore": "dylora_exp.records",
-    "compose_config": "dylora_exp.compose:compose",
-    "run_id": "dylora_exp.identity",
+    "Config": "dylora_exp.config.schema",
+    "Record": "dylora_exp.records.store",
+    "RecordStore": "dylora_exp.records.store",
+    "compose_config": "dylora_exp.config.composition:compose",
+    "run_id": "dylora_exp.config.identity",
 }
 
 

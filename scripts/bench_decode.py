@@ -8,15 +8,15 @@ from pathlib import Path
 
 import torch
 
-from dylora_exp.compose import compose
-from dylora_exp.config import Config
-from dylora_exp.environment import quiet_libraries
-from dylora_exp.methods.adapters import merged
+from dylora_exp.adapters.masked import merged
+from dylora_exp.config.composition import compose
+from dylora_exp.config.schema import Config
 from dylora_exp.methods.base import TrainedModel, make_method
 from dylora_exp.models.backbone import load, longest_input
 from dylora_exp.objectives.base import Setting
 from dylora_exp.objectives.decoding import decode
 from dylora_exp.objectives.generation import Objective
+from dylora_exp.runner.environment import quiet_libraries
 from dylora_exp.tasks.base import read
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from tiny_runs import ROOT, TINY
 from transformers import AutoModelForSequenceClassification
 
 import dylora_exp
-from dylora_exp.cli import main
-from dylora_exp.command_line import command_parser
-from dylora_exp.compose import check_words
-from dylora_exp.records import RecordStore
+from dylora_exp.cli.main import main
+from dylora_exp.cli.parser import command_parser
+from dylora_exp.config.composition import check_words
+from dylora_exp.records.store import RecordStore
+from tests.support.tiny_runs import ROOT, TINY
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TINY_MODEL = Path(dylora_exp.__file__).parent / "models" / "tiny-roberta"

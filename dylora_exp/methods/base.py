@@ -15,9 +15,9 @@ from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel, TrainerCallback
 
-from dylora_exp.config import Config, Scale, Truncation
-from dylora_exp.methods.adapters import RankMask, factors, lora_layers
-from dylora_exp.ranks import Ranks
+from dylora_exp.adapters.masked import RankMask, factors, lora_layers
+from dylora_exp.config.ranks import Ranks
+from dylora_exp.config.schema import Config, Scale, Truncation
 
 TrainedModel: TypeAlias = PreTrainedModel | PeftModel
 MeanLoss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

@@ -19,8 +19,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, TrainerCallback
 
-from dylora_exp.config import Config
-from dylora_exp.methods.adapters import RankMask, factors, install_mask, lora_layers
+from dylora_exp.adapters.masked import RankMask, factors, install_mask, lora_layers
+from dylora_exp.config.schema import Config
 from dylora_exp.methods.base import Batch, TrainedModel
 from dylora_exp.methods.lora import Method as LoraMethod
 

@@ -38,8 +38,8 @@ from torch.nn import functional
 from transformers import PreTrainedModel, TrainerCallback, TrainerState
 from transformers.pytorch_utils import Conv1D
 
-from dylora_exp.config import Config
-from dylora_exp.errors import RequestError
+from dylora_exp.config.schema import Config
+from dylora_exp.core.errors import RequestError
 from dylora_exp.methods.base import BaseMethod, Batch, MeanLoss, TrainedModel
 from dylora_exp.methods.hard_concrete import Gates
 

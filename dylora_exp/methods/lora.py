@@ -10,8 +10,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from dylora_exp.config import Config
-from dylora_exp.methods.adapters import (
+from dylora_exp.adapters.masked import (
     attach_lora,
     factors,
     install_mask,
@@ -19,6 +18,7 @@ from dylora_exp.methods.adapters import (
     rotate,
     save_adapter,
 )
+from dylora_exp.config.schema import Config
 from dylora_exp.methods.base import BaseMethod, TrainedModel, Way
 
 

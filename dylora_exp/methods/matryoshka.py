@@ -18,11 +18,11 @@ from contextlib import contextmanager
 import torch
 from transformers import PreTrainedModel
 
-from dylora_exp.config import Config, Scale
-from dylora_exp.methods.adapters import RankMask, install_mask
+from dylora_exp.adapters.masked import RankMask, install_mask
+from dylora_exp.config.ranks import Ranks
+from dylora_exp.config.schema import Config, Scale
 from dylora_exp.methods.base import TrainedModel, Way
 from dylora_exp.methods.lora import Method as LoraMethod
-from dylora_exp.ranks import Ranks
 
 
 def diagonal(ranks: Ranks, scale: Scale) -> torch.Tensor:

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from dylora_exp.config import Config
-from dylora_exp.methods.adapters import RankMask, install_mask
+from dylora_exp.adapters.masked import RankMask, install_mask
+from dylora_exp.config.schema import Config
 from dylora_exp.methods.base import Batch, MeanLoss, TrainedModel
 from dylora_exp.methods.lora import Method as LoraMethod
 

@@ -16,8 +16,8 @@ from torch import nn
 from torch.optim import Optimizer
 from transformers import TrainerCallback, TrainerState
 
-from dylora_exp.config import Config
-from dylora_exp.methods.adapters import factors, lora_layers, rotate
+from dylora_exp.adapters.masked import factors, lora_layers, rotate
+from dylora_exp.config.schema import Config
 from dylora_exp.methods.base import Batch, TrainedModel
 from dylora_exp.methods.dylora import Method as DyLoraMethod
 

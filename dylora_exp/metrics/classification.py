@@ -17,7 +17,7 @@ import evaluate
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
-from dylora_exp.errors import RequestError, unknown
+from dylora_exp.core.errors import RequestError, unknown
 
 
 class _GlueMetric(evaluate.Metric):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Self, TypeVar
 
-from dylora_exp.errors import RequestError, unknown
+from dylora_exp.core.errors import RequestError, unknown
 from dylora_exp.metrics.bleu import bleu
 from dylora_exp.metrics.coco import cider, ptb_words, rouge_l
 from dylora_exp.metrics.java import JavaError, Meteor

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dylora_exp.compose import options
-from dylora_exp.config import Config, ModelConfig, has_ranks
-from dylora_exp.errors import RequestError, nearest, unknown
-from dylora_exp.hub import Repository, absent, commit, find, unreachable
+from dylora_exp.config.composition import options
+from dylora_exp.config.schema import Config, ModelConfig, has_ranks
+from dylora_exp.core.errors import RequestError, nearest, unknown
+from dylora_exp.core.hub import Repository, absent, commit, find, unreachable
+from dylora_exp.core.packages import NotInstalled, in_package, package_folder
 from dylora_exp.models.fused import is_meant, part_of
-from dylora_exp.packages import NotInstalled, in_package, package_folder
 
 if TYPE_CHECKING:
     from torch.nn import Module

@@ -14,8 +14,8 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from dylora_exp.config import ModelConfig
-from dylora_exp.errors import RequestError
+from dylora_exp.config.schema import ModelConfig
+from dylora_exp.core.errors import RequestError
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from dylora_exp.config import Config, generates
+from dylora_exp.config.schema import Config, generates
 from dylora_exp.methods.base import BaseMethod, TrainedModel, Way
 from dylora_exp.tasks.base import TaskData
 

@@ -13,12 +13,12 @@ from datasets import Dataset
 from torch import nn
 from torch.nn import functional
 
-from dylora_exp import processes
-from dylora_exp.batches import Collator, ScoringBatch, scoring_batches, tokenize
-from dylora_exp.compiling import eager_for_one
+from dylora_exp.core import processes
 from dylora_exp.methods.base import BaseMethod, TrainedModel, Way
 from dylora_exp.metrics.classification import score, signature
+from dylora_exp.models.compiling import eager_for_one
 from dylora_exp.objectives import base
+from dylora_exp.objectives.batches import Collator, ScoringBatch, scoring_batches, tokenize
 
 
 class Objective(base.Objective):

@@ -15,11 +15,11 @@ import torch
 from torch import nn
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
-from dylora_exp import processes
-from dylora_exp.compiling import eager
-from dylora_exp.config import DecodeConfig
-from dylora_exp.progress import progress_bar
-from dylora_exp.records import write_atomically
+from dylora_exp.config.schema import DecodeConfig
+from dylora_exp.core import processes
+from dylora_exp.core.files import write_atomically
+from dylora_exp.core.progress import progress_bar
+from dylora_exp.models.compiling import eager
 
 
 @dataclass(frozen=True)

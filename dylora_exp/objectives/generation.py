@@ -15,9 +15,9 @@ import torch
 from datasets import Dataset
 from torch.nn import functional
 
-from dylora_exp import processes
-from dylora_exp.errors import RequestError
-from dylora_exp.methods.adapters import merged
+from dylora_exp.adapters.masked import merged
+from dylora_exp.core import processes
+from dylora_exp.core.errors import RequestError
 from dylora_exp.methods.base import BaseMethod, TrainedModel, Way
 from dylora_exp.metrics.generation import Scorer
 from dylora_exp.objectives import base

@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Iterator
 
-from dylora_exp.errors import nearest
+from dylora_exp.core.errors import nearest
 from dylora_exp.tasks.files import lines_of
 from dylora_exp.tasks.generation import Broken, Entry, Form, GenerationReader, on_line
 

@@ -6,8 +6,8 @@ import codecs
 import hashlib
 from pathlib import Path
 
-from dylora_exp.errors import RequestError
-from dylora_exp.packages import NotInstalled, in_package, package_folder
+from dylora_exp.core.errors import RequestError
+from dylora_exp.core.packages import NotInstalled, in_package, package_folder
 
 _MAX_REPORTED = 5
 

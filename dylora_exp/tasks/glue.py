@@ -9,10 +9,10 @@ from typing import Any
 
 from datasets import Dataset, load_dataset
 
-from dylora_exp.config import HubSource, TaskConfig, TsvSource
-from dylora_exp.errors import RequestError, first_line, nearest
-from dylora_exp.hub import Repository, absent, commit, find, unreachable
-from dylora_exp.identity import file_sha256
+from dylora_exp.config.schema import HubSource, TaskConfig, TsvSource
+from dylora_exp.core.errors import RequestError, first_line, nearest
+from dylora_exp.core.files import file_sha256
+from dylora_exp.core.hub import Repository, absent, commit, find, unreachable
 from dylora_exp.tasks.base import Reader, TaskData
 from dylora_exp.tasks.files import existing_folder, first_few, lines_of, read_text
 

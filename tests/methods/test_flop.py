@@ -10,13 +10,13 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from transformers import GPT2Config, GPT2ForSequenceClassification, TrainerCallback
 
-from dylora_exp.compose import compose
-from dylora_exp.errors import RequestError
+from dylora_exp.config.composition import compose
+from dylora_exp.core.errors import RequestError
 from dylora_exp.methods import flop
 from dylora_exp.methods.base import Batch, make_method
 from dylora_exp.methods.hard_concrete import Gates
 from dylora_exp.models.backbone import load
-from dylora_exp.run import RunFailed, check, execute
+from dylora_exp.runner.run import RunFailed, check, execute
 
 
 def attached(*words):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from dylora_exp.compose import compose
-from dylora_exp.methods.adapters import factors, lora_layers
+from dylora_exp.adapters.masked import factors, lora_layers
+from dylora_exp.config.composition import compose
 from dylora_exp.methods.base import Way, make_method
 from dylora_exp.methods.matryoshka import diagonal
 from dylora_exp.models.backbone import load

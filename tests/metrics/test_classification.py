@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dylora_exp.errors import RequestError
+from dylora_exp.core.errors import RequestError
 from dylora_exp.metrics.classification import METRICS, score
 
 labels = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=60)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dylora_exp.errors import RequestError
+from dylora_exp.core.errors import RequestError
 from dylora_exp.metrics.bleu import bleu
 from dylora_exp.metrics.coco import cider, rouge_l
 from dylora_exp.metrics.generation import TASKS, Scorer

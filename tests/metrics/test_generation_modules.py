@@ -1,7 +1,7 @@
 import evaluate
 import pytest
 
-from dylora_exp.errors import RequestError
+from dylora_exp.core.errors import RequestError
 from dylora_exp.metrics.generation import TASKS, Scorer
 from dylora_exp.metrics.generation_modules import GenerationMetric, generation_metrics
 

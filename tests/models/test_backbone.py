@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from dylora_exp.compose import compose
-from dylora_exp.errors import RequestError
+from dylora_exp.config.composition import compose
+from dylora_exp.core.errors import RequestError
 from dylora_exp.models.backbone import load, longest_input, problems, resolve
 
 

@@ -6,9 +6,9 @@ from torch import nn
 from transformers import GPT2Config, GPT2ForSequenceClassification
 from transformers.pytorch_utils import Conv1D
 
-from dylora_exp.compose import compose
-from dylora_exp.errors import RequestError
-from dylora_exp.methods.adapters import factors, lora_layers
+from dylora_exp.adapters.masked import factors, lora_layers
+from dylora_exp.config.composition import compose
+from dylora_exp.core.errors import RequestError
 from dylora_exp.methods.base import count_parameters, make_method
 from dylora_exp.models.backbone import load, longest_input, problems
 from dylora_exp.models.fused import Part, Parts, part_of, split_fused

@@ -5,18 +5,18 @@ import math
 import pytest
 import torch
 from datasets import Dataset
-from small_gpt2 import END, small_gpt2, small_tokenizer
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from dylora_exp.compose import compose
-from dylora_exp.errors import RequestError
-from dylora_exp.methods.adapters import factors, lora_layers
+from dylora_exp.adapters.masked import factors, lora_layers
+from dylora_exp.config.composition import compose
+from dylora_exp.core.errors import RequestError
 from dylora_exp.methods.base import Batch, make_method
 from dylora_exp.objectives.base import Setting
 from dylora_exp.objectives.decoding import stop_tokens
 from dylora_exp.objectives.generation import IGNORED, Objective
 from dylora_exp.tasks.base import TaskData, read
+from tests.support.small_gpt2 import END, small_gpt2, small_tokenizer
 
 # Three real examples of each task: context and text, as they stand in the sequence.
 EXAMPLES = {

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dylora_exp.compose import compose, options
-from dylora_exp.errors import RequestError
+from dylora_exp.config.composition import compose, options
+from dylora_exp.core.errors import RequestError
 from dylora_exp.tasks.base import read, subset
 
 BOM = b"\xef\xbb\xbf"

@@ -1,0 +1,56 @@
+"""Which epoch's scores a table takes: those after the last, or each rank's best.
+
+The paper takes the last (Section 5.1 names no other). Mixing the two, unsaid, is a common reason
+for numbers that do not reproduce, so every table says which it has.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from dylora_exp.config.schema import Config
+from dylora_exp.records.record import RankScore, Record
+
+SELECTS = {
+    "last": "scores after the last epoch",
+    "best": "each rank at the epoch with its best score",
+}
+# The runs that have what a selection needs.
+WORDS = {"last": (), "best": ("trainer.score_every=epoch",)}
+
+
+def selected(record: Record, config: Config) -> Record | None:
+    """Return a record as a planned run's config wants it, None where it has no such scores.
+
+    A run that is planned to be scored after every epoch wants each rank's best of them.
+
+    Args:
+        record: A completed record.
+        config: The planned run's.
+    """
+    if config.trainer.score_every == "end":
+        return record
+    if record.config.get("trainer", {}).get("score_every") != "epoch":
+        return None
+    return dataclasses.replace(record, ranks=best_epochs(record, config.task.headline))
+
+
+def best_epochs(record: Record, metric: str) -> list[RankScore]:
+    """Return each way's scores of the epoch in which it had the highest ``metric``.
+
+    The earlier epoch counts where two are equal.
+    """
+    sweeps = [*(epoch.ranks for epoch in record.epochs), record.ranks]
+    best: dict[tuple[int | None, str | None, str | None], RankScore] = {}
+    for sweep in sweeps:
+        for score in sweep:
+            key = (score.rank, score.truncation, score.scale)
+            if key not in best or _height(score, metric) > _height(best[key], metric):
+                best[key] = score
+    return list(best.values())
+
+
+def _height(score: RankScore, metric: str) -> float:
+    value = score.metrics.get(metric)
+    return -math.inf if value is None or not math.isfinite(value) else value

@@ -1,0 +1,76 @@
+"""Every rank scored after every epoch: ``trainer.score_every=epoch``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerState
+
+from dylora_exp.core import processes
+from dylora_exp.core.files import write_atomically
+from dylora_exp.methods.base import BaseMethod, TrainedModel
+from dylora_exp.objectives.base import Objective
+from dylora_exp.records.record import EpochScores, RankScore
+from dylora_exp.training.rank_sweep import sweep
+from dylora_exp.training.trainer import Aside
+
+_FOLDER = "epochs"
+_FILE = "scores.json"
+
+
+class EpochSweep(Aside):
+    """Scores all ranks after each epoch but the last, which is scored at the end.
+
+    The scores are on disk before the checkpoint of the same step, so that a killed run has those of
+    every epoch that it does not train again.
+
+    Args:
+        model: The model in training.
+        objective: Scores it.
+        method: Shows it at a rank.
+        folder: The run's folder.
+    """
+
+    def __init__(
+        self, model: TrainedModel, objective: Objective, method: BaseMethod, folder: Path
+    ) -> None:
+        self.model = model
+        self.objective = objective
+        self.method = method
+        self.folder = folder / _FOLDER
+
+    def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
+        """Forget the epochs that will be trained again, or that another training left."""
+        for place in self.folder.glob("step-*") if processes.is_main() else ():
+            if int(place.name.removeprefix("step-")) > state.global_step:
+                shutil.rmtree(place, ignore_errors=True)
+
+    def on_step_end(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
+        """Score when the step ended an epoch."""
+        epoch = state.epoch or 0.0
+        if not epoch.is_integer() or state.global_step >= state.max_steps:
+            return
+        begin = time.monotonic()
+        place = self.folder / f"step-{state.global_step}"
+        scores = EpochScores(
+            int(epoch),
+            state.global_step,
+            sweep(self.model, self.objective, self.method, place),
+        )
+        if processes.is_main():
+            write_atomically(place / _FILE, json.dumps(dataclasses.asdict(scores), indent=2))
+        self.seconds += time.monotonic() - begin
+
+
+def epoch_scores(folder: Path) -> list[EpochScores]:
+    """Return the scores after each epoch of a run, in their order."""
+    found = []
+    for file in (folder / _FOLDER).glob(f"step-*/{_FILE}"):
+        tree = json.loads(file.read_text(encoding="utf-8"))
+        found.append(EpochScores(**{**tree, "ranks": [RankScore(**r) for r in tree["ranks"]]}))
+    return sorted(found, key=lambda scores: scores.step)
