@@ -9,11 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dylora_exp.config.composition import compose as compose_config
-    from dylora_exp.config.identity import run_id
-    from dylora_exp.config.schema import Config
-    from dylora_exp.records.record import Record
-    from dylora_exp.records.store import RecordStore
+    from dylora_exp.config import Config, run_id
+    from dylora_exp.config import compose as compose_config
+    from dylora_exp.records import Record, RecordStore
 
 __all__ = ["Config", "Record", "RecordStore", "compose_config", "run_id"]
 
@@ -22,7 +20,7 @@ _MODULES = {
     "Record": "dylora_exp.records.store",
     "RecordStore": "dylora_exp.records.store",
     "compose_config": "dylora_exp.config.composition:compose",
-    "run_id": "dylora_exp.config.identity",
+    "run_id": "dylora_exp.config.run_identity",
 }
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from dylora_exp.cli.main import main
+from dylora_exp.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,11 +9,10 @@ import time
 import torch
 from tqdm import trange
 
-from dylora_exp.config.composition import compose
-from dylora_exp.config.ranks import Ranks
-from dylora_exp.methods.base import make_method
-from dylora_exp.models.backbone import load
-from dylora_exp.runner.environment import quiet_libraries
+from dylora_exp.config import Ranks, compose
+from dylora_exp.methods import make_method
+from dylora_exp.models import load
+from dylora_exp.runner import quiet_libraries
 
 METHODS = {
     "lora": ["method=lora"],

@@ -29,12 +29,14 @@ def room(module):
 
 
 def imports(path):
+    """Yield every module of the package, or face of a room, that a file imports."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dylora_exp"):
-            if node.module == "dylora_exp":
-                yield from (f"dylora_exp.{name.name}" for name in node.names)
-            elif (PACKAGE.parent / node.module.replace(".", "/")).is_dir():
-                yield from (f"{node.module}.{name.name}" for name in node.names)
+            folder = PACKAGE.parent / node.module.replace(".", "/")
+            if folder.is_dir():
+                for name in node.names:
+                    inner = (folder / f"{name.name}.py").exists()
+                    yield f"{node.module}.{name.name}" if inner else node.module
             else:
                 yield node.module
 
@@ -54,6 +56,20 @@ def test_imports_point_down():
                 assert level[here] < level[there], f"{name} imports {target}"
 
 
+def test_rooms_meet_at_their_faces():
+    for path, name in modules():
+        for target in imports(path):
+            if room(name) != room(target) and target.count(".") > 1:
+                face = (PACKAGE / room(target) / "__init__.pyi").read_text()
+                assert f"from . import {target.split('.')[-1]} " in face, f"{name} imports {target}"
+
+
+def test_every_room_has_a_face():
+    for folder in PACKAGE.iterdir():
+        if folder.is_dir() and (folder / "__init__.py").exists():
+            assert "__all__ =" in (folder / "__init__.pyi").read_text(), folder
+
+
 def test_no_circles():
     graph = {name: set(imports(path)) for path, name in modules()}
 
@@ -69,3 +85,9 @@ def test_no_circles():
 def test_no_file_is_too_long():
     for path, _ in modules():
         assert len(path.read_text().splitlines()) <= 400, path
+
+
+def test_the_house_is_small():
+    rooms = [p for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()]
+    assert len(rooms) <= 16
+    assert len(FLOORS) - 1 <= 11  # __main__ is the door

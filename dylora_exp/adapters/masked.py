@@ -17,9 +17,9 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers import PreTrainedModel
 
-from dylora_exp.config.schema import Config, Scale, generates
-from dylora_exp.core.errors import RequestError, first_line
-from dylora_exp.models.fused import has_transposed_weights, is_meant, split_fused
+from dylora_exp.config import Config, Scale, generates
+from dylora_exp.core import RequestError, first_line
+from dylora_exp.models import has_transposed_weights, name_matches, split_fused
 
 _ADAPTER = "default"
 
@@ -150,7 +150,7 @@ def _check_linear(backbone: PreTrainedModel, targets: Sequence[str]) -> None:
     """Refuse layers whose adapters do not send their input through an A that can be masked."""
     others = (nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.MultiheadAttention)
     for name, module in backbone.named_modules():
-        if isinstance(module, others) and any(is_meant(name, target) for target in targets):
+        if isinstance(module, others) and any(name_matches(name, target) for target in targets):
             raise RequestError(
                 f"model.targets: '{name}' is of type {type(module).__name__}, only linear layers "
                 "can be shown at every rank."
@@ -195,11 +195,11 @@ def install_mask(model: nn.Module, r_max: int) -> RankMask:
         if isinstance(down, MaskedLinear):
             return down.mask
         layer.lora_A[_ADAPTER] = MaskedLinear(down, mask)
-    follow_model(model)
+    move_mask_to_model(model)
     return mask
 
 
-def follow_model(model: nn.Module) -> None:
+def move_mask_to_model(model: nn.Module) -> None:
     """Bring the mask of a model to where the model is; a forward pass would do it by itself."""
     for layer in lora_layers(model):
         down = layer.lora_A[_ADAPTER]

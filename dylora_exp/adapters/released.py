@@ -20,10 +20,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dylora_exp.adapters.masked import factors, lora_layers
-from dylora_exp.config.schema import Config
-from dylora_exp.core.errors import RequestError
-from dylora_exp.core.files import file_sha256
-from dylora_exp.models.fused import is_meant, part_of
+from dylora_exp.config import Config
+from dylora_exp.core import RequestError, file_sha256
+from dylora_exp.models import fused_part, name_matches
 
 _A, _B = ".lora_A", ".lora_B"
 # Under these names training scripts save a state dict beside other things.
@@ -126,7 +125,7 @@ def _layers(model: PeftModel, config: Config) -> dict[str, list[LoraLayer]]:
     for name, module in model.named_modules():
         if module in adapted:
             stock = name.removeprefix("base_model.model.")
-            part = part_of(stock, config.model.fused)
+            part = fused_part(stock, config.model.fused)
             layers.setdefault(part.layer if part else stock, []).append(module)
     return layers
 
@@ -147,7 +146,7 @@ def _prefix(tensors: Mapping[str, Tensor], layers: Mapping[str, Sequence[LoraLay
         key.removesuffix(_A).removesuffix(layer)
         for key in tensors
         for layer in layers
-        if key.endswith(_A) and is_meant(key.removesuffix(_A), layer)
+        if key.endswith(_A) and name_matches(key.removesuffix(_A), layer)
     )
     return max(found, key=lambda prefix: found[prefix], default="")
 

@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dylora_exp.core.errors import RequestError
-from dylora_exp.records.record import Record
+from dylora_exp.core import RequestError
+from dylora_exp.records import Record
 
 WEIGHTS = "adapter_model.safetensors"
 SETTINGS = "adapter_config.json"

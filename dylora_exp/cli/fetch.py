@@ -13,13 +13,18 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dylora_exp.config.composition import compose, options
-from dylora_exp.config.schema import ModelConfig, PublishedFile, TaskConfig
-from dylora_exp.core.errors import RequestError, unknown
-from dylora_exp.core.files import check_writable, file_sha256
-from dylora_exp.core.hub import FetchFailed, Repository, download
-from dylora_exp.core.packages import in_package
-from dylora_exp.core.progress import progress_bar
+from dylora_exp.config import ModelConfig, PublishedFile, TaskConfig, compose, options
+from dylora_exp.core import (
+    FetchFailed,
+    Repository,
+    RequestError,
+    check_writable,
+    download,
+    file_sha256,
+    in_package,
+    progress_bar,
+    unknown_name,
+)
 from dylora_exp.models import backbone
 
 _CHUNK = 1 << 16
@@ -40,7 +45,7 @@ def fetch_tasks(names: Sequence[str], folder: Path) -> Iterator[str]:
     """
     known = options("task")
     if wrong := [name for name in names if name not in [*known, "all"]]:
-        raise RequestError(unknown("task", name, [*known, "all"]) for name in wrong)
+        raise RequestError(unknown_name("task", name, [*known, "all"]) for name in wrong)
     tasks = [compose([f"task={name}"]).task for name in (known if "all" in names else names)]
     check_writable(folder, create=False)
     repositories: dict[str, Path] = {}
@@ -105,8 +110,8 @@ def _models(name: str, hub: bool) -> list[ModelConfig]:
         model = ModelConfig(name=plain, name_or_path=plain)
     else:
         raise RequestError(
-            f"{unknown('model', plain, [*known, 'all'])} A model of the hub: OWNER/{plain}, or "
-            "--hub where its name has no owner."
+            f"{unknown_name('model', plain, [*known, 'all'])} A model of the hub: OWNER/{plain}, "
+            "or --hub where its name has no owner."
         )
     model.revision = revision or model.revision
     return [model]
@@ -120,7 +125,7 @@ def _nothing_to_fetch(model: ModelConfig) -> str:
 
 
 def _repository(task: TaskConfig) -> Repository:
-    from dylora_exp.tasks.glue import repository
+    from dylora_exp.tasks import repository
 
     return repository(task)
 

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dylora_exp.config.composition import CONF_DIR, options
+from dylora_exp.config import CONF_DIR, options
 from dylora_exp.core import locks
-from dylora_exp.records.store import RecordStore
+from dylora_exp.records import RecordStore
 
 _FOLDERS = {
     "models": "model",

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import NoReturn
 
-from dylora_exp.core.errors import RequestError
+from dylora_exp.core import RequestError
 
 COMMANDS = [
     *("run", "reproduce", "validate", "list", "export"),

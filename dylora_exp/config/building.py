@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import field
 from typing import Any, Literal
 
-from dylora_exp.core.errors import nearest, unknown
+from dylora_exp.core import did_you_mean, unknown_name
 
 
 def bound(default: Any, **bounds: float) -> Any:
@@ -56,7 +56,7 @@ def build(schema: type, tree: Any, path: str, problems: list[str]) -> Any:
     for key in tree:
         if key not in fields:
             problems.append(
-                f"{dot}{key}: there is no such setting{nearest(str(key), fields) or '.'}"
+                f"{dot}{key}: there is no such setting{did_you_mean(str(key), fields) or '.'}"
             )
     hints = typing.get_type_hints(schema)
     values = {}
@@ -84,7 +84,7 @@ def _value(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
         return build(typing.cast(type, hint), value, path, problems)
     if origin is Literal:
         if value not in options:
-            problems.append(unknown(path, str(value), [str(option) for option in options]))
+            problems.append(unknown_name(path, str(value), [str(option) for option in options]))
         return value
     if origin is list:
         if not isinstance(value, list):

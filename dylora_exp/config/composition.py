@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dylora_exp.config.schema import Config, known_keys, load
-from dylora_exp.core.errors import RequestError, first_line, nearest, unknown
+from dylora_exp.core import RequestError, did_you_mean, first_line, unknown_name
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 # A wheel carries conf/ inside the package; a checkout keeps it beside the package.
@@ -53,7 +53,7 @@ def compose(words: Sequence[str]) -> Config:
     Raises:
         RequestError: With every problem of the words and of the composed config.
     """
-    problems, good = check_words([quote_path(word) for word in words])
+    problems, good = check_overrides([quote_path(word) for word in words])
     try:
         config = from_hydra(_tree(good))
     except RequestError as error:
@@ -120,7 +120,7 @@ def quote_path(word: str) -> str:
     return word
 
 
-def check_words(words: Iterable[str], multirun: bool = False) -> tuple[list[str], list[str]]:
+def check_overrides(words: Iterable[str], multirun: bool = False) -> tuple[list[str], list[str]]:
     """Check override words one by one.
 
     Args:
@@ -161,7 +161,7 @@ def _word_problems(override: Override, keys: list[str], multirun: bool) -> list[
         return []
     if key in GROUPS:
         allowed = options(key)
-        return [unknown(key, str(v), allowed) for v in _values(override) if v not in allowed]
+        return [unknown_name(key, str(v), allowed) for v in _values(override) if v not in allowed]
     if key not in keys and not key.startswith(("model.config.", "model.overrides.")):
         return [f"{key}: there is no such setting{_nearest_key(key, keys) or '.'}"]
     if override.is_sweep_override() and not multirun:
@@ -183,8 +183,8 @@ def _nearest_key(key: str, keys: list[str]) -> str:
     """Look in the key's own group first: its last part is what was mistyped most often."""
     group, dot, leaf = key.rpartition(".")
     inside = [known.rpartition(".")[2] for known in keys if known.rpartition(".")[0] == group]
-    found = nearest(leaf, inside)
-    return found.replace("'", f"'{group}{dot}", 1) if found else nearest(key, keys)
+    found = did_you_mean(leaf, inside)
+    return found.replace("'", f"'{group}{dot}", 1) if found else did_you_mean(key, keys)
 
 
 def _values(override: Override) -> list[Any]:

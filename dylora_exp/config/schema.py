@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dylora_exp.config.building import bound, build, keys, only
-from dylora_exp.core.errors import RequestError, unknown
+from dylora_exp.core import RequestError, unknown_name
 
 Scale = Literal["alpha/b", "alpha/r"]
 Truncation = Literal["leading", "svd"]
@@ -128,7 +128,7 @@ class TaskConfig:
 
 
 @dataclass
-class WayConfig:
+class CutConfig:
     """One way to make a lower rank from trained factors."""
 
     truncation: Truncation = "leading"
@@ -151,7 +151,7 @@ class MethodConfig:
     update: Literal["prefix", "row"] = "prefix"
     freeze: Literal["released", "strict"] = "released"
     scale: Scale = "alpha/b"
-    score: list[WayConfig] = field(default_factory=list)
+    score: list[CutConfig] = field(default_factory=list)
     adapter: str | None = None
 
     share: float = only("sorted_lora", 0.8, above=0, below=1)
@@ -348,7 +348,7 @@ def _task_problems(task: TaskConfig) -> list[str]:
     if not task.metrics:
         problems.append("task.metrics: found an empty list, expected at least one metric.")
     elif task.headline not in task.metrics:
-        problems.append(unknown("task.headline", task.headline, task.metrics))
+        problems.append(unknown_name("task.headline", task.headline, task.metrics))
     if len(task.labels) == 1:
         problems.append("task.labels: found one label, expected several, or none for a number.")
     answers = "texts" if generates(task) else "labels" if task.labels else "numbers"

@@ -29,7 +29,7 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or ["no message"])[0]
 
 
-def nearest(word: str, allowed: Iterable[str]) -> str:
+def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the most similar allowed word, or ``""`` for none.
 
     A word made of an allowed word's initials (``lr`` for ``learning_rate``) means that one.
@@ -44,8 +44,8 @@ def _initials(name: str) -> str:
     return "".join(part[:1] for part in name.split("_"))
 
 
-def unknown(field: str, word: str, allowed: Iterable[str]) -> str:
+def unknown_name(field: str, word: str, allowed: Iterable[str]) -> str:
     """Return the sentence for a name that is not among the allowed ones."""
     names = sorted(allowed)
-    hint = nearest(word, names)
+    hint = did_you_mean(word, names)
     return f"{field}: '{word}' is not one of {', '.join(names)}{hint or '.'}"

@@ -26,7 +26,7 @@ _FLAGS = {"-v": "verbose", "--verbose": "verbose", "-q": "quiet", "--quiet": "qu
 _APART = ("transformers",)
 
 
-def take_flags(words: Sequence[str], knows: bool = True) -> list[str]:
+def pop_verbosity_flags(words: Sequence[str], knows: bool = True) -> list[str]:
     """Take ``-v`` and ``-q`` out of a command's words and remember them; the last one counts.
 
     Args:
@@ -43,7 +43,7 @@ def is_quiet() -> bool:
     return os.environ.get(_VARIABLE) == "quiet"
 
 
-def tell(line: str) -> None:
+def echo(line: str) -> None:
     """Print a line at once, unless quiet is asked for."""
     if not is_quiet():
         print(line, flush=True)

@@ -76,7 +76,7 @@ def problems(batch_size: int) -> list[str]:
     ]
 
 
-def one_voice(command: Callable[_P, _T]) -> Callable[_P, _T]:
+def silence_other_processes(command: Callable[_P, _T]) -> Callable[_P, _T]:
     """Let only the main process print while a command runs; leave the others when it is done."""
 
     @functools.wraps(command)
@@ -120,7 +120,7 @@ def gather(value: _T) -> list[_T]:
     return values
 
 
-def from_main(make: Callable[[], _T]) -> _T:
+def broadcast_from_main(make: Callable[[], _T]) -> _T:
     """Return in every process what the main one makes."""
     if count() == 1:
         return make()
@@ -171,10 +171,10 @@ class _Run:
 _run: _Run | None = None
 
 
-def led(
-    work: Callable[[], _T],
-    along: Callable[[], None],
-    tell: Callable[[Exception], Exception],
+def run_distributed(
+    main: Callable[[], _T],
+    worker: Callable[[], None],
+    record_failure: Callable[[Exception], Exception],
 ) -> _T:
     """Do a run: the main process the whole, the others their part, and all end alike.
 
@@ -193,15 +193,15 @@ def led(
         Exception: What ``work`` raises, in every process.
     """
     if count() == 1:
-        return work()
+        return main()
     global _run
     _run = _Run()
     others = [f"ended {place}" for place in range(1, count())]
     if is_main():
         try:
-            result = work()
+            result = main()
         except (Exception, KeyboardInterrupt) as error:
-            if told():
+            if failure_reported():
                 raise SystemExit(1) from error
             _run.note("end", _pickled(error))
             if isinstance(error, KeyboardInterrupt):  # the others are told to stop as well
@@ -215,13 +215,13 @@ def led(
         time.sleep(_POLL_SECONDS)
     if _run.noted("begin"):
         try:
-            along()
+            worker()
         except BaseException as error:
             _run.note(f"ended {index()}")
             if not isinstance(error, Exception):
                 raise
             if not _run.wait("end", seconds=_PATIENCE) and _first_to_tell():
-                _leave(tell(error))
+                _leave(record_failure(error))
             if not _run.wait("end", seconds=_PATIENCE):
                 raise SystemExit(1) from error
         _run.note(f"ended {index()}")
@@ -238,7 +238,7 @@ def begin() -> None:
         _run.note("begin")
 
 
-def told() -> bool:
+def failure_reported() -> bool:
     """Return whether one of the others has told why the run fails."""
     return _run is not None and _run.noted("told")
 

@@ -10,12 +10,12 @@ from types import FrameType
 from typing import NoReturn
 
 
-class Stopped(KeyboardInterrupt):
+class TerminationRequested(KeyboardInterrupt):
     """SIGTERM came: what is held is let go of, and nothing has failed."""
 
 
 @contextlib.contextmanager
-def stoppable() -> Iterator[None]:
+def raise_on_sigterm() -> Iterator[None]:
     """Raise ``Stopped`` in the main thread when SIGTERM comes, as long as the context lasts."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -28,4 +28,4 @@ def stoppable() -> Iterator[None]:
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    raise Stopped
+    raise TerminationRequested

@@ -15,16 +15,15 @@ from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel, TrainerCallback
 
-from dylora_exp.adapters.masked import RankMask, factors, lora_layers
-from dylora_exp.config.ranks import Ranks
-from dylora_exp.config.schema import Config, Scale, Truncation
+from dylora_exp.adapters import RankMask, factors, lora_layers
+from dylora_exp.config import Config, Ranks, Scale, Truncation
 
 TrainedModel: TypeAlias = PreTrainedModel | PeftModel
 MeanLoss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Way:
+class Cut:
     """One way to make a rank; all None for a method without ranks."""
 
     rank: int | None = None
@@ -95,7 +94,7 @@ class BaseMethod:
         """Return the optimizer's parameter groups, given those of stock AdamW."""
         return groups
 
-    def passes(self, batch: Batch) -> Iterator[bool]:
+    def forward_passes(self, batch: Batch) -> Iterator[bool]:
         """Make ready for each forward and backward pass over a batch; their gradients add up.
 
         Yields:
@@ -118,7 +117,7 @@ class BaseMethod:
         """Return the model to score and save, once training is over."""
         return model
 
-    def told(self, model: TrainedModel) -> dict[str, Any]:
+    def training_stats(self, model: TrainedModel) -> dict[str, Any]:
         """Return what the record tells of training: plain data, by name."""
         if not self.drawn:
             return {}
@@ -128,15 +127,15 @@ class BaseMethod:
         """Save what was trained."""
         model.save_pretrained(folder)
 
-    def ways(self) -> Sequence[Way]:
+    def cuts(self) -> Sequence[Cut]:
         """Return every way in which the sweep makes and scores the model."""
-        return [Way()]
+        return [Cut()]
 
     def row_scale(self) -> torch.Tensor | None:
         """Return fixed factors of A's rows, shape (r_max,), None where the method has none."""
         return None
 
-    def at(self, model: TrainedModel, way: Way) -> AbstractContextManager[None]:
+    def at(self, model: TrainedModel, cut: Cut) -> AbstractContextManager[None]:
         """Show the model as made in one way, as long as the context lasts."""
         return nullcontext()
 

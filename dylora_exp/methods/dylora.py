@@ -19,8 +19,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, TrainerCallback
 
-from dylora_exp.adapters.masked import RankMask, factors, install_mask, lora_layers
-from dylora_exp.config.schema import Config
+from dylora_exp.adapters import RankMask, factors, install_mask, lora_layers
+from dylora_exp.config import Config
 from dylora_exp.methods.base import Batch, TrainedModel
 from dylora_exp.methods.lora import Method as LoraMethod
 
@@ -61,7 +61,7 @@ class Method(LoraMethod):
             return groups
         return [{**group, "params": self.rows.split(group["params"])} for group in groups]
 
-    def passes(self, batch: Batch) -> Iterator[bool]:
+    def forward_passes(self, batch: Batch) -> Iterator[bool]:
         """Draw the rank of the step, of this part of it, or of each example."""
         ranks = self.draw(batch)
         first = batch.index == 0

@@ -38,8 +38,8 @@ from torch.nn import functional
 from transformers import PreTrainedModel, TrainerCallback, TrainerState
 from transformers.pytorch_utils import Conv1D
 
-from dylora_exp.config.schema import Config
-from dylora_exp.core.errors import RequestError
+from dylora_exp.config import Config
+from dylora_exp.core import RequestError
 from dylora_exp.methods.base import BaseMethod, Batch, MeanLoss, TrainedModel
 from dylora_exp.methods.hard_concrete import Gates
 
@@ -207,7 +207,7 @@ class Method(BaseMethod):
             },
         ]
 
-    def passes(self, batch: Batch) -> Iterator[bool]:
+    def forward_passes(self, batch: Batch) -> Iterator[bool]:
         """Set the target of the step, a function of nothing but the step."""
         self.step_target = self.annealed(batch.step)
         yield False
@@ -275,7 +275,7 @@ class Method(BaseMethod):
         for layer in self.layers.values():
             layer.gates.log_alpha.add_(high)
 
-    def told(self, model: TrainedModel) -> dict[str, Any]:
+    def training_stats(self, model: TrainedModel) -> dict[str, Any]:
         """Return the target, and how many parameters and ranks the compact model has."""
         compact = {name: model.get_submodule(name) for name in self.layers}
         remaining = _count(model)

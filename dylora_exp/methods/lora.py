@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from dylora_exp.adapters.masked import (
+from dylora_exp.adapters import (
     attach_lora,
     factors,
     install_mask,
@@ -18,8 +18,8 @@ from dylora_exp.adapters.masked import (
     rotate,
     save_adapter,
 )
-from dylora_exp.config.schema import Config
-from dylora_exp.methods.base import BaseMethod, TrainedModel, Way
+from dylora_exp.config import Config
+from dylora_exp.methods.base import BaseMethod, Cut, TrainedModel
 
 
 class Method(BaseMethod):
@@ -43,24 +43,24 @@ class Method(BaseMethod):
         """Save the adapter at r_max with the head, as PEFT does."""
         save_adapter(model, folder, self.config.model.name_or_path)
 
-    def ways(self) -> Sequence[Way]:
+    def cuts(self) -> Sequence[Cut]:
         """Return every rank to score, in each way of ``method.score``."""
         return [
-            Way(rank, how.truncation, how.scale)
+            Cut(rank, how.truncation, how.scale)
             for how in self.config.method.score
             for rank in self.ranks.score
         ]
 
     @contextmanager
-    def at(self, model: TrainedModel, way: Way) -> Iterator[None]:
+    def at(self, model: TrainedModel, cut: Cut) -> Iterator[None]:
         """Show the model at a rank: leading rows and columns, or those of the singular basis."""
-        assert way.rank is not None
-        assert way.scale is not None
+        assert cut.rank is not None
+        assert cut.scale is not None
         mask = install_mask(model, self.ranks.r_max)
         kept: list[tuple[nn.Parameter, torch.Tensor]] = []
         try:
-            mask.select(way.rank, way.scale)
-            if way.truncation == "svd":
+            mask.select(cut.rank, cut.scale)
+            if cut.truncation == "svd":
                 for layer in lora_layers(model):
                     kept += [(factor, factor.detach().clone()) for factor in factors(layer)]
                     rotate(layer)
@@ -68,4 +68,4 @@ class Method(BaseMethod):
         finally:
             for parameter, value in kept:
                 parameter.data.copy_(value)
-            mask.select(self.ranks.r_max, way.scale)
+            mask.select(self.ranks.r_max, cut.scale)

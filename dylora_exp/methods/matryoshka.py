@@ -18,10 +18,9 @@ from contextlib import contextmanager
 import torch
 from transformers import PreTrainedModel
 
-from dylora_exp.adapters.masked import RankMask, install_mask
-from dylora_exp.config.ranks import Ranks
-from dylora_exp.config.schema import Config, Scale
-from dylora_exp.methods.base import TrainedModel, Way
+from dylora_exp.adapters import RankMask, install_mask
+from dylora_exp.config import Config, Ranks, Scale
+from dylora_exp.methods.base import Cut, TrainedModel
 from dylora_exp.methods.lora import Method as LoraMethod
 
 
@@ -42,8 +41,8 @@ class Method(LoraMethod):
     def problems(cls, config: Config) -> list[str]:
         """Return what does not fit the diagonal: another way to cut or to scale."""
         found = super().problems(config)
-        ways = {(way.truncation, way.scale) for way in config.method.score}
-        if ways - {("leading", "alpha/r")}:
+        cuts = {(cut.truncation, cut.scale) for cut in config.method.score}
+        if cuts - {("leading", "alpha/r")}:
             found.append(
                 "method.score: the diagonal of method 'matryoshka' belongs to rows and columns in "
                 "their order at its own scale, expected truncation leading, scale alpha/r."
@@ -62,13 +61,13 @@ class Method(LoraMethod):
         return diagonal(self.ranks, self.config.method.scale)
 
     @contextmanager
-    def at(self, model: TrainedModel, way: Way) -> Iterator[None]:
+    def at(self, model: TrainedModel, cut: Cut) -> Iterator[None]:
         """Show the model cut to its first rows and columns."""
-        assert way.rank is not None
+        assert cut.rank is not None
         weights = self.row_scale()
-        weights[way.rank :] = 0
+        weights[cut.rank :] = 0
         try:
-            self.mask.weigh(weights, way.rank)
+            self.mask.weigh(weights, cut.rank)
             yield
         finally:
             self.mask.weigh(self.row_scale(), self.ranks.r_max)

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from dylora_exp.adapters.masked import RankMask, install_mask
-from dylora_exp.config.schema import Config
+from dylora_exp.adapters import RankMask, install_mask
+from dylora_exp.config import Config
 from dylora_exp.methods.base import Batch, MeanLoss, TrainedModel
 from dylora_exp.methods.lora import Method as LoraMethod
 
@@ -44,7 +44,7 @@ class Method(LoraMethod):
         self.mask = install_mask(model, self.ranks.r_max)
         return model
 
-    def passes(self, batch: Batch) -> Iterator[bool]:
+    def forward_passes(self, batch: Batch) -> Iterator[bool]:
         """Stack as many ranks as fit into a pass."""
         ranks, size = list(self.weights), len(batch.own)
         together = max(1, self.config.method.examples_per_pass // size)

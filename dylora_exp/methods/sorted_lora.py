@@ -16,8 +16,8 @@ from torch import nn
 from torch.optim import Optimizer
 from transformers import TrainerCallback, TrainerState
 
-from dylora_exp.adapters.masked import factors, lora_layers, rotate
-from dylora_exp.config.schema import Config
+from dylora_exp.adapters import factors, lora_layers, rotate
+from dylora_exp.config import Config
 from dylora_exp.methods.base import Batch, TrainedModel
 from dylora_exp.methods.dylora import Method as DyLoraMethod
 
@@ -38,10 +38,10 @@ class Method(DyLoraMethod):
         self.rotation = Rotation(model, self)
         return [self.rotation, *super().callbacks(model)]
 
-    def passes(self, batch: Batch) -> Iterator[bool]:
+    def forward_passes(self, batch: Batch) -> Iterator[bool]:
         """Work at r_max before the rotation and at drawn ranks from it on."""
         if batch.step >= self.rotation.step:
-            yield from super().passes(batch)
+            yield from super().forward_passes(batch)
         else:
             self.mask.select(self.ranks.r_max, self.config.method.scale)
             self.active = set(range(self.ranks.r_max))

@@ -17,7 +17,7 @@ import evaluate
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
-from dylora_exp.core.errors import RequestError, unknown
+from dylora_exp.core import RequestError, unknown_name
 
 
 class _GlueMetric(evaluate.Metric):
@@ -113,7 +113,7 @@ def score(
         RequestError: For a name that is not known.
     """
     if wrong := [name for name in names if name not in METRICS]:
-        raise RequestError([unknown("task.metrics", name, METRICS) for name in wrong])
+        raise RequestError([unknown_name("task.metrics", name, METRICS) for name in wrong])
     values: dict[str, float] = {}
     for name in names:
         metric = METRICS[name](keep_in_memory=True)

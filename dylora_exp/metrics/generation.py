@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Self, TypeVar
 
-from dylora_exp.core.errors import RequestError, unknown
+from dylora_exp.core import RequestError, unknown_name
 from dylora_exp.metrics.bleu import bleu
 from dylora_exp.metrics.coco import cider, ptb_words, rouge_l
 from dylora_exp.metrics.java import JavaError, Meteor
@@ -53,9 +53,9 @@ class Scorer:
 
     def __init__(self, task: str, names: Sequence[str] | None = None) -> None:
         if task not in TASKS:
-            raise RequestError(unknown("task", task, TASKS))
+            raise RequestError(unknown_name("task", task, TASKS))
         if wrong := [name for name in names or () if name not in TASKS[task]]:
-            raise RequestError([unknown("metrics", name, TASKS[task]) for name in wrong])
+            raise RequestError([unknown_name("metrics", name, TASKS[task]) for name in wrong])
         self.names = [name for name in TASKS[task] if names is None or name in names]
         self.missing: dict[str, str] = {}
         self._meteor = Meteor()

@@ -10,12 +10,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dylora_exp.config.composition import options
-from dylora_exp.config.schema import Config, ModelConfig, has_ranks
-from dylora_exp.core.errors import RequestError, nearest, unknown
-from dylora_exp.core.hub import Repository, absent, commit, find, unreachable
-from dylora_exp.core.packages import NotInstalled, in_package, package_folder
-from dylora_exp.models.fused import is_meant, part_of
+from dylora_exp.config import Config, ModelConfig, has_ranks, options
+from dylora_exp.core import (
+    NotInstalled,
+    Repository,
+    RequestError,
+    absent,
+    commit,
+    did_you_mean,
+    find,
+    in_package,
+    package_folder,
+    unknown_name,
+    unreachable,
+)
+from dylora_exp.models.fused import fused_part, name_matches
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -160,7 +169,7 @@ def _check_overrides(model: ModelConfig, config: PretrainedConfig) -> None:
     if names:
         raise RequestError(
             f"model.overrides.{name}: a model of type {config.model_type} has no such setting"
-            f"{nearest(name, known) or '.'}"
+            f"{did_you_mean(name, known) or '.'}"
             for name in names
         )
 
@@ -249,18 +258,18 @@ def _check_modules(
         f"{name}.{part}": f"{layer}.{part}"
         for layer, members in (fused or {}).items()
         for name in modules
-        if is_meant(name, layer)
+        if name_matches(name, layer)
         for part in members
     }
     absent = [
         name
         for name in names
-        if name.isdigit() or not any(is_meant(module, name) for module in [*modules, *parts])
+        if name.isdigit() or not any(name_matches(module, name) for module in [*modules, *parts])
     ]
     if absent:
         last = {name.rpartition(".")[2] for name in modules}
         allowed = {name for name in last if not name.isdigit()} | set(parts.values())
-        raise RequestError([unknown(field, name, allowed) for name in absent])
+        raise RequestError([unknown_name(field, name, allowed) for name in absent])
 
 
 def _fused_problems(model: ModelConfig) -> list[str]:
@@ -274,7 +283,7 @@ def _fused_problems(model: ModelConfig) -> list[str]:
     ]
     if found:
         return found
-    layers = {target: part_of(target, model.fused) for target in model.targets}
+    layers = {target: fused_part(target, model.fused) for target in model.targets}
     return [
         f"model.targets: '{part.layer}' and its part '{target}' cannot both be adapted."
         for target, part in layers.items()

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from torch import nn
 from torch.fx.experimental import _config as symbols
 
-from dylora_exp.config.schema import Config
+from dylora_exp.config import Config
 
 BACKEND = "inductor"
 

@@ -14,8 +14,8 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from dylora_exp.config.schema import ModelConfig
-from dylora_exp.core.errors import RequestError
+from dylora_exp.config import ModelConfig
+from dylora_exp.core import RequestError
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,16 @@ class Parts(nn.Module):
         return torch.cat([part(x) for part in self.children()], dim=-1)
 
 
-def is_meant(module: str, name: str) -> bool:
+def name_matches(module: str, name: str) -> bool:
     """Return whether a short name means a module: the end of its whole name, as in PEFT."""
     return module == name or module.endswith(f".{name}")
 
 
-def part_of(name: str, fused: Mapping[str, Sequence[str]] | None) -> Part | None:
+def fused_part(name: str, fused: Mapping[str, Sequence[str]] | None) -> Part | None:
     """Return the part that a module or a target names, None where it names no part."""
     layer, _, part = name.rpartition(".")
     for known, parts in (fused or {}).items():
-        if is_meant(layer, known) and part in parts:
+        if name_matches(layer, known) and part in parts:
             return Part(layer, list(parts).index(part), len(parts))
     return None
 
@@ -57,7 +57,7 @@ def part_of(name: str, fused: Mapping[str, Sequence[str]] | None) -> Part | None
 def has_transposed_weights(backbone: PreTrainedModel, targets: Sequence[str]) -> bool:
     """Return whether a target is a Conv1D, whose weight has shape (d_in, d_out)."""
     return any(
-        isinstance(module, Conv1D) and any(is_meant(name, target) for target in targets)
+        isinstance(module, Conv1D) and any(name_matches(name, target) for target in targets)
         for name, module in backbone.named_modules()
     )
 
@@ -68,12 +68,12 @@ def split_fused(backbone: PreTrainedModel, model: ModelConfig) -> None:
     Raises:
         RequestError: When such a layer is quantised, no Linear or Conv1D, or of another width.
     """
-    named = [part.layer for target in model.targets if (part := part_of(target, model.fused))]
+    named = [part.layer for target in model.targets if (part := fused_part(target, model.fused))]
     for known, parts in (model.fused or {}).items():
-        if not any(is_meant(layer, known) for layer in named):
+        if not any(name_matches(layer, known) for layer in named):
             continue
         for name, module in list(backbone.named_modules()):
-            if is_meant(name, known):
+            if name_matches(name, known):
                 pieces = _pieces(name, module, len(parts))
                 backbone.set_submodule(name, Parts(dict(zip(parts, pieces, strict=True))))
 

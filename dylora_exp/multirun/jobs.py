@@ -36,12 +36,12 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from dylora_exp.core import locks
-from dylora_exp.config.composition import CONF_DIR, from_hydra
-from dylora_exp.core.errors import RequestError, first_line
-from dylora_exp.core.logs import tell
-from dylora_exp.records.summary import objective
-from dylora_exp.core.files import write_atomically
-from dylora_exp.runner.run import Outcome, RunBusy, RunFailed, execute
+from dylora_exp.config import CONF_DIR, from_hydra
+from dylora_exp.core import RequestError, first_line
+from dylora_exp.core import echo
+from dylora_exp.records import objective
+from dylora_exp.core import write_atomically
+from dylora_exp.runner import Outcome, RunBusy, RunFailed, run_if_needed
 
 # Beside the jobs' own folders, on the file system that they share; gone when the sweep ends. Sweeps
 # that start in the same second have the same folder, so each has notes of its own.
@@ -86,15 +86,15 @@ def attempt(tree: DictConfig, show: Callable[[Outcome], None], later: bool = Fal
     """
     job = " ".join(HydraConfig.get().overrides.task)
     try:
-        outcome = execute(from_hydra(tree), later=later)
+        outcome = run_if_needed(from_hydra(tree), later=later)
         show(outcome)
     except RequestError as error:
         return Ended(job, error.problems, request=True)
     except RunBusy as busy:
         if str(tree.running) == "skip":
-            tell(f"{busy}; skipped")
+            echo(f"{busy}; skipped")
             return Ended(job, [], skipped=str(busy))
-        tell(f"{busy}; other runs go first")
+        echo(f"{busy}; other runs go first")
         return Ended(job, [], locks=[str(path.absolute()) for path in busy.locks])
     except RunFailed as error:
         return Ended(job, [f"run failed: {error}"])
@@ -231,7 +231,7 @@ class Enduring(Launcher):
                 ended |= self._do(jobs, free, first)
                 continue
             if not told:
-                tell(f"waiting for {len(waiting)} runs that other processes are doing")
+                echo(f"waiting for {len(waiting)} runs that other processes are doing")
                 told = True
             time.sleep(_PAUSE)
         return [ended[place] for place in range(len(jobs))]

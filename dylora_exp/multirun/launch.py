@@ -17,12 +17,12 @@ from rich.table import Table
 from rich.text import Text
 
 from dylora_exp.core import processes
-from dylora_exp.config.composition import CONF_DIR, check_words, compose, quote_path
-from dylora_exp.core.errors import RequestError, first_line, unknown
+from dylora_exp.config import CONF_DIR, check_overrides, compose, quote_path
+from dylora_exp.core import RequestError, first_line, unknown_name
 from dylora_exp.multirun.jobs import Ended, attempt, enduring_launchers, print_failures
-from dylora_exp.core.logs import is_quiet
-from dylora_exp.records.record import Record
-from dylora_exp.runner.run import Outcome
+from dylora_exp.core import is_quiet
+from dylora_exp.records import Record
+from dylora_exp.runner import Outcome
 
 _MULTIRUN = {"-m", "--multirun"}
 # Hydra's own, which are passed on to it.
@@ -82,14 +82,14 @@ def _check(words: Sequence[str], multirun: bool) -> None:
             "start a sweep without it."
         )
     if wrong := [flag for flag in sorted(flags) if flag.partition("=")[0] not in _FLAGS]:
-        raise RequestError([unknown("run", flag, _FLAGS) for flag in wrong])
+        raise RequestError([unknown_name("run", flag, _FLAGS) for flag in wrong])
     hydras = get_args_parser()
     hydras.error = _wrong_flag  # type: ignore[method-assign]
     if not {"--version", "--help", "--hydra-help"} & flags:
         hydras.parse_args(words)
     overrides = [word for word in words if "=" in word and not word.startswith("-")]
     if flags - _MULTIRUN or multirun:
-        problems, _ = check_words(overrides, multirun=multirun)
+        problems, _ = check_overrides(overrides, multirun=multirun)
         if problems:
             raise RequestError(problems)
     else:
@@ -155,10 +155,10 @@ def rank_choice(record: Record) -> list[str]:
     """Return a line for each way in which ranks were made: area, best and recommended rank."""
     factor = _factor(record)
     return [
-        f"{way['truncation']} {way['scale']}: {way['metric']} best at rank {way['best_rank']}, "
-        f"recommended rank {way['recommended_rank']} (within {100 * way['tolerance']:g} %), "
-        f"AURAC {factor * way['aurac']:.2f} (log2 {factor * way['aurac_log2']:.2f})"
-        for way in record.summary
+        f"{cut['truncation']} {cut['scale']}: {cut['metric']} best at rank {cut['best_rank']}, "
+        f"recommended rank {cut['recommended_rank']} (within {100 * cut['tolerance']:g} %), "
+        f"AURAC {factor * cut['aurac']:.2f} (log2 {factor * cut['aurac_log2']:.2f})"
+        for cut in record.summary
     ]
 
 
@@ -171,15 +171,15 @@ def rank_table(record: Record) -> Table:
     table.add_column("ranks made by")
     for name in ("rank", *metrics):
         table.add_column(name, justify="right")
-    way = None
+    cut = None
     for entry in record.ranks:
         made = " ".join(filter(None, (entry.truncation, entry.scale)))
-        if way not in (None, made):
+        if cut not in (None, made):
             table.add_section()
         rank = "-" if entry.rank is None else str(entry.rank)
         values = (_number(entry.metrics.get(name), factor) for name in metrics)
-        table.add_row(made if made != way else "", rank, *values)
-        way = made
+        table.add_row(made if made != cut else "", rank, *values)
+        cut = made
     return table
 
 

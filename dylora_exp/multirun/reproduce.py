@@ -19,19 +19,19 @@ import joblib
 from omegaconf import DictConfig
 
 from dylora_exp.core import locks, processes
-from dylora_exp.config.composition import check_words, compose, options, quote_path
-from dylora_exp.core.errors import RequestError, unknown
-from dylora_exp.config.identity import NOT_IDENTITY
+from dylora_exp.config import check_overrides, compose, options, quote_path
+from dylora_exp.core import RequestError, unknown_name
+from dylora_exp.config import NOT_IDENTITY
 from dylora_exp.multirun.jobs import Ended, attempt, launch_jobs, print_failures
-from dylora_exp.core.logs import is_quiet, tell
-from dylora_exp.records.record import Record
-from dylora_exp.records.store import RecordStore
-from dylora_exp.core.files import check_writable
-from dylora_exp.runner.run import Outcome
-from dylora_exp.runner.folder import run_locks
-from dylora_exp.reporting.make_tables import table_names, table_runs
-from dylora_exp.reporting.analysis.plan import PlannedRun, missing_runs, records_of
-from dylora_exp.reporting.specs.tables import profiles_of
+from dylora_exp.core import is_quiet, echo
+from dylora_exp.records import Record
+from dylora_exp.records import RecordStore
+from dylora_exp.core import check_writable
+from dylora_exp.runner import Outcome
+from dylora_exp.runner import run_locks
+from dylora_exp.reporting import table_names, table_runs
+from dylora_exp.reporting import PlannedRun, missing_runs, records_of
+from dylora_exp.reporting import profiles_of
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def run_missing(request: Request, plan: Plan) -> list[tuple[Item, Ended]]:
         RequestError: When the request is wrong; nothing was started then.
     """
     for line in _skipped(plan):
-        tell(line)
+        echo(line)
     items = plan.open()
     if not items:
         print(f"all {len(plan.items)} runs are done, nothing to train")
@@ -194,14 +194,14 @@ def run_missing(request: Request, plan: Plan) -> list[tuple[Item, Ended]]:
     for folder in (RecordStore(request.results).folder, request.outputs):
         check_writable(folder)
     if (request.launcher or "").startswith("submitit"):
-        tell(
+        echo(
             f"what the jobs print lies in {request.outputs}/multirun; --plan tells how far they are"
         )
     left = _round(request, items)
     again = [item for item, ended in left if _may_do_better(ended)]
     if not again:
         return left
-    tell(f"once more: {len(again)} of {len(items)}")
+    echo(f"once more: {len(again)} of {len(items)}")
     return [pair for pair in left if not _may_do_better(pair[1])] + _round(request, again)
 
 
@@ -234,14 +234,14 @@ def print_summary(plan: Plan, left: Sequence[tuple[Item, Ended]]) -> None:
 def _tables(request: Request) -> tuple[list[str], list[str]]:
     """Return the tables to make, and those that do not have the profile."""
     if request.profile not in options("profile"):
-        raise RequestError(unknown("profile", request.profile, options("profile")))
+        raise RequestError(unknown_name("profile", request.profile, options("profile")))
     if request.table != "all":
         if request.table not in table_names():
-            raise RequestError(unknown("table", request.table, [*table_names(), "all"]))
+            raise RequestError(unknown_name("table", request.table, [*table_names(), "all"]))
         if request.profile not in profiles_of(request.table):
             allowed = profiles_of(request.table)
             raise RequestError(
-                unknown(f"profile of table {request.table}", request.profile, allowed)
+                unknown_name(f"profile of table {request.table}", request.profile, allowed)
             )
         return [request.table], []
     having = [name for name in table_names() if request.profile in profiles_of(name)]
@@ -252,7 +252,7 @@ def _tables(request: Request) -> tuple[list[str], list[str]]:
 
 def _problems(request: Request) -> list[str]:
     """Return what is wrong with a request but for its table and profile."""
-    problems, good = check_words(map(quote_path, request.overrides))
+    problems, good = check_overrides(map(quote_path, request.overrides))
     if processes.count() > 1:
         problems.append("reproduce: found several processes, expected one; --jobs runs several.")
     for word in good:
@@ -265,7 +265,7 @@ def _problems(request: Request) -> list[str]:
         problems.append(f"--jobs: found {request.jobs}, expected a number at least 1.")
     launcher = _launcher(request)
     if launcher is not None and launcher not in _LAUNCHERS:
-        problems.append(unknown("--launcher", launcher, _LAUNCHERS))
+        problems.append(unknown_name("--launcher", launcher, _LAUNCHERS))
     elif launcher is not None:
         needed = _LAUNCHERS[launcher]
         if importlib.util.find_spec(f"hydra_plugins.{needed.package}") is None:
@@ -348,7 +348,7 @@ def _job(tree: DictConfig, names: Mapping[str, str]) -> Ended:
     ended = attempt(tree, _warn, later=True)
     how = " ".join(ended.problems) or f"done in {time.monotonic() - begin:.0f} s"
     if not ended.locks and not ended.skipped:
-        tell(f"{names.get(ended.job, ended.job)}: {how}")
+        echo(f"{names.get(ended.job, ended.job)}: {how}")
     return ended
 
 

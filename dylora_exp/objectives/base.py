@@ -11,13 +11,13 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from dylora_exp.config.schema import Config, generates
-from dylora_exp.methods.base import BaseMethod, TrainedModel, Way
-from dylora_exp.tasks.base import TaskData
+from dylora_exp.config import Config, generates
+from dylora_exp.methods import BaseMethod, Cut, TrainedModel
+from dylora_exp.tasks import TaskData
 
 
 @dataclass(frozen=True)
-class Scored:
+class CutScore:
     """The metrics of one way, as the record keeps them, and the seconds that it took."""
 
     metrics: dict[str, float | None]
@@ -25,7 +25,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Setting:
+class ObjectiveContext:
     """What an objective works with.
 
     Attributes:
@@ -51,7 +51,7 @@ class Objective:
         RequestError: When an example does not fit the model.
     """
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: ObjectiveContext) -> None:
         self.config = setting.config
         self.tokenizer = setting.tokenizer
         self.max_length = min(setting.config.task.max_length, setting.window)
@@ -73,7 +73,7 @@ class Objective:
         """Return how many terms the mean loss of a batch has, a scalar."""
         raise NotImplementedError
 
-    def score(self, model: TrainedModel, method: BaseMethod, way: Way, folder: Path) -> Scored:
+    def score(self, model: TrainedModel, method: BaseMethod, cut: Cut, folder: Path) -> CutScore:
         """Score a model in one way. Several processes share the work and return the same.
 
         Args:
@@ -96,9 +96,9 @@ class Objective:
         return {"precision": "bfloat16"} if self.config.trainer.bf16 else {}
 
 
-def make_objective(setting: Setting) -> Objective:
+def make_objective(setting: ObjectiveContext) -> Objective:
     """Return the objective of a task, named by the module that holds it."""
     kind = "generation" if generates(setting.config.task) else "classification"
     module = importlib.import_module(f"dylora_exp.objectives.{kind}")
-    objective: Objective = module.Objective(setting)
+    objective: Objective = getattr(module, f"{kind.capitalize()}Objective")(setting)
     return objective

@@ -86,7 +86,7 @@ class Part:
     counts: bool
 
 
-def part_of(size: int, process: int, processes: int) -> Part:
+def batch_part(size: int, process: int, processes: int) -> Part:
     """Share the examples of a batch among processes, as evenly as it goes, in their order."""
     rows = range(size * process // processes, size * (process + 1) // processes)
     return Part(rows or range(1), bool(rows))
@@ -115,4 +115,4 @@ class SharedBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in BatchSampler(self.sampler, self.size, drop_last=False):
-            yield [batch[row] for row in part_of(len(batch), *self.place).rows]
+            yield [batch[row] for row in batch_part(len(batch), *self.place).rows]

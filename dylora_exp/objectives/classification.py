@@ -14,17 +14,17 @@ from torch import nn
 from torch.nn import functional
 
 from dylora_exp.core import processes
-from dylora_exp.methods.base import BaseMethod, TrainedModel, Way
-from dylora_exp.metrics.classification import score, signature
-from dylora_exp.models.compiling import eager_for_one
+from dylora_exp.methods import BaseMethod, Cut, TrainedModel
+from dylora_exp.metrics import score, signature
+from dylora_exp.models import eager_for_one
 from dylora_exp.objectives import base
 from dylora_exp.objectives.batches import Collator, ScoringBatch, scoring_batches, tokenize
 
 
-class Objective(base.Objective):
+class ClassificationObjective(base.Objective):
     """Cross entropy over labels, or the squared error of a number."""
 
-    def __init__(self, setting: base.Setting) -> None:
+    def __init__(self, setting: base.ObjectiveContext) -> None:
         super().__init__(setting)
         self.collator = Collator(setting.tokenizer, regression=not setting.config.task.labels)
         evaluation = self.encode(setting.data.eval)
@@ -48,15 +48,17 @@ class Objective(base.Objective):
         """Return the number of examples."""
         return torch.tensor(len(labels), device=labels.device)
 
-    def score(self, model: TrainedModel, method: BaseMethod, way: Way, folder: Path) -> base.Scored:
+    def score(
+        self, model: TrainedModel, method: BaseMethod, cut: Cut, folder: Path
+    ) -> base.CutScore:
         """Score the predictions for all examples."""
         start = time.monotonic()
-        with method.at(model, way):
+        with method.at(model, cut):
             predictions = predict(model, self.batches, self.config.trainer.bf16)
         values = score(self.config.task.metrics, predictions, self.labels)
         # JSON has no NaN; an undefined correlation is null.
         metrics = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        return base.Scored(metrics, time.monotonic() - start)
+        return base.CutScore(metrics, time.monotonic() - start)
 
     def scoring(self) -> dict[str, Any]:
         """Return the metrics' signature."""

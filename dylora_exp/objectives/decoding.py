@@ -15,11 +15,9 @@ import torch
 from torch import nn
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
-from dylora_exp.config.schema import DecodeConfig
-from dylora_exp.core import processes
-from dylora_exp.core.files import write_atomically
-from dylora_exp.core.progress import progress_bar
-from dylora_exp.models.compiling import eager
+from dylora_exp.config import DecodeConfig
+from dylora_exp.core import processes, progress_bar, write_atomically
+from dylora_exp.models import eager
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def decode(
     head = json.dumps(
         {"weights": weights, "batch_size": batch_size, "contexts": contexts.hexdigest()[:16]}
     )
-    done = processes.from_main(lambda: _read(file, head))
+    done = processes.broadcast_from_main(lambda: _read(file, head))
     seconds = sum(line["seconds"] for line in done)
     texts = {index: text for line in done for index, text in line["texts"]}
     bar = progress_bar(total=len(prompts), initial=len(texts), desc=title, unit="context")

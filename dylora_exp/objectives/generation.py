@@ -15,11 +15,10 @@ import torch
 from datasets import Dataset
 from torch.nn import functional
 
-from dylora_exp.adapters.masked import merged
-from dylora_exp.core import processes
-from dylora_exp.core.errors import RequestError
-from dylora_exp.methods.base import BaseMethod, TrainedModel, Way
-from dylora_exp.metrics.generation import Scorer
+from dylora_exp.adapters import merged
+from dylora_exp.core import RequestError, processes
+from dylora_exp.methods import BaseMethod, Cut, TrainedModel
+from dylora_exp.metrics import Scorer
 from dylora_exp.objectives import base
 from dylora_exp.objectives.decoding import decode
 
@@ -27,10 +26,10 @@ from dylora_exp.objectives.decoding import decode
 IGNORED = -100
 
 
-class Objective(base.Objective):
+class GenerationObjective(base.Objective):
     """Label-smoothed likelihood of texts, scored by decoding."""
 
-    def __init__(self, setting: base.Setting) -> None:
+    def __init__(self, setting: base.ObjectiveContext) -> None:
         super().__init__(setting)
         self.data = setting.data.eval
         self.prompts = [self._prompt(context) for context in self.data["context"]]
@@ -87,16 +86,18 @@ class Objective(base.Objective):
         """Return the number of tokens of texts."""
         return (labels[:, 1:] != IGNORED).sum()
 
-    def score(self, model: TrainedModel, method: BaseMethod, way: Way, folder: Path) -> base.Scored:
+    def score(
+        self, model: TrainedModel, method: BaseMethod, cut: Cut, folder: Path
+    ) -> base.CutScore:
         """Decode every context once and score the texts, as a whole and by kind of category."""
-        name = "-".join(str(part).replace("/", "") for part in (way.truncation, way.scale) if part)
-        place = f"{name}-rank-{way.rank}" if way.rank else "whole"
+        name = "-".join(str(part).replace("/", "") for part in (cut.truncation, cut.scale) if part)
+        place = f"{name}-rank-{cut.rank}" if cut.rank else "whole"
         assert self.config.task.decode is not None
         weights = _digest(model)
         device = next(model.parameters()).device.type
         # Said here, since the Trainer leaves some of the models it has trained in bf16 by itself.
         bf16 = torch.autocast(device, dtype=torch.bfloat16, enabled=self.config.trainer.bf16)
-        with method.at(model, way), merged(model), bf16:
+        with method.at(model, cut), merged(model), bf16:
             decoded = decode(
                 model,
                 self.tokenizer,
@@ -105,11 +106,11 @@ class Objective(base.Objective):
                 self.config.trainer.eval_batch_size,
                 folder / "predictions" / f"{place}.jsonl",
                 weights,
-                f"rank {way.rank}" if way.rank else "decoding",
+                f"rank {cut.rank}" if cut.rank else "decoding",
             )
         # One process starts Java.
-        return base.Scored(
-            processes.from_main(lambda: self._metrics(decoded.texts)), decoded.seconds
+        return base.CutScore(
+            processes.broadcast_from_main(lambda: self._metrics(decoded.texts)), decoded.seconds
         )
 
     def close(self) -> None:
@@ -149,7 +150,7 @@ class Objective(base.Objective):
         return ids
 
 
-def _check_lengths(prompts: list[list[int]], setting: base.Setting) -> None:
+def _check_lengths(prompts: list[list[int]], setting: base.ObjectiveContext) -> None:
     """Refuse contexts that leave no room for a text."""
     assert setting.config.task.decode is not None
     longest = setting.config.task.decode.max_new_tokens

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from dylora_exp.core.errors import RequestError, nearest
-from dylora_exp.core.files import UNFINISHED, write_atomically
+from dylora_exp.core import UNFINISHED, RequestError, did_you_mean, write_atomically
 from dylora_exp.records.record import Record
 
 
@@ -55,7 +54,7 @@ class RecordStore:
         record = self.read(found[0]) if found else None
         if record is None:
             raise RequestError(
-                f"run '{beginning}' is not in {self.folder}{nearest(beginning, names) or '.'}"
+                f"run '{beginning}' is not in {self.folder}{did_you_mean(beginning, names) or '.'}"
             )
         return record
 

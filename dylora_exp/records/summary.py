@@ -115,7 +115,7 @@ def objective(record: Record) -> float | None:
     That is the mean height of the rank-quality curve (``aurac``), of the best of the ways in which
     ranks were made; the headline metric of a method without ranks.
     """
-    areas = [way["aurac"] for way in record.summary if way.get("aurac") is not None]
+    areas = [cut["aurac"] for cut in record.summary if cut.get("aurac") is not None]
     if areas:
         return float(max(areas))
     headline = record.config.get("task", {}).get("headline", "")

@@ -5,19 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dylora_exp.core.files import write_atomically
+from dylora_exp.core import write_atomically
 from dylora_exp.reporting.analysis.report import make_report
 
 
 @dataclass(frozen=True)
-class Made:
+class WrittenReport:
     """A report that was made: the files written, and a warning for each file that is no record."""
 
     paths: tuple[Path, ...]
     warnings: tuple[str, ...]
 
 
-def show_report(results_dir: Path, where: str = "", tolerance: float | None = None) -> Made:
+def show_report(
+    results_dir: Path, where: str = "", tolerance: float | None = None
+) -> WrittenReport:
     """Print a report; see ``report.make_report`` for the arguments and what it raises."""
     from rich.console import Console
 
@@ -25,7 +27,7 @@ def show_report(results_dir: Path, where: str = "", tolerance: float | None = No
 
     report = make_report(results_dir, where, tolerance)
     print_report(report, Console())
-    return Made((), report.file_warnings)
+    return WrittenReport((), report.file_warnings)
 
 
 def write_report(
@@ -36,7 +38,7 @@ def write_report(
     csv: bool = False,
     figures: bool = False,
     select: str | None = None,
-) -> Made:
+) -> WrittenReport:
     """Write a report's files into the results folder, the same bytes for the same records.
 
     Args:
@@ -75,4 +77,4 @@ def write_report(
         write_atomically(paths[-1], text)
     if figures:
         paths += save_pictures(pictures, results_dir / "figures")
-    return Made(tuple(paths), report.file_warnings)
+    return WrittenReport(tuple(paths), report.file_warnings)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dylora_exp.core.files import write_atomically
-from dylora_exp.records.store import RecordStore
+from dylora_exp.core import write_atomically
+from dylora_exp.records import RecordStore
 from dylora_exp.reporting.analysis.cells import build_table
 from dylora_exp.reporting.analysis.plan import MissingRun, PlannedRun, planned_runs
 from dylora_exp.reporting.render.figures import draw_figures
@@ -17,11 +17,11 @@ from dylora_exp.reporting.render.tables import csv_text, markdown
 from dylora_exp.reporting.specs.paper import printed_cells
 from dylora_exp.reporting.specs.tables import load_settings, load_spec, shows_settings, table_names
 
-__all__ = ["Made", "make_table", "make_tables", "table_names", "table_runs"]
+__all__ = ["RenderedTable", "make_table", "make_tables", "table_names", "table_runs"]
 
 
 @dataclass(frozen=True)
-class Made:
+class RenderedTable:
     """A table that was made.
 
     Attributes:
@@ -37,7 +37,9 @@ class Made:
     missing: list[MissingRun]
 
 
-def make_table(name: str, profile: str, results_dir: Path, select: str | None = None) -> Made:
+def make_table(
+    name: str, profile: str, results_dir: Path, select: str | None = None
+) -> RenderedTable:
     """Render a table and its figures under ``<results_dir>/tables/<profile>``.
 
     Args:
@@ -56,7 +58,7 @@ def make_table(name: str, profile: str, results_dir: Path, select: str | None = 
 
 def make_tables(
     names: Iterable[str], profile: str, results_dir: Path, select: str | None = None
-) -> Iterator[Made]:
+) -> Iterator[RenderedTable]:
     """Render several tables from one reading of the records; see ``make_table``."""
     names = list(names)
     settings = {name: load_settings(name, profile) for name in names if shows_settings(name)}
@@ -68,7 +70,7 @@ def make_tables(
         if name in settings:
             texts = settings_texts(name, profile, *settings[name])
             paths = _write(folder / f"table{name}", texts)
-            yield Made(texts["md"], paths, warnings, [])
+            yield RenderedTable(texts["md"], paths, warnings, [])
             continue
         spec, part = loaded[name]
         planned = planned_runs(spec, part, profile)
@@ -76,7 +78,7 @@ def make_tables(
         stem = f"table{name}" if spec.paper_model else name
         texts = {"md": markdown(table), "tex": latex(table), "csv": csv_text(table)}
         paths = _write(folder / stem, texts) + draw_figures(table, folder / "figures")
-        yield Made(texts["md"], paths, warnings, list(table.missing))
+        yield RenderedTable(texts["md"], paths, warnings, list(table.missing))
 
 
 def table_runs(name: str, profile: str, select: str | None = None) -> list[PlannedRun]:

@@ -15,17 +15,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dylora_exp.core.errors import RequestError, unknown
-from dylora_exp.core.files import check_writable
-from dylora_exp.records.record import RankScore, Record
-from dylora_exp.records.store import RecordStore
+from dylora_exp.core import RequestError, check_writable, unknown_name
+from dylora_exp.records import RankScore, Record, RecordStore
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dylora_exp.adapters.saved import Factors, SavedAdapter
-    from dylora_exp.config.schema import Config
-    from dylora_exp.models.fused import Part
+    from dylora_exp.adapters import Factors, SavedAdapter
+    from dylora_exp.config import Config
+    from dylora_exp.models import Part
 
 _CARD_NEIGHBOURS = 1
 # Settings of a model that may name a folder; a record knows it by a digest of its files only.
@@ -67,7 +65,7 @@ def export(
         RequestError: When the run or its adapter is not there, did not complete, has no such rank,
             or a folder is in use.
     """
-    from dylora_exp.adapters.saved import read_adapter
+    from dylora_exp.adapters import read_adapter
 
     record = RecordStore(results_dir).find(run)
     entries = _entries(record, rank, truncation)
@@ -122,7 +120,7 @@ def _put(made: Path, target: Path) -> None:
 
 def truncate(a: Tensor, b: Tensor, rank: int, truncation: str) -> tuple[Tensor, Tensor]:
     """Return the factors of a rank: A (rank, d_in) and B (d_out, rank), as in the sweep."""
-    from dylora_exp.adapters.masked import singular_factors
+    from dylora_exp.adapters import singular_factors
 
     if truncation == "svd":
         a, b = singular_factors(a, b)
@@ -145,11 +143,11 @@ def stock_factors(
         The factors, all of rank n b, and n, the largest number of adapted parts of a layer. Those
         of other layers are filled up with zeros: a plain LoRA has one rank.
     """
-    from dylora_exp.models.fused import Part, part_of
+    from dylora_exp.models import Part, fused_part
 
     members: dict[str, list[tuple[Part, Tensor, Tensor]]] = {}
     for name, (a, b) in factors.items():
-        part = part_of(name, fused) or Part(name, 0, 1)
+        part = fused_part(name, fused) or Part(name, 0, 1)
         members.setdefault(part.layer, []).append((part, a, b))
     width = max(len(parts) for parts in members.values())
     return {layer: _side_by_side(parts, width) for layer, parts in members.items()}, width
@@ -239,15 +237,15 @@ def _entries(record: Record, rank: str, truncation: str | None) -> list[RankScor
     """Return the scored ways asked for: svd where the run has it, else its first."""
     if record.status != "completed":
         raise RequestError(f"run {record.run_id} is {record.status}, not completed.")
-    ways = [entry for entry in record.ranks if entry.rank is not None]
-    if not ways:
+    cuts = [entry for entry in record.ranks if entry.rank is not None]
+    if not cuts:
         raise RequestError(f"run {record.run_id} is of method {record.method}, without ranks.")
-    made = list(dict.fromkeys(entry.truncation or "" for entry in ways))
+    made = list(dict.fromkeys(entry.truncation or "" for entry in cuts))
     wanted = truncation or ("svd" if "svd" in made else made[0])
     if wanted not in made:
-        raise RequestError(unknown("--truncation", wanted, made))
+        raise RequestError(unknown_name("--truncation", wanted, made))
     chosen: dict[str, RankScore] = {}
-    for entry in ways:
+    for entry in cuts:
         if entry.truncation == wanted:
             chosen.setdefault(str(entry.rank), entry)
     if rank == "all":
@@ -268,8 +266,7 @@ def _config(record: Record, run_folder: Path, merge: bool) -> Config:
     Raises:
         RequestError: When the model to merge into cannot be had any more.
     """
-    from dylora_exp.config.identity import identity
-    from dylora_exp.config.schema import load
+    from dylora_exp.config import identity, load
 
     config = load(record.config)
     if not merge:
@@ -309,9 +306,9 @@ def _write_adapter(folder: Path, config: Config, entry: RankScore, saved: SavedA
     """Write an adapter for the stock model and return its rank as PEFT counts it."""
     from safetensors.torch import save_file
 
-    from dylora_exp.adapters.saved import A_KEY, B_KEY, SETTINGS, WEIGHTS
-    from dylora_exp.methods.base import make_method
-    from dylora_exp.models.fused import part_of
+    from dylora_exp.adapters import A_KEY, B_KEY, SETTINGS, WEIGHTS
+    from dylora_exp.methods import make_method
+    from dylora_exp.models import fused_part
 
     assert entry.rank is not None
     scale = make_method(config).row_scale()
@@ -324,7 +321,7 @@ def _write_adapter(folder: Path, config: Config, entry: RankScore, saved: SavedA
     alpha = config.method.alpha
     if entry.scale == "alpha/r":
         alpha *= entry.rank / config.ranks.r_max
-    parts = {name: part_of(name, fused) for name in saved.settings["target_modules"]}
+    parts = {name: fused_part(name, fused) for name in saved.settings["target_modules"]}
     made = {
         **saved.settings,
         "r": width * entry.rank,
@@ -346,8 +343,8 @@ def _merge(adapter: Path, folder: Path, config: Config) -> Path:
     from peft import PeftModel
     from transformers import set_seed
 
-    from dylora_exp.config.schema import outputs
-    from dylora_exp.models.backbone import load
+    from dylora_exp.config import outputs
+    from dylora_exp.models import load
     from dylora_exp.runner.environment import quiet_libraries
 
     quiet_libraries()

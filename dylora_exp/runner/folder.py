@@ -8,13 +8,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from dylora_exp.config.identity import identity
-from dylora_exp.config.schema import Config
-from dylora_exp.core import locks
-from dylora_exp.core.errors import RequestError
-from dylora_exp.core.files import unfinished, write_atomically
-from dylora_exp.core.logs import LOG
-from dylora_exp.records.store import RecordStore
+from dylora_exp.config import Config, identity
+from dylora_exp.core import LOG, RequestError, locks, unfinished, write_atomically
+from dylora_exp.records import RecordStore
 
 
 def run_locks(store: RecordStore, folder: Path) -> list[Path]:
@@ -24,7 +20,7 @@ def run_locks(store: RecordStore, folder: Path) -> list[Path]:
 
 def prepare(folder: Path, config: Config, sources: list[dict[str, Any]]) -> None:
     """Note what the folder's checkpoints are made from, dropping those made from other data."""
-    from dylora_exp.models.backbone import local_folders
+    from dylora_exp.models import local_folders
 
     note = folder / "run.json"
     text = json.dumps({"config": identity(config), "data": sources}, indent=2, sort_keys=True)

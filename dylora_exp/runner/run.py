@@ -17,21 +17,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dylora_exp.config.identity import agree, identity, run_id
-from dylora_exp.config.schema import Config, outputs
-from dylora_exp.core import locks, processes
-from dylora_exp.core.errors import RequestError, first_line, unknown
-from dylora_exp.core.files import check_writable, write_atomically
-from dylora_exp.core.logs import LOG, RunLog, run_log, tell
-from dylora_exp.records.record import RankScore, Record
-from dylora_exp.records.store import RecordStore
+from dylora_exp.config import Config, configs_match, identity, outputs, run_id
+from dylora_exp.core import (
+    LOG,
+    RequestError,
+    RunLog,
+    check_writable,
+    echo,
+    first_line,
+    locks,
+    processes,
+    run_log,
+    unknown_name,
+    write_atomically,
+)
+from dylora_exp.records import RankScore, Record, RecordStore
 from dylora_exp.runner import folder as run_folder
 
 if TYPE_CHECKING:
-    from dylora_exp.methods.base import BaseMethod, TrainedModel
-    from dylora_exp.objectives.base import Objective
-    from dylora_exp.tasks.base import TaskData
-    from dylora_exp.training.trainer import Trained
+    from dylora_exp.methods import BaseMethod, TrainedModel
+    from dylora_exp.objectives import Objective
+    from dylora_exp.tasks import TaskData
+    from dylora_exp.training import Trained
 
 
 class RunFailed(Exception):
@@ -60,7 +67,7 @@ class Outcome:
     warnings: list[str]
 
 
-def execute(config: Config, later: bool = False) -> Outcome:
+def run_if_needed(config: Config, later: bool = False) -> Outcome:
     """Train once, score every rank, leave a record; do nothing where the record is complete.
 
     Args:
@@ -73,7 +80,7 @@ def execute(config: Config, later: bool = False) -> Outcome:
         RunFailed: When the work fails, which leaves a record with status ``failed``.
         RunBusy: When another process is doing this run, and it is to be skipped or left for later.
     """
-    return processes.led(
+    return processes.run_distributed(
         lambda: _execute(config, later),
         lambda: _take_part(config),
         lambda error: _failure(
@@ -117,7 +124,7 @@ def _when_busy(config: Config, name: str, held: list[Path], later: bool) -> Call
         if later or config.running == "skip":
             raise RunBusy(sentence, held)
         if not told:
-            tell(f"{sentence}; waiting")
+            echo(f"{sentence}; waiting")
             told = True
 
     return busy
@@ -127,7 +134,7 @@ def _completed(config: Config, store: RecordStore, name: str) -> Outcome | None:
     done = store.read(name)
     if done is None or done.status != "completed":
         return None
-    if done.seed != config.seed or not agree(identity(config), done.config):
+    if done.seed != config.seed or not configs_match(identity(config), done.config):
         raise RequestError(
             f"{store.path(name)}: its settings are not those of run {name}, somebody changed it; "
             "remove it to run again."
@@ -177,7 +184,7 @@ def _failure(
     """Leave what can be left of a failure and return what to raise."""
     sentence = f"{type(error).__name__}: {first_line(error)}"
     log = folder / "error.log"
-    if processes.told():  # by the one that failed first, which this one then missed
+    if processes.failure_reported():  # by the one that failed first, which this one then missed
         return RunFailed(sentence)
     try:
         write_atomically(log, traceback.format_exc())
@@ -224,8 +231,7 @@ def check(config: Config, fetch: bool = True) -> TaskData | None:
         RequestError: With all problems at once.
     """
     from dylora_exp.adapters import released
-    from dylora_exp.methods import method_kinds
-    from dylora_exp.methods.base import method_class
+    from dylora_exp.methods import method_class, method_kinds
     from dylora_exp.models import backbone
     from dylora_exp.runner import trackers as tracking
     from dylora_exp.tasks import base as tasks
@@ -236,7 +242,7 @@ def check(config: Config, fetch: bool = True) -> TaskData | None:
     if config.method.kind in method_kinds():
         problems += method_class(config.method.kind).problems(config)
     else:
-        problems.append(unknown("method.kind", config.method.kind, method_kinds()))
+        problems.append(unknown_name("method.kind", config.method.kind, method_kinds()))
     try:
         if fetch or config.hub_cache is not None or not tasks.needs_hub(config.task):
             data = tasks.read(config.task, config.hub_cache)
@@ -261,9 +267,9 @@ def _prepare(config: Config, data: TaskData) -> _Prepared:
     from transformers import set_seed
 
     from dylora_exp.adapters import released
-    from dylora_exp.methods.base import make_method
-    from dylora_exp.models.backbone import load, longest_input
-    from dylora_exp.objectives.base import Setting, make_objective
+    from dylora_exp.methods import make_method
+    from dylora_exp.models import load, longest_input
+    from dylora_exp.objectives import ObjectiveContext, make_objective
     from dylora_exp.runner.environment import quiet_libraries, reset_peak_memory, use_threads
 
     quiet_libraries()
@@ -271,7 +277,7 @@ def _prepare(config: Config, data: TaskData) -> _Prepared:
     reset_peak_memory()
     set_seed(config.seed)
     backbone, tokenizer = load(config.model, outputs(config.task), config.hub_cache)
-    objective = make_objective(Setting(config, tokenizer, longest_input(backbone), data))
+    objective = make_objective(ObjectiveContext(config, tokenizer, longest_input(backbone), data))
     method = make_method(config)
     model = method.attach(backbone)
     warnings = released.put_into(model, config) if config.method.adapter is not None else []
@@ -290,28 +296,26 @@ def _take_part(config: Config) -> None:
 def _train_and_score(
     config: Config, prepared: _Prepared, folder: Path
 ) -> tuple[TrainedModel, Trained, list[RankScore]]:
-    from dylora_exp.training.epochs import EpochSweep
-    from dylora_exp.training.rank_sweep import sweep
-    from dylora_exp.training.trainer import Trained, train
+    from dylora_exp.training import EpochSweep, Trained, sweep, train
 
     model, method, objective = prepared.model, prepared.method, prepared.objective
     trained = Trained(0, 0.0)
     if config.method.adapter is None:
         every_epoch = config.trainer.score_every == "epoch"
-        aside = EpochSweep(model, objective, method, folder) if every_epoch else None
-        trained = train(model, objective, method, folder, aside)
+        untimed = EpochSweep(model, objective, method, folder) if every_epoch else None
+        trained = train(model, objective, method, folder, untimed)
     model = method.finish(model)
     return model, trained, sweep(model, objective, method, folder)
 
 
 def _work(config: Config, data: TaskData, prepared: _Prepared, folder: Path) -> Record:
     from dylora_exp.adapters import released
-    from dylora_exp.methods.base import count_parameters
-    from dylora_exp.models.backbone import revision
-    from dylora_exp.records.summary import summarise
+    from dylora_exp.methods import count_parameters
+    from dylora_exp.models import revision
+    from dylora_exp.records import summarise
     from dylora_exp.runner.environment import environment, peak_memory
     from dylora_exp.runner.trackers import tracking
-    from dylora_exp.training.epochs import epoch_scores
+    from dylora_exp.training import epoch_scores
 
     made_with = environment() | revision(prepared.model)
     run_folder.prepare(folder, config, data.sources)
@@ -332,7 +336,7 @@ def _work(config: Config, data: TaskData, prepared: _Prepared, folder: Path) -> 
             epochs=epochs,
             summary=summarise(scores, config.task.headline, config.ranks.tolerance),
             parameters=count_parameters(model),
-            training=method.told(model) | imported,
+            training=method.training_stats(model) | imported,
             scoring=objective.scoring(),
             timing={
                 "train_seconds": trained.seconds,
@@ -365,7 +369,7 @@ def _check_same_data(config: Config, record: Record, path: Path) -> None:
     """A record made from other files is not this run's, though their configs are the same."""
     if config.task.data_dir is None and config.hub_cache is None:
         return
-    from dylora_exp.tasks.base import checksums
+    from dylora_exp.tasks import checksums
 
     before = {source["file"]: source.get("sha256") for source in record.data if "file" in source}
     for file, digest in checksums(config.task, config.hub_cache).items():

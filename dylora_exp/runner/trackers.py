@@ -7,12 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dylora_exp.config.identity import identity, run_id, setup_id
-from dylora_exp.config.schema import Config
-from dylora_exp.core import processes
-from dylora_exp.core.errors import first_line
-from dylora_exp.core.logs import LOG
-from dylora_exp.records.record import Record
+from dylora_exp.config import Config, identity, run_id, setup_id
+from dylora_exp.core import LOG, first_line, processes
+from dylora_exp.records import Record
 
 
 def problems(config: Config) -> list[str]:
@@ -47,8 +44,8 @@ class WandbTracker(Tracker):
             values = [entry.metrics.get(name) for name in names]
             table.add_data(entry.rank, entry.truncation, entry.scale, *values)
             if entry.rank is not None:
-                way = f"{entry.truncation}-{(entry.scale or '').replace('/', '-over-')}"
-                curve = {f"{way}/{n}": v for n, v in zip(names, values, strict=True)}
+                cut = f"{entry.truncation}-{(entry.scale or '').replace('/', '-over-')}"
+                curve = {f"{cut}/{n}": v for n, v in zip(names, values, strict=True)}
                 for name in curve:
                     wandb.define_metric(name, step_metric="rank")
                 wandb.log({"rank": entry.rank, **curve})

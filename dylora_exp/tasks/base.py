@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from dylora_exp.config.schema import TaskConfig
+from dylora_exp.config import TaskConfig
 
 
 @dataclass(frozen=True)

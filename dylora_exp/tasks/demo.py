@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from datasets import Dataset
 
-from dylora_exp.config.schema import TaskConfig
-from dylora_exp.core.errors import RequestError
+from dylora_exp.config import TaskConfig
+from dylora_exp.core import RequestError
 from dylora_exp.tasks.base import Reader, TaskData
 from dylora_exp.tasks.demo_text import MAX_EXAMPLES, examples
 

@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Iterator
 
-from dylora_exp.core.errors import nearest
+from dylora_exp.core import did_you_mean
 from dylora_exp.tasks.files import lines_of
 from dylora_exp.tasks.generation import Broken, Entry, Form, GenerationReader, on_line
 
@@ -35,7 +35,7 @@ def _csv_rows(text: str) -> Iterator[tuple[str, dict[str, str] | None]]:
 
 
 def _among(name: str, columns: list[str]) -> str:
-    return f"among {', '.join(columns) or 'none'}{nearest(name, columns).removesuffix('?')}"
+    return f"among {', '.join(columns) or 'none'}{did_you_mean(name, columns).removesuffix('?')}"
 
 
 def _csv_entry(row: dict[str, str] | None) -> Entry:

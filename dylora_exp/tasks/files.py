@@ -6,8 +6,7 @@ import codecs
 import hashlib
 from pathlib import Path
 
-from dylora_exp.core.errors import RequestError
-from dylora_exp.core.packages import NotInstalled, in_package, package_folder
+from dylora_exp.core import NotInstalled, RequestError, in_package, package_folder
 
 _MAX_REPORTED = 5
 

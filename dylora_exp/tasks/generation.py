@@ -15,9 +15,8 @@ from typing import Any
 
 from datasets import Dataset
 
-from dylora_exp.config.schema import TaskConfig
-from dylora_exp.core.errors import RequestError
-from dylora_exp.core.files import file_sha256
+from dylora_exp.config import TaskConfig
+from dylora_exp.core import RequestError, file_sha256
 from dylora_exp.tasks.base import Reader, TaskData
 from dylora_exp.tasks.files import existing_folder, first_few, read_text
 

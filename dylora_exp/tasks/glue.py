@@ -9,10 +9,18 @@ from typing import Any
 
 from datasets import Dataset, load_dataset
 
-from dylora_exp.config.schema import HubSource, TaskConfig, TsvSource
-from dylora_exp.core.errors import RequestError, first_line, nearest
-from dylora_exp.core.files import file_sha256
-from dylora_exp.core.hub import Repository, absent, commit, find, unreachable
+from dylora_exp.config import HubSource, TaskConfig, TsvSource
+from dylora_exp.core import (
+    Repository,
+    RequestError,
+    absent,
+    commit,
+    did_you_mean,
+    file_sha256,
+    find,
+    first_line,
+    unreachable,
+)
 from dylora_exp.tasks.base import Reader, TaskData
 from dylora_exp.tasks.files import existing_folder, first_few, lines_of, read_text
 
@@ -113,7 +121,7 @@ class TsvFile:
         if absent := [name for name in needed if name not in columns]:
             raise RequestError(
                 f"{self.path}:1: there is no column '{absent[0]}' among "
-                f"{', '.join(columns) or 'none'}{nearest(absent[0], columns) or '.'}"
+                f"{', '.join(columns) or 'none'}{did_you_mean(absent[0], columns) or '.'}"
             )
         places = [columns.index(name) for name in needed]
         found = False

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from dylora_exp.core.errors import RequestError
-from dylora_exp.metrics.generation import Scorer
+from dylora_exp.core import RequestError
+from dylora_exp.metrics import Scorer
 from dylora_exp.tasks.files import lines_of, read_text
 
 

@@ -13,15 +13,15 @@ import torch
 from peft import PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file, load_model
 
-from dylora_exp.core.files import file_sha256, write_atomically
-from dylora_exp.methods.base import TrainedModel
+from dylora_exp.core import file_sha256, write_atomically
+from dylora_exp.methods import TrainedModel
 
-_SEAL = "complete.json"
+_MARKER = "complete.json"
 _NAME = re.compile(r"checkpoint-\d+")
 
 
 @dataclass(frozen=True)
-class Seal:
+class CompletionMarker:
     """Written into a checkpoint when it is complete.
 
     Attributes:
@@ -38,7 +38,7 @@ class Seal:
 
 
 @dataclass(frozen=True)
-class Found:
+class ResumePoint:
     """Where training goes on: no checkpoint when it starts anew.
 
     Attributes:
@@ -48,25 +48,27 @@ class Found:
     """
 
     checkpoint: Path | None
-    seal: Seal
+    marker: CompletionMarker
     warnings: list[str]
 
 
-def newest(folder: Path) -> Found:
+def find_resume_point(folder: Path) -> ResumePoint:
     """Return the newest whole checkpoint, and remove those that a kill or a disk has spoilt."""
     warnings: list[str] = []
     found = [each for each in folder.glob("checkpoint-*") if _NAME.fullmatch(each.name)]
     for checkpoint in sorted(filter(Path.is_dir, found), key=step_of, reverse=True):
-        if (checkpoint / _SEAL).is_file():
+        if (checkpoint / _MARKER).is_file():
             try:
-                seal = _checked_seal(checkpoint)
+                marker = _verified_marker(checkpoint)
             except _Damaged as damage:
                 shutil.rmtree(checkpoint)
                 warnings.append(f"{checkpoint} is damaged ({damage})")
                 continue
-            return Found(checkpoint, seal, _ended(warnings, f"goes on from {checkpoint.name}"))
+            return ResumePoint(
+                checkpoint, marker, _ended(warnings, f"goes on from {checkpoint.name}")
+            )
         shutil.rmtree(checkpoint)
-    return Found(None, Seal(0.0, False), _ended(warnings, "starts anew"))
+    return ResumePoint(None, CompletionMarker(0.0, False), _ended(warnings, "starts anew"))
 
 
 def _ended(warnings: list[str], how: str) -> list[str]:
@@ -78,24 +80,24 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
-def write_seal(checkpoint: Path, seconds: float, finished: bool, drawn: dict[str, int]) -> None:
+def write_marker(checkpoint: Path, seconds: float, finished: bool, drawn: dict[str, int]) -> None:
     """Seal a checkpoint to which nothing will be added."""
     files = {file.name: file_sha256(file) for file in sorted(checkpoint.iterdir())}
-    files.pop(_SEAL, None)
-    seal = Seal(seconds, finished, drawn, files)
-    write_atomically(checkpoint / _SEAL, json.dumps(dataclasses.asdict(seal)))
+    files.pop(_MARKER, None)
+    marker = CompletionMarker(seconds, finished, drawn, files)
+    write_atomically(checkpoint / _MARKER, json.dumps(dataclasses.asdict(marker)))
 
 
 class _Damaged(Exception):
     """What is wrong with a checkpoint."""
 
 
-def _checked_seal(checkpoint: Path) -> Seal:
+def _verified_marker(checkpoint: Path) -> CompletionMarker:
     try:
-        seal = Seal(**json.loads((checkpoint / _SEAL).read_text(encoding="utf-8")))
+        marker = CompletionMarker(**json.loads((checkpoint / _MARKER).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise _Damaged(f"'{_SEAL}' cannot be read") from error
-    for name, digest in seal.files.items():
+        raise _Damaged(f"'{_MARKER}' cannot be read") from error
+    for name, digest in marker.files.items():
         try:
             same = file_sha256(checkpoint / name) == digest
         except FileNotFoundError as error:
@@ -104,7 +106,7 @@ def _checked_seal(checkpoint: Path) -> Seal:
             raise _Damaged(f"'{name}' cannot be read") from error
         if not same:
             raise _Damaged(f"'{name}' is not what was written")
-    return seal
+    return marker
 
 
 def restore(model: TrainedModel, checkpoint: Path) -> None:

@@ -11,19 +11,18 @@ from typing import Any
 
 from transformers import TrainerState
 
-from dylora_exp.core import processes
-from dylora_exp.core.files import write_atomically
-from dylora_exp.methods.base import BaseMethod, TrainedModel
-from dylora_exp.objectives.base import Objective
-from dylora_exp.records.record import EpochScores, RankScore
+from dylora_exp.core import processes, write_atomically
+from dylora_exp.methods import BaseMethod, TrainedModel
+from dylora_exp.objectives import Objective
+from dylora_exp.records import EpochScores, RankScore
 from dylora_exp.training.rank_sweep import sweep
-from dylora_exp.training.trainer import Aside
+from dylora_exp.training.trainer import UntimedCallback
 
 _FOLDER = "epochs"
 _FILE = "scores.json"
 
 
-class EpochSweep(Aside):
+class EpochSweep(UntimedCallback):
     """Scores all ranks after each epoch but the last, which is scored at the end.
 
     The scores are on disk before the checkpoint of the same step, so that a killed run has those of

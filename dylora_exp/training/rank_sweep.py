@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dylora_exp.core.logs import LOG
-from dylora_exp.core.progress import progress_bar
-from dylora_exp.methods.base import BaseMethod, TrainedModel, Way
-from dylora_exp.models.compiling import compile_where_asked
-from dylora_exp.objectives.base import Objective
-from dylora_exp.records.record import RankScore
+from dylora_exp.core import LOG, progress_bar
+from dylora_exp.methods import BaseMethod, Cut, TrainedModel
+from dylora_exp.models import compile_where_asked
+from dylora_exp.objectives import Objective
+from dylora_exp.records import RankScore
 
 
 def sweep(
@@ -29,15 +28,15 @@ def sweep(
     compile_where_asked(model, method.config)
     scores = []
     headline = method.config.task.headline
-    for way in progress_bar(method.ways(), desc="scoring", unit="rank"):
-        scored = objective.score(model, method, way, folder)
-        LOG.info("scored %s: %s %s", _name(way), headline, scored.metrics.get(headline))
+    for cut in progress_bar(method.cuts(), desc="scoring", unit="rank"):
+        scored = objective.score(model, method, cut, folder)
+        LOG.info("scored %s: %s %s", _name(cut), headline, scored.metrics.get(headline))
         scores.append(
-            RankScore(way.rank, way.truncation, way.scale, scored.metrics, scored.seconds)
+            RankScore(cut.rank, cut.truncation, cut.scale, scored.metrics, scored.seconds)
         )
     return scores
 
 
-def _name(way: Way) -> str:
-    parts = [f"rank {way.rank}" if way.rank else "the whole", way.truncation, way.scale]
+def _name(cut: Cut) -> str:
+    parts = [f"rank {cut.rank}" if cut.rank else "the whole", cut.truncation, cut.scale]
     return " ".join(part for part in parts if part)

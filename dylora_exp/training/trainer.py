@@ -30,15 +30,12 @@ from transformers import (
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from dylora_exp.adapters.masked import follow_model
-from dylora_exp.config.schema import Config
-from dylora_exp.core import processes
-from dylora_exp.core.logs import LOG
-from dylora_exp.core.progress import progress_bar
-from dylora_exp.methods.base import BaseMethod, Batch, TrainedModel
-from dylora_exp.models.compiling import compile_where_asked, eager_for_one
-from dylora_exp.objectives.base import Objective
-from dylora_exp.objectives.batches import SharedBatches, part_of
+from dylora_exp.adapters import move_mask_to_model
+from dylora_exp.config import Config
+from dylora_exp.core import LOG, processes, progress_bar
+from dylora_exp.methods import BaseMethod, Batch, TrainedModel
+from dylora_exp.models import compile_where_asked, eager_for_one
+from dylora_exp.objectives import Objective, SharedBatches, batch_part
 from dylora_exp.training import checkpoints
 
 _EPOCH = "epoch_rng.safetensors"
@@ -59,7 +56,7 @@ class Trained:
     warnings: list[str] = field(default_factory=list)
 
 
-class Aside(TrainerCallback):
+class UntimedCallback(TrainerCallback):
     """Work in the course of training that is none; ``seconds``: its time in this process."""
 
     seconds = 0.0
@@ -70,7 +67,7 @@ def train(
     objective: Objective,
     method: BaseMethod,
     folder: Path,
-    aside: Aside | None = None,
+    untimed: UntimedCallback | None = None,
 ) -> Trained:
     """Train a model in place, from the last whole checkpoint in ``folder`` where there is one.
 
@@ -85,17 +82,17 @@ def train(
         TrainingDiverged: When the loss is no longer finite.
     """
     config = method.config
-    found = processes.from_main(lambda: checkpoints.newest(folder))
+    found = processes.broadcast_from_main(lambda: checkpoints.find_resume_point(folder))
     for warning in found.warnings:
         LOG.warning(warning)
-    checkpoint, seal = found.checkpoint, found.seal
-    method.drawn.update({int(rank): count for rank, count in seal.drawn.items()})
-    if checkpoint is not None and seal.finished:
+    checkpoint, marker = found.checkpoint, found.marker
+    method.drawn.update({int(rank): count for rank, count in marker.drawn.items()})
+    if checkpoint is not None and marker.finished:
         checkpoints.restore(model, checkpoint)
         LOG.info("training was over before: %s", checkpoint.name)
-        return Trained(checkpoints.step_of(checkpoint), seal.seconds, found.warnings)
-    aside = aside or Aside()
-    clock = Clock(seal.seconds, method, aside)
+        return Trained(checkpoints.step_of(checkpoint), marker.seconds, found.warnings)
+    untimed = untimed or UntimedCallback()
+    clock = Clock(marker.seconds, method, untimed)
     compile_where_asked(model, config)
     order = EpochOrder(checkpoint)
     trainer = MethodTrainer(
@@ -104,10 +101,10 @@ def train(
         order,
         model=model,
         args=_arguments(config, folder, method.steps_share),
-        callbacks=[*method.callbacks(model), order, aside, clock, Progress(method)],
+        callbacks=[*method.callbacks(model), order, untimed, clock, Progress(method)],
     )
     trainer.remove_callback(PrinterCallback)
-    follow_model(model)
+    move_mask_to_model(model)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and not parameter.isfinite().all():
@@ -172,7 +169,7 @@ class MethodTrainer(Trainer):
         self.batch = self._next_batch()
         self.share = self._share(inputs["labels"])
         losses = []
-        for more in self.method.passes(self.batch):
+        for more in self.method.forward_passes(self.batch):
             # Several processes exchange their gradients once, in the last pass.
             with self.accelerator.no_sync(model) if more else contextlib.nullcontext():
                 losses.append(super().training_step(model, inputs, *rest))
@@ -188,7 +185,7 @@ class MethodTrainer(Trainer):
         step = self.state.global_step
         index = self.batch.index + 1 if step == self.batch.step else 0
         size = self._size(step, index)
-        rows = part_of(size, self.args.process_index, self.args.world_size).rows
+        rows = batch_part(size, self.args.process_index, self.args.world_size).rows
         return Batch(step, index, index * self.batch_size, size, rows)
 
     def _size(self, step: int, index: int) -> int:
@@ -207,7 +204,7 @@ class MethodTrainer(Trainer):
         world = self.args.world_size
         if world == 1:
             return None
-        counts = part_of(self.batch.size, self.args.process_index, world).counts
+        counts = batch_part(self.batch.size, self.args.process_index, world).counts
         own = self.objective.terms(labels) * counts
         total = self.accelerator.reduce(own.clone(), "sum")
         share: torch.Tensor = world * own / total.clamp(min=1)
@@ -241,15 +238,15 @@ class Clock(TrainerCallback):
     The seal is written last: a checkpoint without it was cut short and is not resumed from.
     """
 
-    def __init__(self, before: float, method: BaseMethod, aside: Aside) -> None:
+    def __init__(self, before: float, method: BaseMethod, untimed: UntimedCallback) -> None:
         self.before = before
         self.method = method
-        self.aside = aside
+        self.untimed = untimed
         self.start = time.monotonic()
 
     def seconds(self) -> float:
         """Return the seconds of training so far."""
-        return self.before + time.monotonic() - self.start - self.aside.seconds
+        return self.before + time.monotonic() - self.start - self.untimed.seconds
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         """Start counting when the model and the data are in place."""
@@ -262,7 +259,7 @@ class Clock(TrainerCallback):
             folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
             drawn = {str(rank): count for rank, count in self.method.drawn.items()}
             finished = state.global_step >= state.max_steps
-            checkpoints.write_seal(folder, self.seconds(), finished, drawn)
+            checkpoints.write_marker(folder, self.seconds(), finished, drawn)
 
 
 class EpochOrder(TrainerCallback):
@@ -290,7 +287,7 @@ class EpochOrder(TrainerCallback):
 
     def note(self) -> None:
         """Keep the state as it is, in every process that of the main one."""
-        self.state = processes.from_main(torch.get_rng_state)
+        self.state = processes.broadcast_from_main(torch.get_rng_state)
         torch.set_rng_state(self.state)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:

@@ -10,12 +10,12 @@ from torch import nn
 from torch.nn import functional
 
 from dylora_exp.adapters.released import put_into
-from dylora_exp.cli.main import main
+from dylora_exp.cli.entry import main
 from dylora_exp.config.composition import compose
 from dylora_exp.core.errors import RequestError
-from dylora_exp.methods.base import Way, make_method
+from dylora_exp.methods.base import Cut, make_method
 from dylora_exp.models.backbone import load
-from dylora_exp.runner.run import check, execute
+from dylora_exp.runner.run import check, run_if_needed
 
 R, ALPHA = 4, 16
 IDS = torch.tensor([[0, 40, 50, 60, 70, 2], [0, 30, 31, 32, 33, 2]])
@@ -110,7 +110,7 @@ def test_the_imported_model_is_the_reference_at_every_rank(kind, tmp_path):
         for module in theirs.modules():
             if hasattr(module, "rank"):
                 module.rank = rank
-        with torch.no_grad(), method.at(model, Way(rank, "leading", "alpha/b")):
+        with torch.no_grad(), method.at(model, Cut(rank, "leading", "alpha/b")):
             ours = model(input_ids=IDS).logits
             expected = theirs(input_ids=IDS).logits
         torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
@@ -153,7 +153,7 @@ def test_a_run_with_an_old_adapter_is_scored_and_exported(state, tmp_path, tiny_
     file = tmp_path / "old ones.bin"
     torch.save(only(state, "lora_"), file)
     config = compose([*tiny_words, *WORDS, f"method.adapter={file}"])
-    outcome = execute(config)
+    outcome = run_if_needed(config)
     record = outcome.record
     assert (record.timing["steps"], record.timing["train_seconds"]) == (0, 0)
     assert record.training["imported"]["file"] == "old ones.bin"
@@ -165,7 +165,7 @@ def test_a_run_with_an_old_adapter_is_scored_and_exported(state, tmp_path, tiny_
              "--results", config.results_dir, "--outputs", config.outputs_dir]  # fmt: skip
     assert main(words) == 0
     assert json.loads((tmp_path / "x" / "adapter_config.json").read_text())["r"] == 2
-    assert not execute(config).fresh
+    assert not run_if_needed(config).fresh
 
 
 Q = "roberta.encoder.layer.0.attention.self.query"
@@ -212,7 +212,7 @@ def test_another_rank_is_refused_before_anything_is_written(words, state, tmp_pa
     torch.save(state, tmp_path / "old.bin")
     config = compose([*tiny_words, *words, f"method.adapter={tmp_path / 'old.bin'}"])
     with pytest.raises(RequestError) as caught:
-        execute(config)
+        run_if_needed(config)
     assert caught.value.problems == [
         f"method.adapter: found r=4, ranks.r_max is {config.ranks.r_max}."
     ]

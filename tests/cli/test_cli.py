@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from dylora_exp.cli.main import main
+from dylora_exp.cli.entry import main
 
 
 @pytest.fixture(autouse=True)
@@ -282,7 +282,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(capsys, tmp_path):
     words = ["trainer.max_steps=40", "trainer.save_steps=5", "task.max_train_samples=640",
              "task.max_eval_samples=32", "ranks.score=[1,8]", "method.freeze=strict",
              "trainer.threads=1"]  # fmt: skip
-    command = [sys.executable, "-m", "dylora_exp.cli.main", "run", *words]
+    command = [sys.executable, "-m", "dylora_exp", "run", *words]
     process = subprocess.Popen([*command, "outputs_dir=cut", "results_dir=cut"])
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("cut/*/checkpoint-*/complete.json")):
@@ -315,7 +315,7 @@ def test_answers_that_need_no_model_load_none():
     """A finished run, lists, tables and wrong words are answered without torch."""
     code = (
         "import sys\n"
-        "from dylora_exp.cli.main import main\n"
+        "from dylora_exp.cli.entry import main\n"
         "main(['list', 'tasks']); main(['run', 'task=mrcp'])\n"
         "main(['tables', '2', '--results', '.'])\n"
         "assert not {'torch', 'transformers', 'datasets'} & set(sys.modules)\n"

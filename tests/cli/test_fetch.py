@@ -4,10 +4,10 @@ import hashlib
 
 import pytest
 
+from dylora_exp.cli.entry import main
 from dylora_exp.cli.fetch import FetchFailed, fetch
-from dylora_exp.cli.main import main
 from dylora_exp.config.composition import compose, options
-from dylora_exp.config.identity import run_id
+from dylora_exp.config.run_identity import run_id
 from dylora_exp.config.schema import PublishedFile, TaskConfig
 
 

@@ -11,12 +11,12 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 import dylora_exp
-from dylora_exp.cli.main import main
+from dylora_exp.cli.entry import main
 from dylora_exp.config.composition import compose
-from dylora_exp.config.identity import run_id
+from dylora_exp.config.run_identity import run_id
 from dylora_exp.core.errors import RequestError
 from dylora_exp.models.backbone import load, problems, resolve, revision
-from dylora_exp.runner.run import check, execute
+from dylora_exp.runner.run import check, run_if_needed
 from dylora_exp.tasks.base import read
 from tests.support.fake_hub import FakeHub, serving
 
@@ -27,7 +27,7 @@ NOWHERE = "http://127.0.0.1:9"  # no one listens there
 # The hub's client waits longer before each new try; here nothing gets better by waiting.
 FETCH = """
 import contextlib, io, json, sys, time
-from dylora_exp.cli.main import main
+from dylora_exp.cli.entry import main
 time.sleep = lambda seconds: None
 for words in json.loads(sys.argv[1]):
     out, err = io.StringIO(), io.StringIO()
@@ -202,7 +202,7 @@ def test_a_run_needs_nothing_but_the_prepared_folder(fetched, hub, alone, tiny_w
     folder, _ = fetched
     words = [*tiny_words, MODEL, "task=mrpc", f"hub_cache={folder}", "trainer.max_steps=1"]
     check(compose(words), fetch=False)
-    record = execute(compose(words)).record
+    record = run_if_needed(compose(words)).record
     assert record.status == "completed"
     assert {source["revision"] for source in record.data} == {hub.data}
     assert [source["dataset"] for source in record.data] == [
@@ -217,7 +217,7 @@ def test_a_run_needs_nothing_but_the_prepared_folder(fetched, hub, alone, tiny_w
 def test_a_merged_export_finds_its_model_in_the_folder(fetched, alone, tiny_words, tmp_path):
     folder, _ = fetched
     words = [*tiny_words, MODEL, "trainer.max_steps=1", f"hub_cache={folder}"]
-    run = execute(compose(words)).record.run_id
+    run = run_if_needed(compose(words)).record.run_id
     places = ["--results", str(tmp_path / "results"), "--outputs", str(tmp_path / "outputs")]
     to = ["--to", str(tmp_path / "whole")]
     assert main(["export", run, "--rank", "2", "--merge", *to, *places]) == 0

@@ -8,7 +8,7 @@ from hydra import initialize_config_dir
 from dylora_exp.config.composition import (
     CONF_DIR,
     GROUPS,
-    check_words,
+    check_overrides,
     compose,
     from_hydra,
     options,
@@ -41,7 +41,7 @@ def test_every_choice_says_what_it_is(group, name):
 
 def test_no_file_under_conf_is_left_out():
     folders = {path.relative_to(CONF_DIR).parts[0] for path in CONF_DIR.glob("*/*")}
-    assert folders == {group for group, _ in CHOICES} | {"table", "hydra"}
+    assert folders == {group for group, _ in CHOICES} | {"table", "paper", "hydra"}
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,9 @@ def test_wrong_words(word, expected):
 
 
 def test_sweeps_are_checked_value_by_value():
-    found, good = check_words(["task=mrpc,mrcp,colla", "seed=1,2", "ranks=glob(*)"], multirun=True)
+    found, good = check_overrides(
+        ["task=mrpc,mrcp,colla", "seed=1,2", "ranks=glob(*)"], multirun=True
+    )
     assert [problem.split("'")[1] for problem in found] == ["mrcp", "colla"]
     assert good == ["seed=1,2", "ranks=glob(*)"]
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dylora_exp.config.composition import compose
-from dylora_exp.config.identity import identity, run_id
+from dylora_exp.config.run_identity import identity, run_id
 from dylora_exp.config.schema import Config, load
 from dylora_exp.core.errors import RequestError
 
@@ -133,7 +133,7 @@ def test_run_id_does_not_change_when_an_option_is_added(monkeypatch):
     longer = WithOption(
         **{f.name: getattr(compose([]), f.name) for f in dataclasses.fields(Config)}
     )
-    monkeypatch.setattr("dylora_exp.config.identity.Config", WithOption)
+    monkeypatch.setattr("dylora_exp.config.run_identity.Config", WithOption)
     assert run_id(longer) == before
     longer.added_later = "otherwise"
     assert run_id(longer) != before

@@ -11,13 +11,13 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 
 from dylora_exp.config.composition import CONF_DIR, compose, options
-from dylora_exp.config.identity import run_id
+from dylora_exp.config.run_identity import run_id
 from dylora_exp.config.schema import Config
 from dylora_exp.reporting.make_tables import table_runs
 from dylora_exp.reporting.specs.tables import profiles_of
 
 FILES = sorted(path.relative_to(CONF_DIR).as_posix() for path in Path(CONF_DIR).rglob("*.yaml"))
-CHOICES = [file for file in FILES if file.count("/") == 1 and not file.startswith("table/")]
+CHOICES = [file for file in FILES if file.count("/") == 1 and not file.startswith(OTHERS)]
 HYDRAS = [file for file in FILES if file.startswith("hydra/")]
 # What a choice needs beside it.
 BESIDE = {
@@ -27,7 +27,7 @@ BESIDE = {
 
 
 def test_every_file_is_of_a_kind_that_is_looked_at():
-    tables = [file for file in FILES if file.startswith("table/")]
+    tables = [file for file in FILES if file.startswith(OTHERS)]
     assert sorted([*CHOICES, *HYDRAS, *tables, "config.yaml"]) == FILES
 
 

@@ -94,7 +94,8 @@ def test_custom_weights_belong_to_the_values():
 
 def test_the_rank_of_a_step_is_the_same_in_another_process():
     code = (
-        "from dylora_exp.config.schema import RanksConfig; from dylora_exp.config.ranks import Ranks; "
+        "from dylora_exp.config.schema import RanksConfig; "
+        "from dylora_exp.config.ranks import Ranks; "
         "r = Ranks.from_config(RanksConfig(distribution='geometric')); "
         "print([r.at(42, s) for s in range(500)], r.of_examples(42, 7, 32, 32))"
     )

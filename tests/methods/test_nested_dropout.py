@@ -17,7 +17,7 @@ def gradients(*words):
     """The gradients of one step of nested dropout, by parameter."""
     config = compose(["method=nested-dropout", *words])
     method, model, inputs = prepared(config)
-    for _ in method.passes(Batch(0, 0, 0, N)):
+    for _ in method.forward_passes(Batch(0, 0, 0, N)):
         method.loss(model, inputs, mean_loss).backward()
     return {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
 
@@ -66,7 +66,7 @@ def test_weights_may_be_those_of_the_distribution():
 
 def test_the_number_of_passes_is_what_fits():
     method, *_ = prepared(compose(["method=nested-dropout", f"method.examples_per_pass={3 * N}"]))
-    assert len(list(method.passes(Batch(0, 0, 0, N)))) == 3
+    assert len(list(method.forward_passes(Batch(0, 0, 0, N)))) == 3
 
 
 def test_a_budget_of_passes_shortens_training():

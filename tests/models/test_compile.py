@@ -8,8 +8,8 @@ from torch._dynamo.utils import counters
 
 from dylora_exp.config.composition import compose
 from dylora_exp.models import compiling
-from dylora_exp.objectives.classification import Objective
-from dylora_exp.runner.run import execute
+from dylora_exp.objectives.classification import ClassificationObjective
+from dylora_exp.runner.run import run_if_needed
 from dylora_exp.training.trainer import MethodTrainer
 
 # Four batches an epoch, the last of a single example, of many lengths; seed 0 draws every rank.
@@ -21,8 +21,8 @@ def graphs(monkeypatch):
     """The number of graphs that were compiled by the end of each step and of each scored way."""
     torch._dynamo.reset()
     counters.clear()
-    seen = {"step": [], "way": [], "ranks": []}
-    step, score = MethodTrainer.training_step, Objective.score
+    seen = {"step": [], "cut": [], "ranks": []}
+    step, score = MethodTrainer.training_step, ClassificationObjective.score
 
     def count():
         return counters["stats"]["unique_graphs"]
@@ -35,11 +35,11 @@ def graphs(monkeypatch):
 
     def noted_score(objective, *arguments):
         scored = score(objective, *arguments)
-        seen["way"].append(count())
+        seen["cut"].append(count())
         return scored
 
     monkeypatch.setattr(MethodTrainer, "training_step", noted_step)
-    monkeypatch.setattr(Objective, "score", noted_score)
+    monkeypatch.setattr(ClassificationObjective, "score", noted_score)
     yield seen
     torch._dynamo.reset()
 
@@ -63,18 +63,18 @@ def graphs(monkeypatch):
 def test_no_rank_and_no_length_compiles_anew(words, backend, graphs, tiny_words, monkeypatch):
     monkeypatch.setattr(compiling, "BACKEND", backend)
     words = [*tiny_words, *WORDS, *words]
-    record = execute(compose([*words, "trainer.compile=true"])).record
+    record = run_if_needed(compose([*words, "trainer.compile=true"])).record
     assert set(graphs["ranks"]) == set(range(1, 9))
     assert [entry.rank for entry in record.ranks] == list(range(1, 9))
     first = graphs["step"][0]
     assert first >= 1
     assert graphs["step"] == [first] * 18  # nothing after the first step
-    assert len(set(graphs["way"])) == 1  # nothing after the first rank that is scored
+    assert len(set(graphs["cut"])) == 1  # nothing after the first rank that is scored
     # No graph break: a training graph, one without gradients for scoring.
-    assert graphs["way"][-1] == 2
-    before = graphs["way"][-1]
-    plain = execute(compose(words)).record
-    assert graphs["way"][-1] == before
+    assert graphs["cut"][-1] == 2
+    before = graphs["cut"][-1]
+    plain = run_if_needed(compose(words)).record
+    assert graphs["cut"][-1] == before
     assert plain.run_id != record.run_id
     for one, other in zip(record.ranks, plain.ranks, strict=True):
         assert one.metrics == pytest.approx(other.metrics, abs=0.03)
@@ -83,6 +83,8 @@ def test_no_rank_and_no_length_compiles_anew(words, backend, graphs, tiny_words,
 @pytest.mark.parametrize("method", ["lora", pytest.param("dylora-frozen", marks=pytest.mark.slow)])
 def test_other_methods_compile(method, graphs, tiny_words, monkeypatch):
     monkeypatch.setattr(compiling, "BACKEND", "eager")
-    record = execute(compose([*tiny_words, f"method={method}", "trainer.compile=true"])).record
+    record = run_if_needed(
+        compose([*tiny_words, f"method={method}", "trainer.compile=true"])
+    ).record
     assert record.status == "completed"
     assert graphs["step"][0] == graphs["step"][-1] >= 1

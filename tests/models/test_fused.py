@@ -11,7 +11,7 @@ from dylora_exp.config.composition import compose
 from dylora_exp.core.errors import RequestError
 from dylora_exp.methods.base import count_parameters, make_method
 from dylora_exp.models.backbone import load, longest_input, problems
-from dylora_exp.models.fused import Part, Parts, part_of, split_fused
+from dylora_exp.models.fused import Part, Parts, fused_part, split_fused
 
 FUSED = {"c_attn": ["q", "k", "v"]}
 WIDTH = 32
@@ -36,13 +36,13 @@ def logits(model):
 
 
 def test_a_part_is_found_by_the_end_of_its_name():
-    assert part_of("transformer.h.0.attn.c_attn.v", FUSED) == Part(
+    assert fused_part("transformer.h.0.attn.c_attn.v", FUSED) == Part(
         "transformer.h.0.attn.c_attn", 2, 3
     )
-    assert part_of("c_attn.q", FUSED) == Part("c_attn", 0, 3)
+    assert fused_part("c_attn.q", FUSED) == Part("c_attn", 0, 3)
     for name in ("c_attn", "xc_attn.q", "c_attn.w", "c_proj.q", "q"):
-        assert part_of(name, FUSED) is None
-    assert part_of("c_attn.q", None) is None
+        assert fused_part(name, FUSED) is None
+    assert fused_part("c_attn.q", None) is None
 
 
 def test_the_split_model_is_the_same_function():

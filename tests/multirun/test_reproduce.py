@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from dylora_exp.multirun import jobs, reproduce
-from dylora_exp.cli.main import main
-from dylora_exp.config.identity import identity, run_id
+from dylora_exp.cli.entry import main
+from dylora_exp.config.run_identity import identity, run_id
 from dylora_exp.multirun.jobs import Ended
 from dylora_exp.records.record import RankScore, Record
 from dylora_exp.records.store import RecordStore
@@ -81,9 +81,9 @@ def record_of(config, **changes):
         "seed": config.seed,
         "created_at": "2026-01-01T00:00:00+00:00",
         "ranks": [
-            RankScore(rank, way.truncation, way.scale, {"accuracy": 0.5}, 0.1)
+            RankScore(rank, cut.truncation, cut.scale, {"accuracy": 0.5}, 0.1)
             for rank in (1, 2)
-            for way in config.method.score
+            for cut in config.method.score
         ],
         "timing": {"train_seconds": 30.0, "sweep_seconds": 10.0},
     }
@@ -270,7 +270,7 @@ def test_missing_data_are_a_wrong_request_and_not_tried_again(capsys, tables):
 def test_the_plan_needs_no_torch():
     code = (
         "import sys\n"
-        "from dylora_exp.cli.main import main\n"
+        "from dylora_exp.cli.entry import main\n"
         "assert main(['reproduce', '1', '--plan']) == 0\n"
         "assert not {'torch', 'transformers', 'datasets'} & set(sys.modules)\n"
     )

@@ -4,7 +4,7 @@ import pytest
 import yaml
 from tests.support.tiny_runs import TINY
 
-from dylora_exp.cli.main import main
+from dylora_exp.cli.entry import main
 from dylora_exp.records.store import RecordStore
 
 pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")

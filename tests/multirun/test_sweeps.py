@@ -14,7 +14,7 @@ import pytest
 from tests.support.compared_records import without_times
 from tests.support.tiny_runs import TINY
 
-from dylora_exp.cli.main import main
+from dylora_exp.cli.entry import main
 from dylora_exp.records.store import RecordStore
 
 METHODS = "method=lora,dylora,dylora-frozen"

@@ -12,9 +12,9 @@ from dylora_exp.adapters.masked import factors, lora_layers
 from dylora_exp.config.composition import compose
 from dylora_exp.core.errors import RequestError
 from dylora_exp.methods.base import Batch, make_method
-from dylora_exp.objectives.base import Setting
+from dylora_exp.objectives.base import ObjectiveContext
 from dylora_exp.objectives.decoding import stop_tokens
-from dylora_exp.objectives.generation import IGNORED, Objective
+from dylora_exp.objectives.generation import IGNORED, GenerationObjective
 from dylora_exp.tasks.base import TaskData, read
 from tests.support.small_gpt2 import END, small_gpt2, small_tokenizer
 
@@ -94,7 +94,7 @@ def test_real_examples_character_by_character(task, gpt2s_own, shared_data, tmp_
     folder = with_dart_training(shared_data, tmp_path) if task == "dart" else shared_data
     words = ["task.eval_split=dev", "task.max_train_samples=3", "task.max_eval_samples=1"]
     config = compose(["model=gpt2", f"task={task}", f"task.data_dir={folder}", *words])
-    objective = Objective(Setting(config, gpt2s_own, 1024, read(config.task)))
+    objective = GenerationObjective(ObjectiveContext(config, gpt2s_own, 1024, read(config.task)))
     for row, (context, text) in zip(objective.train_set, EXAMPLES[task], strict=True):
         ids, labels = row["input_ids"], row["labels"]
         assert row["length"] == len(ids) == len(labels)
@@ -130,7 +130,7 @@ def make_objective(tokenizer, pairs, *words, window=256):
         for line, (c, t) in enumerate(pairs, 2)
     ]
     data = TaskData(Dataset.from_list(train), Dataset.from_list(scored), [], [])
-    return Objective(Setting(config, tokenizer, window, data))
+    return GenerationObjective(ObjectiveContext(config, tokenizer, window, data))
 
 
 PAIRS = [("name : The Punter | Type : pub", "The Punter is a pub."), ("A : is : B", "B."),
@@ -194,11 +194,11 @@ def test_what_is_too_long_is_cut_at_the_end_and_may_leave_nothing_to_learn():
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("passes", [1, 4])
-def test_nested_dropout_takes_the_mean_of_the_ranks_losses(smoothing, passes):
+def test_nested_dropout_takes_the_mean_of_the_ranks_losses(smoothing, forward_passes):
     tokenizer = small_tokenizer()
     objective = make_objective(
         tokenizer, PAIRS, "method=nested-dropout", "ranks.r_max=4",
-        f"trainer.label_smoothing={smoothing}", f"method.examples_per_pass={12 // passes}",
+        f"trainer.label_smoothing={smoothing}", f"method.examples_per_pass={12 // forward_passes}",
     )  # fmt: skip
     method = make_method(objective.config)
     model = method.attach(small_gpt2(tokenizer)).eval()
@@ -207,14 +207,14 @@ def test_nested_dropout_takes_the_mean_of_the_ranks_losses(smoothing, passes):
     batch = objective.collate(list(objective.train_set))
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     with torch.no_grad():
-        places = method.passes(Batch(0, 0, 0, len(PAIRS)))
+        places = method.forward_passes(Batch(0, 0, 0, len(PAIRS)))
         summed = [method.loss(model, batch, objective.loss).item() for _ in places]
         single = []
         for rank in range(1, 5):
             method.mask.select(rank)
             logits = model(**inputs).logits
             single.append(reference_loss(logits, batch["labels"], smoothing))
-    assert len(summed) == passes
+    assert len(summed) == forward_passes
     assert len({round(loss, 3) for loss in single}) == 4
     assert sum(summed) == pytest.approx(sum(single) / 4, rel=1e-6)
 

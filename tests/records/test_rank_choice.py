@@ -135,8 +135,8 @@ def test_a_standard_error_does_not_depend_on_the_level(values: list[float], shif
     assert allowed_loss([value + shift for value in values]) == pytest.approx(loss, abs=1e-9)
 
 
-def score(rank: int | None, value: float | None, way: str = "leading") -> RankScore:
-    return RankScore(rank, way, "alpha/b", {"accuracy": value, "f1": 0.0}, 0.1)
+def score(rank: int | None, value: float | None, cut: str = "leading") -> RankScore:
+    return RankScore(rank, cut, "alpha/b", {"accuracy": value, "f1": 0.0}, 0.1)
 
 
 def test_a_summary_tells_each_way_by_itself() -> None:

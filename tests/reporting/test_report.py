@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from dylora_exp.cli.main import main
+from dylora_exp.cli.entry import main
 from dylora_exp.reporting.analysis.report import make_report
 from dylora_exp.reporting.analysis.sections import Section, choices, differences, rank_choice
 from dylora_exp.reporting.render.text import csv_text, plain_lines, print_report
@@ -205,7 +205,7 @@ def test_in_a_terminal_long_grids_are_cut(results):
 def test_needs_no_torch(results):
     curve(results, "dylora", 10, {1: 0.7})
     code = (
-        "import sys; from dylora_exp.cli.main import main;"
+        "import sys; from dylora_exp.cli.entry import main;"
         f"main(['report', '--html', '--figures', '--results', {str(results.folder)!r}]);"
         "sys.exit(bool({'torch', 'transformers', 'peft', 'datasets'} & set(sys.modules)))"
     )

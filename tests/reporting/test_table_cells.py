@@ -61,10 +61,10 @@ def test_equal_seeds_do_not_deviate(value: float, n: int) -> None:
 
 
 def test_cells_come_from_the_rank_and_the_way_of_their_row(results: Results) -> None:
-    ways = {LEADING: 0.1, LEADING_R: 0.2, SVD: 0.3}
+    cuts = {LEADING: 0.1, LEADING_R: 0.2, SVD: 0.3}
     scores = {
-        (rank, *way): {"accuracy": base + rank / 100}
-        for way, base in ways.items()
+        (rank, *cut): {"accuracy": base + rank / 100}
+        for cut, base in cuts.items()
         for rank in range(1, 9)
     }
     results.add("profile=demo task=demo method=lora", 10, scores)
@@ -139,7 +139,7 @@ def test_best_mean_and_best_run_may_be_at_different_ranks(results: Results) -> N
 def mini(results: Results, method: str, seed: int, sst2: float, f1: float, accuracy: float) -> None:
     ranks = [(rank, *LEADING) for rank in range(1, 9)]
     words = f"profile=mini method={method}"
-    results.add(f"{words} task=sst2", seed, {way: {"accuracy": sst2} for way in ranks})
+    results.add(f"{words} task=sst2", seed, {cut: {"accuracy": sst2} for cut in ranks})
     metrics = {"f1": f1, "accuracy": accuracy}
     results.add(f"{words} task=mrpc", seed, dict.fromkeys(ranks, metrics))
 

@@ -38,9 +38,9 @@ def build(results: Results, name: str, profile: str = "demo") -> Table:
 def add_lora(results: Results, r_max: int, seed: int, accuracy: float, seconds: float) -> None:
     """A LoRA trained at a rank; at the ranks below it is of no use."""
     scores = {
-        (rank, *way): {"accuracy": accuracy if rank == r_max else 0.01}
+        (rank, *cut): {"accuracy": accuracy if rank == r_max else 0.01}
         for rank in range(1, r_max + 1)
-        for way in (LEADING, LEADING_R, SVD)
+        for cut in (LEADING, LEADING_R, SVD)
     }
     timing = {"train_seconds": seconds}
     results.add(f"{DEMO} method=lora ranks.r_max={r_max}", seed, scores, timing=timing)
@@ -115,7 +115,7 @@ def test_rows_of_one_method_with_other_settings_do_not_mix(results: Results) -> 
     for seed in (10, 42):
         ranks = [(rank, *LEADING) for rank in range(1, 9)]
         for words, accuracy in (("", 0.6), (" ranks=geometric", 0.8)):
-            scores = {way: {"accuracy": accuracy} for way in ranks}
+            scores = {cut: {"accuracy": accuracy} for cut in ranks}
             results.add(f"{DEMO} method=dylora{words}", seed, scores)
     table = build(results, "4")
     assert [line.cells[0].mean for line in block_of(table, "Rank = 1").lines] == [
@@ -135,7 +135,7 @@ def test_missing_runs_are_told_with_their_overrides(results: Results) -> None:
 
 def fill_table_3(results: Results, parameters: dict[str, int]) -> None:
     small = {"trainable": 628_994, "total": 125_000_000}
-    scores = {(1, *way): {"accuracy": 0.5} for way in (LEADING, LEADING_R, SVD)}
+    scores = {(1, *cut): {"accuracy": 0.5} for cut in (LEADING, LEADING_R, SVD)}
     results.add(f"{DEMO} method=lora ranks.r_max=1", 10, scores, parameters=small)
     curve = {(rank, *LEADING): {"accuracy": 0.5 + rank / 100} for rank in range(1, 9)}
     results.add(f"{DEMO} method=dylora", 10, curve, parameters=parameters)
@@ -309,9 +309,9 @@ def test_only_tables_of_ranks_have_figures_each_with_names_of_its_own(
 ) -> None:
     for method in ("lora", "dylora", "matryoshka"):
         scores = {
-            (rank, *way): {"accuracy": 0.5 + rank / 100}
+            (rank, *cut): {"accuracy": 0.5 + rank / 100}
             for rank in range(1, 9)
-            for way in (LEADING, LEADING_R, SVD)
+            for cut in (LEADING, LEADING_R, SVD)
         }
         results.add(f"{DEMO} method={method}", 10, scores)
     names = {}

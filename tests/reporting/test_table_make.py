@@ -92,7 +92,8 @@ def test_five_thousand_records_take_seconds(results: Results) -> None:
 def test_nothing_heavy_is_imported(results: Results) -> None:
     fill(results)
     script = (
-        "import sys; from pathlib import Path; from dylora_exp.reporting.make_tables import make_table; "
+        "import sys; from pathlib import Path; "
+        "from dylora_exp.reporting.make_tables import make_table; "
         "assert 'matplotlib' not in sys.modules; "
         f"made = make_table('2', 'demo', Path({str(results.folder)!r})); "
         "assert len(made.paths) == 5; "

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dylora_exp.config.composition import compose
-from dylora_exp.config.identity import run_id
+from dylora_exp.config.run_identity import run_id
 from dylora_exp.core.errors import RequestError
 from dylora_exp.reporting.analysis.plan import (
     PlannedRun,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dylora_exp.config.composition import compose
-from dylora_exp.config.identity import setup_id
+from dylora_exp.config.run_identity import setup_id
 from dylora_exp.reporting.analysis.cells import Cell, build_table
 from dylora_exp.reporting.analysis.plan import planned_runs
 from dylora_exp.reporting.render.latex import escape, latex
@@ -34,14 +34,14 @@ def filled(results: Results) -> Results:
     """The demo's six runs, each with a curve of its own."""
     curves = {LEADING: 0.51, LEADING_R: 0.53, SVD: 0.71}
     for seed, shift in ((10, 0.0), (42, 0.013)):
-        for method, ways in {
+        for method, cuts in {
             "lora": curves,
             "dylora": {LEADING: 0.77},
             "dylora-frozen": {LEADING: 0.76},
         }.items():
             scores = {
-                (rank, *way): {"accuracy": base + rank / 97 + shift}
-                for way, base in ways.items()
+                (rank, *cut): {"accuracy": base + rank / 97 + shift}
+                for cut, base in cuts.items()
                 for rank in range(1, 9)
             }
             results.add(f"profile=demo task=demo method={method}", seed, scores)

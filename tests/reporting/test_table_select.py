@@ -9,7 +9,7 @@ import pytest
 
 from dylora_exp.core.errors import RequestError
 from dylora_exp.records.record import EpochScores, RankScore
-from dylora_exp.reporting.make_tables import Made, make_table, table_runs
+from dylora_exp.reporting.make_tables import RenderedTable, make_table, table_runs
 from dylora_exp.reporting.specs.select import best_epochs
 from dylora_exp.reporting.specs.tables import load_spec
 from tests.support.handmade_records import LEADING, Results
@@ -34,7 +34,7 @@ def add_with_epochs(results: Results, seed: int) -> None:
     )
 
 
-def mean(made: Made, block: str, label: str) -> float:
+def mean(made: RenderedTable, block: str, label: str) -> float:
     (path,) = [path for path in made.paths if path.suffix == ".csv"]
     with path.open(encoding="utf-8") as stream:
         (found,) = [

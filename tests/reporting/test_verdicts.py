@@ -41,11 +41,11 @@ def only(results, **changes):
 def demo(results, method, values, rank_values=None, **changes):
     """Write a demo run a seed with a value at every rank, or with values by rank."""
     for seed, value in values.items():
-        ways = [LEADING, LEADING_R, SVD] if method == "lora" else [LEADING]
+        cuts = [LEADING, LEADING_R, SVD] if method == "lora" else [LEADING]
         scores = {
-            (rank, *way): {"accuracy": (rank_values or {}).get(rank, 0) + value}
+            (rank, *cut): {"accuracy": (rank_values or {}).get(rank, 0) + value}
             for rank in range(1, 9)
-            for way in ways
+            for cut in cuts
         }
         results.add(f"profile=demo task=demo method={method}", seed, scores, **changes)
 

@@ -11,13 +11,13 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
 
 from dylora_exp.adapters.saved import SETTINGS, WEIGHTS
-from dylora_exp.cli.main import main
-from dylora_exp.config import identity
+from dylora_exp.cli.entry import main
+from dylora_exp.config import run_identity
 from dylora_exp.config.composition import compose
-from dylora_exp.methods.base import Way, make_method
+from dylora_exp.methods.base import Cut, make_method
 from dylora_exp.models.backbone import load, resolve
 from dylora_exp.runner import export as export_module
-from dylora_exp.runner.run import execute
+from dylora_exp.runner.run import run_if_needed
 
 IDS = [[0, 40, 50, 60, 70, 2], [0, 30, 31, 32, 33, 2]]
 PLAIN_PEFT = """
@@ -53,14 +53,14 @@ def runs(tmp_path_factory):
     made = {
         method: (
             compose([*words, f"method={method}"]),
-            execute(compose([*words, f"method={method}"])),
+            run_if_needed(compose([*words, f"method={method}"])),
         )
         for method in ("dylora", "lora", "finetune")
     }
     return folder, made
 
 
-def sweep_logits(folder, config, outcome, way):
+def sweep_logits(folder, config, outcome, cut):
     """Logits of the trained model as the sweep shows them."""
     from peft import set_peft_model_state_dict
 
@@ -70,7 +70,7 @@ def sweep_logits(folder, config, outcome, way):
     model = method.attach(backbone).eval()
     saved = folder / "outputs" / outcome.record.run_id / "model" / WEIGHTS
     set_peft_model_state_dict(model, load_file(saved))
-    with torch.no_grad(), method.at(model, way):
+    with torch.no_grad(), method.at(model, cut):
         return model(input_ids=torch.tensor(IDS)).logits
 
 
@@ -94,21 +94,21 @@ def export(runs, method, capsys, *words):
 @pytest.mark.parametrize(
     ("method", "way", "scale"),
     [
-        ("dylora", Way(3, "leading", "alpha/b"), 16 / 3),
-        ("lora", Way(2, "svd", "alpha/r"), 4),
-        pytest.param("lora", Way(3, "leading", "alpha/b"), 16 / 3, marks=pytest.mark.slow),
+        ("dylora", Cut(3, "leading", "alpha/b"), 16 / 3),
+        ("lora", Cut(2, "svd", "alpha/r"), 4),
+        pytest.param("lora", Cut(3, "leading", "alpha/b"), 16 / 3, marks=pytest.mark.slow),
     ],
 )
-def test_plain_peft_gives_the_logits_of_the_sweep(method, way, scale, runs, tmp_path, capsys):
-    words = ["--rank", str(way.rank), "--to", str(tmp_path / "a"), "--truncation", way.truncation]
+def test_plain_peft_gives_the_logits_of_the_sweep(method, cut, scale, runs, tmp_path, capsys):
+    words = ["--rank", str(cut.rank), "--to", str(tmp_path / "a"), "--truncation", cut.truncation]
     code, _ = export(runs, method, capsys, *words)
     assert code == 0
     folder, made = runs
     config, outcome = made[method]
     (loaded,) = plain_peft(config, tmp_path / "a")
-    assert loaded["rank"] == [way.rank]
+    assert loaded["rank"] == [cut.rank]
     assert loaded["scale"] == [pytest.approx(scale)]
-    ours = sweep_logits(folder, config, outcome, way)
+    ours = sweep_logits(folder, config, outcome, cut)
     torch.testing.assert_close(ours, torch.tensor(loaded["logits"]), rtol=0, atol=1e-5)
 
 
@@ -118,7 +118,7 @@ def test_a_merged_model_needs_no_adapter(runs, tmp_path, capsys):
     assert code == 0
     folder, made = runs
     (loaded,) = plain_peft(made["dylora"][0], tmp_path / "m")
-    ours = sweep_logits(folder, *made["dylora"], Way(2, "leading", "alpha/b"))
+    ours = sweep_logits(folder, *made["dylora"], Cut(2, "leading", "alpha/b"))
     torch.testing.assert_close(ours, torch.tensor(loaded["logits"]), rtol=0, atol=1e-4)
     assert (tmp_path / "m" / "tokenizer.json").is_file()
 
@@ -169,7 +169,7 @@ def test_a_folder_in_use_is_written_to_only_by_force(runs, tmp_path, capsys):
 
 def test_a_failed_run_and_a_damaged_adapter_are_refused(tiny_words, tmp_path, capsys, monkeypatch):
     config = compose(tiny_words)
-    outcome = execute(config)
+    outcome = run_if_needed(config)
     adapter = tmp_path / "outputs" / outcome.record.run_id / "model" / "adapter_model.safetensors"
     adapter.write_bytes(adapter.read_bytes()[:1000])
     where = ["--results", str(tmp_path / "results"), "--outputs", str(tmp_path / "outputs")]
@@ -273,7 +273,7 @@ def exported_at_every_rank(words, tmp_path, capsys):
     """
     where = [f"results_dir={tmp_path / 'results'}", f"outputs_dir={tmp_path / 'outputs'}"]
     config = compose([*SHORT, *words, *where])
-    outcome = execute(config)
+    outcome = run_if_needed(config)
     flags = ["--results", str(tmp_path / "results"), "--outputs", str(tmp_path / "outputs")]
     command = ["export", outcome.record.run_id, "--rank", "all", *flags]
     assert main([*command, "--to", str(tmp_path / "adapters")]) == 0, capsys.readouterr().err
@@ -286,7 +286,7 @@ def exported_at_every_rank(words, tmp_path, capsys):
     how = config.method.score[0]
     ours = torch.stack(
         [
-            sweep_logits(tmp_path, config, outcome, Way(rank, how.truncation, how.scale))
+            sweep_logits(tmp_path, config, outcome, Cut(rank, how.truncation, how.scale))
             for rank in (1, 2, 3)
         ]
     )
@@ -347,11 +347,11 @@ RANDOM = ["model=gpt2", "model.pretrained=false", "model.config.vocab_size=600",
 def test_random_weights_are_made_again_from_the_seed(tmp_path, capsys, monkeypatch):
     where = [f"results_dir={tmp_path / 'results'}", f"outputs_dir={tmp_path / 'outputs'}"]
     config = compose([*SHORT, *RANDOM, *where])
-    outcome = execute(config)
+    outcome = run_if_needed(config)
     flags = ["--results", str(tmp_path / "results"), "--outputs", str(tmp_path / "outputs")]
     words = ["export", outcome.record.run_id, "--rank", "2", "--to", str(tmp_path / "m"), *flags]
     assert main([*words, "--merge"]) == 0
-    ours = sweep_logits(tmp_path, config, outcome, Way(2, "leading", "alpha/b"))
+    ours = sweep_logits(tmp_path, config, outcome, Cut(2, "leading", "alpha/b"))
     merged = AutoModelForSequenceClassification.from_pretrained(tmp_path / "m").eval()
     with torch.no_grad():
         theirs = merged(input_ids=torch.tensor(IDS)).logits
@@ -367,12 +367,12 @@ def test_random_weights_are_made_again_from_the_seed(tmp_path, capsys, monkeypat
 def test_a_base_that_is_gone_is_refused_when_merging(tmp_path, capsys):
     words = stock_base(tmp_path / "base", "gpt2-medium", n_layer=1, n_embd=32, n_head=2)
     where = [f"results_dir={tmp_path / 'results'}", f"outputs_dir={tmp_path / 'outputs'}"]
-    name = execute(compose([*SHORT, *words, *where])).record.run_id
+    name = run_if_needed(compose([*SHORT, *words, *where])).record.run_id
     command = ["export", name, "--rank", "1", "--to", str(tmp_path / "x"), "--results",
                str(tmp_path / "results"), "--outputs", str(tmp_path / "outputs")]  # fmt: skip
     for damage in (lambda base: (base / "config.json").write_text("{}"), shutil.rmtree):
         damage(tmp_path / "base")
-        identity._folder_digest.cache_clear()  # as in another process
+        run_identity._folder_digest.cache_clear()  # as in another process
         assert main([*command, "--merge"]) == 2
         assert "--merge: the model folder that run" in capsys.readouterr().err
     assert main(command) == 0

@@ -10,12 +10,12 @@ import time
 
 import pytest
 
-from dylora_exp.cli.main import main
+from dylora_exp.cli.entry import main
 from dylora_exp.config.composition import compose
-from dylora_exp.config.identity import run_id
+from dylora_exp.config.run_identity import run_id
 from dylora_exp.metrics.java import ptb_tokenize
 from dylora_exp.objectives import generation
-from dylora_exp.runner.run import execute
+from dylora_exp.runner.run import run_if_needed
 from tests.support.compared_records import without_times
 from tests.support.small_gpt2 import save_small_gpt2
 
@@ -79,7 +79,7 @@ def predictions(folder):
 @pytest.mark.slow
 @needs_java
 def test_e2e_has_its_five_metrics_at_every_rank(model, tmp_path):
-    record = execute(compose(words(model, e2e(tmp_path / "e2e"), tmp_path))).record
+    record = run_if_needed(compose(words(model, e2e(tmp_path / "e2e"), tmp_path))).record
     assert [entry.rank for entry in record.ranks] == [1, 2]
     for entry in record.ranks:
         assert set(entry.metrics) == E2E_METRICS
@@ -91,7 +91,7 @@ def test_e2e_has_its_five_metrics_at_every_rank(model, tmp_path):
 def test_e2e_without_java(model, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     ptb_tokenize.cache_clear()  # of what a test with Java tokenised
-    outcome = execute(compose(words(model, e2e(tmp_path / "e2e"), tmp_path)))
+    outcome = run_if_needed(compose(words(model, e2e(tmp_path / "e2e"), tmp_path)))
     record = outcome.record
     assert (record.status, record.task, outcome.warnings) == ("completed", "e2e", [])
     assert [(e.rank, e.truncation, e.scale) for e in record.ranks] == [
@@ -119,21 +119,21 @@ def test_e2e_without_java(model, tmp_path, monkeypatch):
 
 def test_webnlg_is_scored_by_seen_and_unseen_categories_too(model, tmp_path):
     more = ["task=webnlg", "task.metrics=[bleu,ter]", "method=lora", "ranks.score=[2]"]
-    record = execute(compose(words(model, webnlg(tmp_path), tmp_path, *more))).record
+    record = run_if_needed(compose(words(model, webnlg(tmp_path), tmp_path, *more))).record
     assert len(record.ranks) == 3
     for entry in record.ranks:
         assert list(entry.metrics) == [
             "bleu", "ter", "bleu_seen", "ter_seen", "bleu_unseen", "ter_unseen",
         ]  # fmt: skip
     more.append("task.max_eval_samples=1")  # all of one kind
-    record = execute(compose(words(model, tmp_path, tmp_path, *more))).record
+    record = run_if_needed(compose(words(model, tmp_path, tmp_path, *more))).record
     assert list(record.ranks[0].metrics) == ["bleu", "ter"]
 
 
 @pytest.mark.parametrize("method", ["finetune", "flop", "nested-dropout", "matryoshka"])
 def test_other_methods_generate(method, model, tmp_path):
     more = [f"method={method}", "task.metrics=[bleu]"]
-    record = execute(compose(words(model, e2e(tmp_path / "e2e"), tmp_path, *more))).record
+    record = run_if_needed(compose(words(model, e2e(tmp_path / "e2e"), tmp_path, *more))).record
     ranks = [entry.rank for entry in record.ranks]
     assert ranks == ([None] if method in ("finetune", "flop") else [1, 2])
     files = predictions(tmp_path / "outputs" / record.run_id)
@@ -147,9 +147,7 @@ def test_a_run_killed_while_it_decodes_goes_on_and_ends_the_same(model, tmp_path
     data = e2e(tmp_path / "e2e", contexts=20)
     cut, whole = (words(model, data, tmp_path / place, *more) for place in ("cut", "whole"))
     folder = tmp_path / "cut" / "outputs" / run_id(compose(cut))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dylora_exp.cli.main", "run", *cut], cwd=tmp_path
-    )
+    process = subprocess.Popen([sys.executable, "-m", "dylora_exp", "run", *cut], cwd=tmp_path)
     deadline = time.monotonic() + 120
     while len(predictions(folder)) < 2 or predictions(folder)[1].read_bytes().count(b"\n") < 4:
         assert process.poll() is None
@@ -161,7 +159,7 @@ def test_a_run_killed_while_it_decodes_goes_on_and_ends_the_same(model, tmp_path
     assert json.loads(left.read_text())["status"] == "running"
     before = [file.read_bytes() for file in predictions(folder)]
     assert before[1].count(b"\n") < 21
-    resumed, undisturbed = (execute(compose(each)).record for each in (cut, whole))
+    resumed, undisturbed = (run_if_needed(compose(each)).record for each in (cut, whole))
     for old, file in zip(before, predictions(folder), strict=True):
         new = file.read_bytes()
         # Each line holds its own seconds, so that an equal line was not made again.
@@ -179,10 +177,10 @@ def test_a_run_cut_short_before_it_decodes_ends_the_same_in_bf16(
     data = e2e(tmp_path / "e2e")
     cut, whole = (words(model, data, tmp_path / place, *more) for place in ("cut", "whole"))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(generation.Objective, "score", interrupt)
-        execute(compose(cut))
-    execute(compose(cut))  # the weights come from a checkpoint, the Trainer is not asked
-    execute(compose(whole))
+        patch.setattr(generation.GenerationObjective, "score", interrupt)
+        run_if_needed(compose(cut))
+    run_if_needed(compose(cut))  # the weights come from a checkpoint, the Trainer is not asked
+    run_if_needed(compose(whole))
     ours, theirs = (
         [json.loads(line)["texts"] for file in sorted((tmp_path / place).rglob("*.jsonl"))
          for line in file.read_text().splitlines()[1:]]

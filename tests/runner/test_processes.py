@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dylora_exp.core import processes
-from dylora_exp.objectives.batches import SharedBatches, part_of
+from dylora_exp.objectives.batches import SharedBatches, batch_part
 from dylora_exp.records.store import RecordStore
 from tests.support import watched_runs
 from tests.support.small_gpt2 import save_small_gpt2
@@ -94,7 +94,7 @@ def compare(both, name):
     for one, *two in zip(alone, *together, strict=True):
         step, index, ranks, loss, ids = one
         assert [note[:2] for note in two] == [[step, index]] * 2
-        rows = [part_of(len(ids), place, 2).rows for place in range(2)]
+        rows = [batch_part(len(ids), place, 2).rows for place in range(2)]
         for note, part in zip(two, rows, strict=True):
             if name != "nested-dropout":  # which stacks as many ranks as fit, here twice as many
                 assert note[2] == (ranks if len(ranks) <= 1 else [ranks[row] for row in part])
@@ -221,7 +221,7 @@ def test_batches_are_shared_without_loss_and_repetition():
 
 
 def test_a_batch_smaller_than_the_number_of_processes():
-    parts = [part_of(1, place, 3) for place in range(3)]
+    parts = [batch_part(1, place, 3) for place in range(3)]
     assert sum(part.counts for part in parts) == 1
     assert all(len(part.rows) == 1 for part in parts)
 
@@ -229,4 +229,4 @@ def test_a_batch_smaller_than_the_number_of_processes():
 def test_one_process_is_not_asked_of_a_launcher(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")  # as a scheduler may leave it, without the rest
     assert (processes.count(), processes.is_main()) == (1, True)
-    assert processes.gather("x") == ["x"] and processes.from_main(lambda: 3) == 3
+    assert processes.gather("x") == ["x"] and processes.broadcast_from_main(lambda: 3) == 3

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from dylora_exp.config.composition import compose
-from dylora_exp.config.identity import run_id, setup_id
 from dylora_exp.config.ranks import Ranks
+from dylora_exp.config.run_identity import run_id, setup_id
 from dylora_exp.core.errors import RequestError
 from dylora_exp.records.store import RecordStore
 from dylora_exp.runner import run as run_module
-from dylora_exp.runner.run import RunBusy, RunFailed, execute
+from dylora_exp.runner.run import RunBusy, RunFailed, run_if_needed
 from tests.support.compared_records import without_times
 
 STSB_COLUMNS = "index genre filename year old_index source1 source2 sentence1 sentence2 score"
@@ -24,7 +24,7 @@ STSB_COLUMNS = "index genre filename year old_index source1 source2 sentence1 se
 
 def test_the_record_holds_what_the_design_promises(tiny_words, tmp_path):
     config = compose(tiny_words)
-    outcome = execute(config)
+    outcome = run_if_needed(config)
     record = outcome.record
     assert outcome.fresh
     assert outcome.path == tmp_path / "results" / "runs" / f"{run_id(compose(tiny_words))}.json"
@@ -59,7 +59,7 @@ def test_the_record_holds_what_the_design_promises(tiny_words, tmp_path):
 
 
 def test_nothing_but_record_and_model_is_left(tiny_words, tmp_path):
-    outcome = execute(compose(tiny_words))
+    outcome = run_if_needed(compose(tiny_words))
     folder = tmp_path / "outputs" / outcome.record.run_id
     assert {path.name for path in folder.iterdir()} == {"model", "run.json", "run.log"}
     assert (folder / "model" / "adapter_model.safetensors").is_file()
@@ -67,24 +67,24 @@ def test_nothing_but_record_and_model_is_left(tiny_words, tmp_path):
 
 def test_the_same_config_gives_the_same_record(tiny_words, tmp_path):
     words = [*tiny_words, "method=dylora-frozen"]
-    first = execute(compose(words)).record
+    first = run_if_needed(compose(words)).record
     elsewhere = [f"results_dir={tmp_path / 'r2'}", f"outputs_dir={tmp_path / 'o2'}"]
-    second = execute(compose([*words, *elsewhere])).record
+    second = run_if_needed(compose([*words, *elsewhere])).record
     assert without_times(first) == without_times(second)
 
 
 def test_a_complete_run_is_not_repeated(tiny_words, monkeypatch):
-    first = execute(compose(tiny_words))
+    first = run_if_needed(compose(tiny_words))
     monkeypatch.setattr(run_module, "_work", None)
-    again = execute(compose(tiny_words))
+    again = run_if_needed(compose(tiny_words))
     assert not again.fresh
     assert again.record == first.record
 
 
 def test_a_lora_is_scored_in_three_ways(tiny_words):
-    record = execute(compose([*tiny_words, "method=lora", "ranks.score=[2,8]"])).record
-    ways = [(e.rank, e.truncation, e.scale) for e in record.ranks]
-    assert ways == [
+    record = run_if_needed(compose([*tiny_words, "method=lora", "ranks.score=[2,8]"])).record
+    cuts = [(e.rank, e.truncation, e.scale) for e in record.ranks]
+    assert cuts == [
         (rank, truncation, scale)
         for truncation, scale in [
             ("leading", "alpha/b"),
@@ -96,14 +96,14 @@ def test_a_lora_is_scored_in_three_ways(tiny_words):
 
 
 def test_full_fine_tuning_has_one_entry_without_a_rank(tiny_words):
-    record = execute(compose([*tiny_words, "method=finetune"])).record
+    record = run_if_needed(compose([*tiny_words, "method=finetune"])).record
     (entry,) = record.ranks
     assert (entry.rank, entry.truncation, entry.scale) == (None, None, None)
     assert record.parameters["trainable"] == record.parameters["total"]
 
 
 def test_bf16_trains_and_scores(tiny_words):
-    record = execute(compose([*tiny_words, "trainer.bf16=true", "ranks.score=[3]"])).record
+    record = run_if_needed(compose([*tiny_words, "trainer.bf16=true", "ranks.score=[3]"])).record
     assert record.status == "completed"
 
 
@@ -111,7 +111,7 @@ def test_a_number_is_learned_as_a_regression(tiny_words, tmp_path):
     lines = [f"{i}\tg\tf\t2012\t{i}\tn\tn\tgood {i}\tbad {i % 7}\t{i % 6}.000" for i in range(60)]
     for name in ("train.tsv", "dev.tsv"):
         (tmp_path / name).write_text("\n".join([STSB_COLUMNS.replace(" ", "\t"), *lines]) + "\n")
-    record = execute(compose([*tiny_words, "task=stsb", f"task.data_dir={tmp_path}"])).record
+    record = run_if_needed(compose([*tiny_words, "task=stsb", f"task.data_dir={tmp_path}"])).record
     assert set(record.ranks[0].metrics) == {"pearson", "spearmanr"}
     assert record.parameters["trainable"] == 3 * 2 * 8 * 2 * 64 + 64 * 64 + 64 + 64 + 1
 
@@ -126,10 +126,10 @@ def sst2(folder, first="fine"):
 
 def test_other_data_under_the_same_config_is_not_taken_for_the_same_run(tiny_words, tmp_path):
     words = [*tiny_words, *sst2(tmp_path / "a")]
-    execute(compose(words))
-    assert not execute(compose([*words, *sst2(tmp_path / "b")])).fresh
+    run_if_needed(compose(words))
+    assert not run_if_needed(compose([*words, *sst2(tmp_path / "b")])).fresh
     with pytest.raises(RequestError, match=r"'train\.tsv' in .* is not the file that"):
-        execute(compose([*words, *sst2(tmp_path / "c", first="other")]))
+        run_if_needed(compose([*words, *sst2(tmp_path / "c", first="other")]))
 
 
 def test_checkpoints_made_from_other_data_are_not_resumed_from(tiny_words, tmp_path):
@@ -139,7 +139,7 @@ def test_checkpoints_made_from_other_data_are_not_resumed_from(tiny_words, tmp_p
     (folder / "checkpoint-2").mkdir(parents=True)
     (folder / "checkpoint-2" / "complete.json").write_text('{"seconds": 1}')
     (folder / "run.json").write_text("{}")
-    assert execute(config).record.timing["steps"] == 3
+    assert run_if_needed(config).record.timing["steps"] == 3
 
 
 def test_checkpoints_made_before_an_option_existed_are_resumed_from(tiny_words, tmp_path):
@@ -152,11 +152,11 @@ def test_checkpoints_made_before_an_option_existed_are_resumed_from(tiny_words, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dylora_exp.training.rank_sweep.sweep", stop)
         with pytest.raises(RunFailed):
-            execute(config)
+            run_if_needed(config)
     note = json.loads((folder / "run.json").read_text())
     del note["config"]["trainer"]["label_smoothing"]
     (folder / "run.json").write_text(json.dumps(note))
-    assert execute(config).record.timing["steps"] == 3
+    assert run_if_needed(config).record.timing["steps"] == 3
     assert "training was over before: checkpoint-3" in (folder / "run.log").read_text()
 
 
@@ -167,7 +167,7 @@ def test_a_tracker_that_fails_loses_no_run(tiny_words, monkeypatch, tmp_path):
         raise ConnectionError("gone")
 
     monkeypatch.setattr(wandb, "Table", broken)
-    record = execute(compose([*tiny_words, "tracker=wandb", "tracker.mode=offline"])).record
+    record = run_if_needed(compose([*tiny_words, "tracker=wandb", "tracker.mode=offline"])).record
     assert record.status == "completed"
     log = (tmp_path / "outputs" / record.run_id / "run.log").read_text()
     assert "tracker: ConnectionError: gone" in log
@@ -180,13 +180,13 @@ def test_a_failure_leaves_a_failed_record_and_is_tried_again(tiny_words, monkeyp
     config = compose(tiny_words)
     monkeypatch.setattr(run_module, "_work", broken)
     with pytest.raises(RunFailed, match="ZeroDivisionError: the first line"):
-        execute(config)
+        run_if_needed(config)
     record = RecordStore(tmp_path / "results").read(run_id(config))
     assert (record.status, record.ranks) == ("failed", [])
     assert record.error == "ZeroDivisionError: the first line"
     assert "Traceback" in (tmp_path / "outputs" / record.run_id / "error.log").read_text()
     monkeypatch.undo()
-    assert execute(config).record.status == "completed"
+    assert run_if_needed(config).record.status == "completed"
 
 
 def test_a_run_that_another_process_does_is_waited_for_or_skipped(tiny_words, capsys):
@@ -201,11 +201,11 @@ def test_a_run_that_another_process_does_is_waited_for_or_skipped(tiny_words, ca
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
         with pytest.raises(RunBusy, match="is being done by another process"):
-            execute(compose([*tiny_words, "running=skip"]))
+            run_if_needed(compose([*tiny_words, "running=skip"]))
         with pytest.raises(RunBusy):
-            execute(config, later=True)
+            run_if_needed(config, later=True)
         threading.Timer(2, other.kill).start()
-        assert execute(config).fresh  # the dead owner's lock is taken over
+        assert run_if_needed(config).fresh  # the dead owner's lock is taken over
     assert capsys.readouterr().out.count("waiting") == 1
     assert not lock.exists()
 
@@ -216,22 +216,22 @@ def test_a_full_disk_in_the_work_is_a_failure_and_no_wrong_request(tiny_words, m
 
     monkeypatch.setattr(run_module, "_work", full)
     with pytest.raises(RunFailed, match="No space left"):
-        execute(compose(tiny_words))
+        run_if_needed(compose(tiny_words))
 
 
 def test_threads_are_those_of_the_run_alone(tiny_words, tmp_path):
     before = torch.get_num_threads()
-    record = execute(compose([*tiny_words, "trainer.threads=2", "ranks.score=[1]"])).record
+    record = run_if_needed(compose([*tiny_words, "trainer.threads=2", "ranks.score=[1]"])).record
     assert "2 threads" in record.environment["hardware"]
     elsewhere = f"results_dir={tmp_path / 'r2'}"
-    record = execute(compose([*tiny_words, "ranks.score=[2]", elsewhere])).record
+    record = run_if_needed(compose([*tiny_words, "ranks.score=[2]", elsewhere])).record
     assert f"{before} threads" in record.environment["hardware"]
 
 
 def test_a_wrong_request_writes_nothing(tmp_path, tiny_words):
     words = [*tiny_words, "task=sst2", f"task.data_dir={tmp_path / 'none'}", "ranks.r_max=99"]
     with pytest.raises(RequestError) as error:
-        execute(compose(words))
+        run_if_needed(compose(words))
     assert len(error.value.problems) == 2
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
@@ -257,7 +257,7 @@ def wandb_records(log):
 
 def test_wandb_offline_keeps_group_and_scores_in_the_run_folder(tiny_words, tmp_path):
     pytest.importorskip("wandb")
-    outcome = execute(compose([*tiny_words, "tracker=wandb", "tracker.mode=offline"]))
+    outcome = run_if_needed(compose([*tiny_words, "tracker=wandb", "tracker.mode=offline"]))
     folder = tmp_path / "outputs" / outcome.record.run_id / "wandb"
     (log,) = folder.glob("offline-run-*/*.wandb")
     scored, groups, config = {}, set(), {}

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from dylora_exp.config.composition import compose
-from dylora_exp.runner.run import execute
+from dylora_exp.runner.run import run_if_needed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,9 +23,9 @@ def test_the_demo_shows_the_papers_picture(tmp_path):
     words = [f"results_dir={tmp_path / 'results'}", f"outputs_dir={tmp_path / 'outputs'}"]
     accuracy = {}
     for method in ("lora", "dylora"):
-        for entry in execute(compose([*words, f"method={method}"])).record.ranks:
-            way = (method, entry.truncation, entry.scale, entry.rank)
-            accuracy[way] = entry.metrics["accuracy"]
+        for entry in run_if_needed(compose([*words, f"method={method}"])).record.ranks:
+            cut = (method, entry.truncation, entry.scale, entry.rank)
+            accuracy[cut] = entry.metrics["accuracy"]
     for rank in (1, 2):
         for scale in ("alpha/b", "alpha/r"):
             truncated = accuracy["lora", "leading", scale, rank]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dylora_exp.config.composition import compose
-from dylora_exp.config.identity import identity, run_id
+from dylora_exp.config.run_identity import identity, run_id
 from dylora_exp.config.schema import Config
 from dylora_exp.records.record import RankScore, Record
 from dylora_exp.records.store import RecordStore
@@ -43,7 +43,7 @@ class Results:
     ) -> Record:
         """Write the record of the run that these override words compose, and return it."""
         config = dataclasses.replace(composed(tuple(words.split())), seed=seed)
-        ranks = [RankScore(*way, dict(metrics), 0.1) for way, metrics in scores.items()]
+        ranks = [RankScore(*cut, dict(metrics), 0.1) for cut, metrics in scores.items()]
         fields: dict[str, Any] = {
             "run_id": run_id(config),
             "status": "completed",
@@ -63,6 +63,6 @@ class Results:
 
     def demo(self, method: str, seed: int, accuracy: float | None, **changes: Any) -> Record:
         """Write a demo run with one accuracy at every rank, however it is made."""
-        ways = [LEADING, LEADING_R, SVD] if method == "lora" else [LEADING]
-        scores = {(rank, *way): {"accuracy": accuracy} for rank in range(1, 9) for way in ways}
+        cuts = [LEADING, LEADING_R, SVD] if method == "lora" else [LEADING]
+        scores = {(rank, *cut): {"accuracy": accuracy} for rank in range(1, 9) for cut in cuts}
         return self.add(f"profile=demo task=demo method={method}", seed, scores, **changes)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dylora_exp.config.composition import compose
-from dylora_exp.config.identity import identity, run_id
+from dylora_exp.config.run_identity import identity, run_id
 from dylora_exp.config.schema import Config
 from dylora_exp.records.record import RankScore, Record
 from dylora_exp.records.store import RecordStore
@@ -37,12 +37,12 @@ def _record(config: Config) -> Record:
     scores = [
         RankScore(
             rank,
-            way.truncation,
-            way.scale,
+            cut.truncation,
+            cut.scale,
             {metric: random.gauss(0.8, 0.01) for metric in config.task.metrics},
             random.random(),
         )
-        for way in config.method.score
+        for cut in config.method.score
         for rank in range(1, config.ranks.r_max + 1)
     ]
     return Record(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dylora_exp.config.composition import compose
 from dylora_exp.core import processes
-from dylora_exp.runner.run import RunFailed, execute
+from dylora_exp.runner.run import RunFailed, run_if_needed
 from dylora_exp.training import trainer as training
 
 STEPS = training.MethodTrainer.training_step
@@ -36,7 +36,7 @@ def run(name, words, folder, kill_at=None):
     try:
         place = folder / name
         to = [f"results_dir={place / 'results'}", f"outputs_dir={place / 'outputs'}"]
-        outcome = execute(compose([*words, *to]))
+        outcome = run_if_needed(compose([*words, *to]))
     except RunFailed as error:
         notes = str(error)
     finally:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dylora_exp.cli.main import main
+from dylora_exp.cli.entry import main
 from dylora_exp.tasks.score import read_lines, read_references
 
 SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -175,7 +175,7 @@ def test_cheap_metrics_start_without_torch_and_at_once(write):
     write("f", "a b c d\n")
     code = (
         "import sys, time\n"
-        "from dylora_exp.cli.main import main\n"
+        "from dylora_exp.cli.entry import main\n"
         "words = ['--predictions', 'f', '--references', 'f', '--metrics', 'bleu,nist', '--json']\n"
         "assert main(['score', 'e2e', *words]) == 0\n"
         "heavy = {'torch', 'transformers', 'evaluate', 'datasets', 'nltk'} & set(sys.modules)\n"

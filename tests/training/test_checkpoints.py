@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from dylora_exp.config.composition import compose
-from dylora_exp.runner.run import RunFailed, execute
+from dylora_exp.runner.run import RunFailed, run_if_needed
 from dylora_exp.training import checkpoints
 from dylora_exp.training.trainer import MethodTrainer
 from tests.support.compared_records import without_times
@@ -15,7 +15,7 @@ WORDS = ["trainer.max_steps=6", "trainer.save_steps=2", "task.max_train_samples=
 STEPS = MethodTrainer.training_step
 
 
-class Stopped(Exception):
+class TerminationRequested(Exception):
     pass
 
 
@@ -24,18 +24,18 @@ def cut(tmp_path_factory):
     """The record of a whole run, and the folder of one that stopped after five steps."""
     folder = tmp_path_factory.mktemp("checkpoints")
     words = [*WORDS, "task.max_eval_samples=40", f"results_dir={folder / 'results'}"]
-    whole = execute(compose([*words, f"outputs_dir={folder / 'whole'}"])).record
+    whole = run_if_needed(compose([*words, f"outputs_dir={folder / 'whole'}"])).record
     (folder / "results" / "runs" / f"{whole.run_id}.json").unlink()
 
     def stop(trainer, *arguments):
         if trainer.state.global_step == 5:
-            raise Stopped
+            raise TerminationRequested
         return STEPS(trainer, *arguments)
 
     patch = pytest.MonkeyPatch()
     patch.setattr(MethodTrainer, "training_step", stop)
     with pytest.raises(RunFailed):
-        execute(compose([*words, f"outputs_dir={folder / 'cut'}"]))
+        run_if_needed(compose([*words, f"outputs_dir={folder / 'cut'}"]))
     patch.undo()
     names = sorted(path.name for path in (folder / "cut" / whole.run_id).glob("checkpoint-*"))
     assert names == ["checkpoint-2", "checkpoint-4"]
@@ -55,9 +55,9 @@ def flip(path):
 
 def drop_digests(path):
     """As sealed by a version that did not note them."""
-    seal = json.loads(path.read_text())
-    del seal["files"]
-    path.write_text(json.dumps(seal))
+    marker = json.loads(path.read_text())
+    del marker["files"]
+    path.write_text(json.dumps(marker))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_the_checkpoint_before_is_taken(damage, said, cut, tmp_path):
     for name, spoil in damage.items():
         spoil(folder / name)
     words = [*WORDS, "task.max_eval_samples=40", f"outputs_dir={tmp_path / 'outputs'}"]
-    outcome = execute(compose([*words, f"results_dir={tmp_path / 'results'}"]))
+    outcome = run_if_needed(compose([*words, f"results_dir={tmp_path / 'results'}"]))
     warnings = [warning for warning in outcome.warnings if "checkpoint" in warning]
     assert len(warnings) == len(said)
     for warning, expected in zip(warnings, said, strict=True):
@@ -97,7 +97,7 @@ def test_the_checkpoint_before_is_taken(damage, said, cut, tmp_path):
 def test_what_is_no_checkpoint_is_left_alone(tmp_path):
     (tmp_path / "checkpoint-x").mkdir()
     (tmp_path / "checkpoint-3").write_text("a file")
-    found = checkpoints.newest(tmp_path)
+    found = checkpoints.find_resume_point(tmp_path)
     assert (found.checkpoint, found.warnings) == (None, [])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-3", "checkpoint-x"]
 
@@ -106,10 +106,14 @@ def test_a_seal_names_every_file(tmp_path):
     checkpoint = tmp_path / "checkpoint-7"
     checkpoint.mkdir()
     (checkpoint / "weights").write_bytes(b"12")
-    checkpoints.write_seal(checkpoint, 1.5, True, {"3": 2})
-    found = checkpoints.newest(tmp_path)
+    checkpoints.write_marker(checkpoint, 1.5, True, {"3": 2})
+    found = checkpoints.find_resume_point(tmp_path)
     assert (found.checkpoint, found.warnings) == (checkpoint, [])
-    assert (found.seal.finished, found.seal.seconds, found.seal.drawn) == (True, 1.5, {"3": 2})
+    assert (found.marker.finished, found.marker.seconds, found.marker.drawn) == (
+        True,
+        1.5,
+        {"3": 2},
+    )
     (checkpoint / "weights").write_bytes(b"13")
-    found = checkpoints.newest(tmp_path)
+    found = checkpoints.find_resume_point(tmp_path)
     assert found.checkpoint is None and "starts anew" in found.warnings[0]

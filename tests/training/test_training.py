@@ -10,10 +10,10 @@ from dylora_exp.adapters.masked import factors, lora_layers
 from dylora_exp.config.composition import compose
 from dylora_exp.methods.base import make_method
 from dylora_exp.models.backbone import load
-from dylora_exp.objectives.base import Setting, make_objective
+from dylora_exp.objectives.base import ObjectiveContext, make_objective
 from dylora_exp.objectives.batches import Collator, scoring_batches, tokenize
 from dylora_exp.tasks.base import read
-from dylora_exp.training.checkpoints import newest
+from dylora_exp.training.checkpoints import find_resume_point
 from dylora_exp.training.trainer import TrainingDiverged, train
 
 
@@ -53,7 +53,7 @@ def trained(folder, *words, kill_at=None):
     spy = Spy(getattr(method, "mask", None), kill_at)
     method_callbacks = method.callbacks
     method.callbacks = lambda model: [*method_callbacks(model), spy]
-    objective = make_objective(Setting(config, tokenizer, 64, read(config.task)))
+    objective = make_objective(ObjectiveContext(config, tokenizer, 64, read(config.task)))
     result = train(model, objective, method, folder)
     return model, method, spy, result
 
@@ -144,7 +144,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(words, tmp_path):
     whole, counted, *_ = trained(tmp_path / "whole", *words)
     with pytest.raises(Killed):
         trained(tmp_path / "cut", *words, kill_at=7)
-    assert newest(tmp_path / "cut").checkpoint.name == "checkpoint-6"
+    assert find_resume_point(tmp_path / "cut").checkpoint.name == "checkpoint-6"
     resumed, method, spy, result = trained(tmp_path / "cut", *words)
     assert sorted(spy.ranks) == [6, 7, 8]
     assert result.steps == 9
@@ -168,7 +168,7 @@ def test_a_checkpoint_cut_short_is_removed(tmp_path):
     half = tmp_path / "checkpoint-12"
     half.mkdir()
     (half / "trainer_state.json").write_text("{")
-    assert newest(tmp_path).checkpoint.name == "checkpoint-9"
+    assert find_resume_point(tmp_path).checkpoint.name == "checkpoint-9"
     assert not half.exists()
 
 
@@ -190,7 +190,7 @@ def test_weight_decay_spares_biases_and_layernorm(tmp_path):
     config = compose(["method=finetune"])
     backbone, tokenizer = load(config.model, labels=2)
     method = make_method(config)
-    objective = make_objective(Setting(config, tokenizer, 64, read(config.task)))
+    objective = make_objective(ObjectiveContext(config, tokenizer, 64, read(config.task)))
     model, args = method.attach(backbone), _arguments(config, tmp_path)
     trainer = MethodTrainer(method, objective, EpochOrder(None), model=model, args=args)
     decayed, spared = trainer.create_optimizer().param_groups

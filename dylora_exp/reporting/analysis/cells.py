@@ -8,8 +8,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dylora_exp.records.record import Record
-from dylora_exp.records.summary import allowed_loss, aurac, best_rank, recommended_rank
+from dylora_exp.records import Record, allowed_loss, aurac, best_rank, recommended_rank
 from dylora_exp.reporting.analysis.plan import (
     MissingRun,
     PlannedRun,

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dylora_exp.config.identity import NOT_IDENTITY
-from dylora_exp.config.schema import Config
-from dylora_exp.records.record import Record
+from dylora_exp.config import NOT_IDENTITY, Config
+from dylora_exp.records import Record
 
 # A lower translation edit rate is the better one; every other metric is better when higher.
 LOWER_IS_BETTER = frozenset({"ter"})
@@ -66,14 +65,14 @@ class Series:
     values: Mapping[int | None, Mapping[int, float]]
 
     @property
-    def way(self) -> str:
+    def cut(self) -> str:
         """How its ranks were made; empty without ranks."""
         return " ".join(word for word in (self.truncation, self.scale) if word)
 
     @property
     def label(self) -> str:
         """The method with its way."""
-        return f"{self.group.method} ({self.way})" if self.way else self.group.method
+        return f"{self.group.method} ({self.cut})" if self.cut else self.group.method
 
     @property
     def sign(self) -> int:

@@ -13,12 +13,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dylora_exp.config.composition import compose
-from dylora_exp.config.identity import agree, identity, run_id, setup_id
-from dylora_exp.config.ranks import Ranks
-from dylora_exp.config.schema import Config, has_ranks
-from dylora_exp.core.errors import RequestError, unknown
-from dylora_exp.records.record import Record
+from dylora_exp.config import (
+    Config,
+    Ranks,
+    compose,
+    configs_match,
+    has_ranks,
+    identity,
+    run_id,
+    setup_id,
+)
+from dylora_exp.core import RequestError, unknown_name
+from dylora_exp.records import Record
 from dylora_exp.reporting.specs.layout import ProfileSpec, RowSpec, TableSpec
 from dylora_exp.reporting.specs.select import WORDS, selected
 
@@ -154,7 +160,7 @@ def setups_by_rank(row: RowSpec, base: Sequence[str], task: str) -> dict[int | N
         else:
             setup = _setup(tuple(base), task, row.method, tuple(row.set))
             setups.update(dict.fromkeys(setup.ranks(), setup))
-        _check_way(row, next(iter(setups.values())))
+        _check_cut(row, next(iter(setups.values())))
     except RequestError as error:
         raise RequestError(f"row '{row.label}': {problem}" for problem in error.problems) from None
     return setups
@@ -174,7 +180,7 @@ def records_of(runs: Iterable[PlannedRun], records: Mapping[str, Record]) -> Use
         setup: {
             record.seed: scores
             for record in candidates.get(setup.names(), [])
-            if agree(setup.settings, record.config, _ELSEWHERE)
+            if configs_match(setup.settings, record.config, _ELSEWHERE)
             and (scores := selected(record, setup.config)) is not None
         }
         for setup in dict.fromkeys(run.setup for run in runs)
@@ -210,11 +216,11 @@ def left_out(runs: Sequence[PlannedRun], used: Used) -> list[MissingRun]:
     return [MissingRun(run, OPTIONAL) for run in runs if run.optional and not used[run.setup]]
 
 
-def _check_way(row: RowSpec, setup: Setup) -> None:
-    ways = [f"{way.truncation} {way.scale}" for way in setup.config.method.score] or ["none"]
+def _check_cut(row: RowSpec, setup: Setup) -> None:
+    cuts = [f"{cut.truncation} {cut.scale}" for cut in setup.config.method.score] or ["none"]
     found = f"{row.truncation} {row.scale}" if row.truncation or row.scale else "none"
-    if found not in ways:
-        raise RequestError(unknown("truncation and scale", found, ways))
+    if found not in cuts:
+        raise RequestError(unknown_name("truncation and scale", found, cuts))
 
 
 def _check_rank(row: RowSpec, setups: Mapping[int | None, Setup]) -> None:
@@ -229,7 +235,7 @@ def _check_metrics(part: ProfileSpec, setups: Iterable[Setup]) -> None:
     for column in part.columns:
         if column.measure == "score" and column.metric not in metrics.get(column.task, []):
             field = f"metric of column '{column.heading}'"
-            raise RequestError(unknown(field, column.metric, metrics.get(column.task, [])))
+            raise RequestError(unknown_name(field, column.metric, metrics.get(column.task, [])))
 
 
 # Composing takes 0.15 s, and neighbouring tables share most of their runs.

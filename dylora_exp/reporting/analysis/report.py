@@ -7,9 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dylora_exp.core.errors import RequestError
-from dylora_exp.records.record import Record
-from dylora_exp.records.store import RecordStore
+from dylora_exp.core import RequestError
+from dylora_exp.records import Record, RecordStore
 from dylora_exp.reporting.analysis.estimates import CONFIDENCE
 from dylora_exp.reporting.analysis.groups import (
     Group,

@@ -8,9 +8,9 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from dylora_exp.records.record import Record
-from dylora_exp.records.summary import (
+from dylora_exp.records import (
     DEFAULT_SHARE,
+    Record,
     allowed_loss,
     aurac,
     best_rank,
@@ -260,7 +260,7 @@ def _difference_rows(first: Series, second: Series) -> Iterator[tuple[Value, ...
 
 
 def _series_names(series: Series) -> tuple[str, ...]:
-    return (*series.group.place, series.group.method, series.way)
+    return (*series.group.place, series.group.method, series.cut)
 
 
 def _numbers(found: Estimate) -> tuple[float | None, ...]:

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dylora_exp.records.record import Record
+from dylora_exp.records import Record
 from dylora_exp.reporting.analysis.plan import Used, setups_by_rank
 from dylora_exp.reporting.specs.layout import ColumnSpec, RowSpec
 
 BySeed = dict[int, float]
-Way = tuple[int | None, str | None, str | None]
+CutKey = tuple[int | None, str | None, str | None]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Values:
         self.base = base
         self.used = used
         self.undefined: dict[UndefinedValue, None] = {}
-        self._metrics: dict[str, dict[Way, Mapping[str, float | None]]] = {
+        self._metrics: dict[str, dict[CutKey, Mapping[str, float | None]]] = {
             record.run_id: {(s.rank, s.truncation, s.scale): s.metrics for s in record.ranks}
             for records in used.values()
             for record in records.values()

@@ -21,8 +21,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dylora_exp.config.composition import options
-from dylora_exp.core.errors import RequestError
+from dylora_exp.config import options
+from dylora_exp.core import RequestError
 from dylora_exp.reporting.analysis.estimates import CONFIDENCE, Estimate, estimate, has_spread
 from dylora_exp.reporting.analysis.groups import Group, headline
 from dylora_exp.reporting.analysis.matching import groups_by_setup

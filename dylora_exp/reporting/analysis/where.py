@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dylora_exp.config.schema import known_keys
-from dylora_exp.core.errors import RequestError, nearest
-from dylora_exp.records.record import Record
+from dylora_exp.config import known_keys
+from dylora_exp.core import RequestError, did_you_mean
+from dylora_exp.records import Record
 from dylora_exp.reporting.analysis.groups import default_settings, flatten, is_identity
 
 FIELDS = ("task", "method", "model", "profile", "status", "seed")
@@ -85,7 +85,7 @@ class Where:
             found = {_text(value) for record in records for value in _values(record, key)}
             for value in values:
                 if not any(_equal(one, value) for one in found):
-                    hint = nearest(value, sorted(found)) or "."
+                    hint = did_you_mean(value, sorted(found)) or "."
                     yield f"--where: no record has {key} '{value}'{hint}"
 
 
@@ -95,7 +95,7 @@ def _key_problems(key: str, before: Iterable[str]) -> list[str]:
     known = [*FIELDS, *PARTS, *_setting_keys()]
     if key in known:
         return []
-    return [f"--where: '{key}' is no key of a record{nearest(key, known) or '.'}"]
+    return [f"--where: '{key}' is no key of a record{did_you_mean(key, known) or '.'}"]
 
 
 def _setting_keys() -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dylora_exp.core.files import write_atomically
+from dylora_exp.core import write_atomically
 from dylora_exp.reporting.analysis.estimates import Estimate
 from dylora_exp.reporting.analysis.groups import Group, Series
 from dylora_exp.reporting.analysis.report import Report
@@ -250,7 +250,7 @@ def _searches(points: Sequence[_Point]) -> list[list[_Point]]:
         one = point[0]
         if one.group.names[3] == "lora" and _r_max(one) in one.values:
             own = {key: value for key, value in one.group.settings.items() if key != "ranks.r_max"}
-            found.setdefault(f"{one.way} {sorted(own.items())!r}", []).append(point)
+            found.setdefault(f"{one.cut} {sorted(own.items())!r}", []).append(point)
     # All ways of LoRA agree at r_max, so one search is enough.
     several = [sorted(same, key=lambda point: _r_max(point[0])) for same in found.values()]
     return [same for same in several if len(same) > 1][:1]

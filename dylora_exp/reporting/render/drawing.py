@@ -10,7 +10,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dylora_exp.core.files import write_atomically
+from dylora_exp.core import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TypeVar
 
-from dylora_exp.records.summary import DEFAULT_SHARE
+from dylora_exp.records import DEFAULT_SHARE
 from dylora_exp.reporting.analysis.cells import Cell, Table
 from dylora_exp.reporting.analysis.plan import OPTIONAL, MissingRun
 from dylora_exp.reporting.specs.select import SELECTS
@@ -185,6 +185,6 @@ def _known(value: object) -> str:
 
 def _dirty(table: Table) -> str:
     states = [record.environment.get("dirty") for record in table.records]
-    dirty, unknown = states.count(True), states.count(None)
+    dirty, unknown_name = states.count(True), states.count(None)
     text = f"{dirty or 'none'} from a modified source tree"
-    return text + (f" ({unknown} unknown)" if unknown else "")
+    return text + (f" ({unknown_name} unknown)" if unknown_name else "")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from itertools import groupby
 
-from dylora_exp.records.record import Record
+from dylora_exp.records import Record
 from dylora_exp.reporting.analysis.cells import build_table
 from dylora_exp.reporting.analysis.groups import Group, groups_of
 from dylora_exp.reporting.analysis.matching import groups_by_setup

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dylora_exp.config.composition import compose
-from dylora_exp.config.schema import Config
+from dylora_exp.config import Config, compose
 from dylora_exp.reporting.render.latex import escape, latex_float
 from dylora_exp.reporting.render.tables import pipe_table
 from dylora_exp.reporting.specs.layout import SettingsBlock, SettingSpec, SettingsSpec

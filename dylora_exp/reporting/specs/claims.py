@@ -12,8 +12,8 @@ from pathlib import Path
 
 from omegaconf import MISSING
 
-from dylora_exp.config.composition import options
-from dylora_exp.core.errors import RequestError, unknown
+from dylora_exp.config import options
+from dylora_exp.core import RequestError, unknown_name
 from dylora_exp.reporting.specs.layout import RowSpec
 from dylora_exp.reporting.specs.paper import PAPER_DIR
 from dylora_exp.reporting.specs.tables import read_yaml
@@ -116,13 +116,13 @@ def _claim_problems(claim: ClaimSpec) -> Iterator[str]:
     choices = (("source", SOURCES), ("measure", MEASURES), ("compare", COMPARISONS))
     for key, allowed in choices:
         if getattr(claim, key) not in allowed:
-            yield unknown(key, getattr(claim, key), allowed)
+            yield unknown_name(key, getattr(claim, key), allowed)
     for key, side in (("left", claim.left), ("right", claim.right)):
         if side.method not in options("method"):
-            yield unknown(f"{key}.method", side.method, options("method"))
+            yield unknown_name(f"{key}.method", side.method, options("method"))
     for task in claim.tasks:
         if task not in options("task"):
-            yield unknown("tasks", task, options("task"))
+            yield unknown_name("tasks", task, options("task"))
     if claim.above is None and claim.below is None:
         yield "found no bound, expected 'above', 'below' or both."
     if claim.above is not None and claim.below is not None and claim.above >= claim.below:

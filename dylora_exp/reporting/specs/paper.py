@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from dylora_exp.config.composition import CONF_DIR
+from dylora_exp.config import CONF_DIR
 from dylora_exp.reporting.specs.tables import Schema, read_yaml
 
 PAPER_DIR = CONF_DIR / "paper"

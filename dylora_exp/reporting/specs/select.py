@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from dylora_exp.config.schema import Config
-from dylora_exp.records.record import RankScore, Record
+from dylora_exp.config import Config
+from dylora_exp.records import RankScore, Record
 
 SELECTS = {
     "last": "scores after the last epoch",

@@ -17,9 +17,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from dylora_exp.config.composition import CONF_DIR, options
-from dylora_exp.config.schema import Scale, Truncation, known_keys
-from dylora_exp.core.errors import RequestError, unknown
+from dylora_exp.config import CONF_DIR, Scale, Truncation, known_keys, options
+from dylora_exp.core import RequestError, unknown_name
 from dylora_exp.reporting.specs.layout import (
     MEASURES,
     SHOWS,
@@ -84,9 +83,9 @@ def load_spec(name: str, profile: str, select: str | None = None) -> tuple[Table
     if isinstance(spec, SettingsSpec):
         raise RequestError(f"table: '{name}' shows settings, expected one that shows scores.")
     if profile not in spec.profiles:
-        raise RequestError(unknown("profile", profile, spec.profiles))
+        raise RequestError(unknown_name("profile", profile, spec.profiles))
     if select is not None and select not in SELECTS:
-        raise RequestError(unknown("--select", select, SELECTS))
+        raise RequestError(unknown_name("--select", select, SELECTS))
     part = spec.profiles[profile]
     return spec, dataclasses.replace(part, select=select or part.select)
 
@@ -101,13 +100,13 @@ def load_settings(name: str, profile: str) -> tuple[SettingsSpec, list[SettingsB
     if not isinstance(spec, SettingsSpec):
         raise RequestError(f"table: '{name}' shows scores, expected one that shows settings.")
     if profile not in spec.profiles:
-        raise RequestError(unknown("profile", profile, spec.profiles))
+        raise RequestError(unknown_name("profile", profile, spec.profiles))
     return spec, spec.profiles[profile]
 
 
 def _read(name: str) -> TableSpec | SettingsSpec:
     if name not in table_names():
-        raise RequestError(unknown("table", name, table_names()))
+        raise RequestError(unknown_name("table", name, table_names()))
     path = TABLE_DIR / f"{name}.yaml"
     text = path.read_text(encoding="utf-8")
     spec: TableSpec | SettingsSpec
@@ -266,4 +265,4 @@ def _settings_problems(spec: SettingsSpec) -> Iterator[str]:
 
 def _choice(where: str, value: str, allowed: Collection[str]) -> Iterator[str]:
     if value not in allowed:
-        yield unknown(where, value, allowed)
+        yield unknown_name(where, value, allowed)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dylora_exp.config.schema import Config
-from dylora_exp.core.files import file_sha256
+from dylora_exp.core import file_sha256
 
 # Paths, logging and hardware choices: they change where and how fast, not what comes out.
 NOT_IDENTITY = frozenset(
@@ -59,7 +59,7 @@ def setup_id(config: Config) -> str:
     return run_id(dataclasses.replace(config, seed=Config().seed))
 
 
-def agree(settings: Any, others: Any, but: Collection[str] = (), name: str = "") -> bool:
+def configs_match(settings: Any, others: Any, ignore: Collection[str] = (), name: str = "") -> bool:
     """Return whether two configs as plain data name no setting differently.
 
     Settings that only one of them has count as agreeing: it is older than they are.
@@ -67,16 +67,16 @@ def agree(settings: Any, others: Any, but: Collection[str] = (), name: str = "")
     Args:
         settings: A config, or a part of one.
         others: Another.
-        but: Dotted names that may differ.
+        ignore: Dotted names that may differ.
         name: The dotted name of the part.
     """
     if isinstance(settings, Mapping) and isinstance(others, Mapping):
         return all(
-            agree(value, others[key], but, f"{name}.{key}" if name else key)
+            configs_match(value, others[key], ignore, f"{name}.{key}" if name else key)
             for key, value in settings.items()
             if key in others
         )
-    return bool(settings == others) or name in but
+    return bool(settings == others) or name in ignore
 
 
 def digest(tree: dict[str, Any]) -> str:

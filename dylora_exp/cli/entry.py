@@ -15,18 +15,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dylora_exp.cli.parser import COMMANDS, LISTS, command_parser
-from dylora_exp.core.errors import RequestError, unknown
-from dylora_exp.core.logs import take_flags, tell
-from dylora_exp.core.processes import one_voice
-from dylora_exp.core.signals import Stopped, stoppable
-from dylora_exp.records.store import check_results
+from dylora_exp.core import (
+    RequestError,
+    TerminationRequested,
+    echo,
+    pop_verbosity_flags,
+    raise_on_sigterm,
+    silence_other_processes,
+    unknown_name,
+)
+from dylora_exp.records import check_results
 
 
-@one_voice
+@silence_other_processes
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
-    with stoppable():
+    with raise_on_sigterm():
         return _main(words)
 
 
@@ -34,10 +39,10 @@ def _main(words: list[str]) -> int:
     try:
         command = next((word for word in words if not word.startswith("-")), None)
         if command is not None and command not in COMMANDS:
-            raise RequestError(unknown("command", command, COMMANDS))
-        words = take_flags(words, command in ("run", "reproduce"))
+            raise RequestError(unknown_name("command", command, COMMANDS))
+        words = pop_verbosity_flags(words, command in ("run", "reproduce"))
         if words[:1] == ["run"] and not {"-h", "--help"} & set(words[1:]):
-            from dylora_exp.multirun.launch import launch
+            from dylora_exp.multirun import launch
 
             return launch(words[1:])
         parser = command_parser()
@@ -56,7 +61,7 @@ def _main(words: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt as stop:
-        stopped = isinstance(stop, Stopped)
+        stopped = isinstance(stop, TerminationRequested)
         print(
             f"dylora: {'stopped' if stopped else 'interrupted'}; the same command goes on from the "
             "last checkpoint.",
@@ -95,7 +100,7 @@ def _without_collecting() -> Iterator[None]:
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
-    from dylora_exp.multirun.reproduce import (
+    from dylora_exp.multirun import (
         Request,
         exit_code,
         make_plan,
@@ -103,7 +108,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         print_summary,
         run_missing,
     )
-    from dylora_exp.reporting.make_report import write_report
+    from dylora_exp.reporting import write_report
 
     request = Request(
         arguments.table,
@@ -131,7 +136,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from dylora_exp.runner.export import export
+    from dylora_exp.runner import export
 
     results, outputs = Path(arguments.results), Path(arguments.outputs)
     folders = export(
@@ -152,7 +157,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
     from dylora_exp.cli.fetch import FetchFailed, fetch_models, fetch_tasks
 
     if arguments.action != "fetch":
-        raise RequestError(unknown(arguments.command, arguments.action, ["fetch"]))
+        raise RequestError(unknown_name(arguments.command, arguments.action, ["fetch"]))
     folder = Path(arguments.to)
     try:
         if arguments.command == "data":
@@ -168,7 +173,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
 
 
 def _score(arguments: argparse.Namespace) -> int:
-    from dylora_exp.tasks.score import score_files
+    from dylora_exp.tasks import score_files
 
     predictions, references = Path(arguments.predictions), list(map(Path, arguments.references))
     metrics = arguments.metrics.split(",") if arguments.metrics is not None else None
@@ -187,7 +192,7 @@ def _list(arguments: argparse.Namespace) -> int:
     from dylora_exp.cli.listing import print_list
 
     if arguments.what is not None and arguments.what not in LISTS:
-        raise RequestError(unknown("list", arguments.what, LISTS))
+        raise RequestError(unknown_name("list", arguments.what, LISTS))
     if arguments.what == "runs":
         check_results(Path(arguments.results))
     for what in [arguments.what] if arguments.what else LISTS[:-1]:
@@ -196,9 +201,8 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _validate(words: list[str]) -> int:
-    from dylora_exp.config.composition import compose
-    from dylora_exp.config.identity import run_id
-    from dylora_exp.runner.run import check
+    from dylora_exp.config import compose, run_id
+    from dylora_exp.runner import check
 
     config = compose(words)
     check(config, fetch=False)
@@ -207,7 +211,7 @@ def _validate(words: list[str]) -> int:
 
 
 def _tables(arguments: argparse.Namespace) -> int:
-    from dylora_exp.reporting.specs.tables import profiles_of, table_names
+    from dylora_exp.reporting import profiles_of, table_names
 
     check_results(Path(arguments.results))
     names = arguments.names or [n for n in table_names() if arguments.profile in profiles_of(n)]
@@ -217,20 +221,20 @@ def _tables(arguments: argparse.Namespace) -> int:
 
 
 def _render(names: Sequence[str], profile: str, results: Path, select: str | None) -> None:
-    from dylora_exp.reporting.make_tables import make_tables
+    from dylora_exp.reporting import make_tables
 
     for number, made in enumerate(make_tables(names, profile, results, select)):
         _warn(made.warnings if number == 0 else [])  # they are the same for all tables
-        tell(made.markdown)
+        echo(made.markdown)
         if made.missing:
             count = len(made.missing)
             told = "1 run is" if count == 1 else f"{count} runs are"
             print(f"dylora: {told} missing.", file=sys.stderr)
-        tell("\n".join(map(str, made.paths)))
+        echo("\n".join(map(str, made.paths)))
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from dylora_exp.reporting.make_report import show_report, write_report
+    from dylora_exp.reporting import show_report, write_report
 
     results = Path(arguments.results)
     check_results(results)

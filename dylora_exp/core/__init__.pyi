@@ -1,0 +1,65 @@
+from . import locks as locks
+from . import processes as processes
+from .errors import RequestError as RequestError
+from .errors import did_you_mean as did_you_mean
+from .errors import first_line as first_line
+from .errors import unknown_name as unknown_name
+from .files import UNFINISHED as UNFINISHED
+from .files import check_writable as check_writable
+from .files import file_sha256 as file_sha256
+from .files import unfinished as unfinished
+from .files import write_atomically as write_atomically
+from .hub import FetchFailed as FetchFailed
+from .hub import Repository as Repository
+from .hub import absent as absent
+from .hub import commit as commit
+from .hub import download as download
+from .hub import find as find
+from .hub import unreachable as unreachable
+from .logs import LOG as LOG
+from .logs import RunLog as RunLog
+from .logs import echo as echo
+from .logs import is_quiet as is_quiet
+from .logs import pop_verbosity_flags as pop_verbosity_flags
+from .logs import run_log as run_log
+from .packages import NotInstalled as NotInstalled
+from .packages import in_package as in_package
+from .packages import package_folder as package_folder
+from .processes import silence_other_processes as silence_other_processes
+from .progress import progress_bar as progress_bar
+from .signals import TerminationRequested as TerminationRequested
+from .signals import raise_on_sigterm as raise_on_sigterm
+
+__all__ = [
+    "LOG",
+    "UNFINISHED",
+    "FetchFailed",
+    "NotInstalled",
+    "Repository",
+    "RequestError",
+    "RunLog",
+    "TerminationRequested",
+    "absent",
+    "check_writable",
+    "commit",
+    "did_you_mean",
+    "download",
+    "echo",
+    "file_sha256",
+    "find",
+    "first_line",
+    "in_package",
+    "is_quiet",
+    "locks",
+    "package_folder",
+    "pop_verbosity_flags",
+    "processes",
+    "progress_bar",
+    "raise_on_sigterm",
+    "run_log",
+    "silence_other_processes",
+    "unfinished",
+    "unknown_name",
+    "unreachable",
+    "write_atomically",
+]
