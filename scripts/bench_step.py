@@ -41,7 +41,7 @@ class Contestant:
         """Take one optimizer step and return its seconds."""
         start = time.perf_counter()
         if self.method.mask is not None:
-            self.method.mask.select(self.ranks.at(0, index))
+            self.method.mask.select(self.ranks.rank_of_step(0, index))
         self.model(**batch).loss.backward()
         for callback in self.callbacks:
             callback.on_pre_optimizer_step(None, None, None)

@@ -44,7 +44,7 @@ class Ranks:
         score = tuple(sorted(set(config.score or values)))
         return cls(config.r_max, _weights(config, values), score, values, config.sandwich)
 
-    def at(self, seed: int, step: int, place: int | None = None) -> int:
+    def rank_of_step(self, seed: int, step: int, place: int | None = None) -> int:
         """Return the rank of one optimizer step, drawn from ``weights``.
 
         Args:
@@ -57,7 +57,7 @@ class Ranks:
         last = max(i for i, weight in enumerate(self.weights) if weight > 0)
         return 1 + min(bisect.bisect_right(self._cumulative, uniform), last)
 
-    def of_examples(self, seed: int, step: int, first: int, count: int) -> list[int]:
+    def ranks_of_examples(self, seed: int, step: int, first: int, count: int) -> list[int]:
         """Return a rank for each example of a batch: a share at r_max, the others drawn.
 
         Args:
@@ -70,7 +70,10 @@ class Ranks:
         # By lot, since a batch is sorted by length; the number is exact.
         order = sorted(places, key=lambda place: _uniform(seed, step, place, "full"))
         full = set(order[: math.floor(self.sandwich * count + 0.5)])
-        return [self.r_max if place in full else self.at(seed, step, place) for place in places]
+        return [
+            self.r_max if place in full else self.rank_of_step(seed, step, place)
+            for place in places
+        ]
 
     @functools.cached_property
     def _cumulative(self) -> list[float]:

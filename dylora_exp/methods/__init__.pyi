@@ -1,6 +1,6 @@
-from .base import BaseMethod as BaseMethod
 from .base import Batch as Batch
 from .base import Cut as Cut
+from .base import Method as Method
 from .base import TrainedModel as TrainedModel
 from .base import count_parameters as count_parameters
 from .base import make_method as make_method
@@ -8,9 +8,9 @@ from .base import method_class as method_class
 from .kinds import method_kinds as method_kinds
 
 __all__ = [
-    "BaseMethod",
     "Batch",
     "Cut",
+    "Method",
     "TrainedModel",
     "count_parameters",
     "make_method",

@@ -55,7 +55,14 @@ class Batch:
         return range(self.size) if self.rows is None else self.rows
 
 
-class BaseMethod:
+@dataclass(frozen=True)
+class ForwardPass:
+    """One forward and backward pass over a batch."""
+
+    is_last: bool
+
+
+class Method:
     """A method trains a backbone and can show the trained model at any rank.
 
     Args:
@@ -94,13 +101,12 @@ class BaseMethod:
         """Return the optimizer's parameter groups, given those of stock AdamW."""
         return groups
 
-    def forward_passes(self, batch: Batch) -> Iterator[bool]:
-        """Make ready for each forward and backward pass over a batch; their gradients add up.
+    def forward_passes(self, batch: Batch) -> Iterator[ForwardPass]:
+        """Yield each forward and backward pass over a batch, once the model is ready for it.
 
-        Yields:
-            Whether another pass follows.
+        The gradients of the passes add up.
         """
-        yield False
+        yield ForwardPass(is_last=True)
 
     def loss(self, model: nn.Module, inputs: dict[str, Any], mean_loss: MeanLoss) -> torch.Tensor:
         """Return the loss of one pass.
@@ -135,18 +141,25 @@ class BaseMethod:
         """Return fixed factors of A's rows, shape (r_max,), None where the method has none."""
         return None
 
-    def at(self, model: TrainedModel, cut: Cut) -> AbstractContextManager[None]:
+    def at_cut(self, model: TrainedModel, cut: Cut) -> AbstractContextManager[None]:
         """Show the model as made in one way, as long as the context lasts."""
         return nullcontext()
 
 
-def method_class(kind: str) -> type[BaseMethod]:
+def method_class(kind: str) -> type[Method]:
     """Return the class of a method by the module that holds it."""
-    method: type[BaseMethod] = importlib.import_module(f"dylora_exp.methods.{kind}").Method
-    return method
+    module = importlib.import_module(f"dylora_exp.methods.{kind}")
+    (found,) = (
+        each
+        for each in vars(module).values()
+        if isinstance(each, type)
+        and issubclass(each, Method)
+        and each.__module__ == module.__name__
+    )
+    return found
 
 
-def make_method(config: Config) -> BaseMethod:
+def make_method(config: Config) -> Method:
     """Return the method that the config names."""
     return method_class(config.method.kind)(config)
 

@@ -21,11 +21,11 @@ from transformers import PreTrainedModel, TrainerCallback
 
 from dylora_exp.adapters import RankMask, factors, install_mask, lora_layers
 from dylora_exp.config import Config
-from dylora_exp.methods.base import Batch, TrainedModel
-from dylora_exp.methods.lora import Method as LoraMethod
+from dylora_exp.methods.base import Batch, ForwardPass, TrainedModel
+from dylora_exp.methods.lora import LoRA
 
 
-class Method(LoraMethod):
+class DyLoRA(LoRA):
     """LoRA trained at a rank drawn anew for each optimizer step."""
 
     mask: RankMask
@@ -61,21 +61,25 @@ class Method(LoraMethod):
             return groups
         return [{**group, "params": self.rows.split(group["params"])} for group in groups]
 
-    def forward_passes(self, batch: Batch) -> Iterator[bool]:
+    def forward_passes(self, batch: Batch) -> Iterator[ForwardPass]:
         """Draw the rank of the step, of this part of it, or of each example."""
         ranks = self.draw(batch)
         first = batch.index == 0
         if first or self.config.ranks.sample_every != "step":
             self.drawn.update(ranks)
         self.select(ranks, first, batch.own)
-        yield False
+        yield ForwardPass(is_last=True)
 
     def draw(self, batch: Batch) -> list[int]:
         """Return one rank for a batch, or one for each of its examples, those of all processes."""
         every, seed = self.config.ranks.sample_every, self.config.seed
         if every == "example":
-            return self.ranks.of_examples(seed, batch.step, batch.first, batch.size)
-        return [self.ranks.at(seed, batch.step, batch.index if every == "micro_batch" else None)]
+            return self.ranks.ranks_of_examples(seed, batch.step, batch.first, batch.size)
+        return [
+            self.ranks.rank_of_step(
+                seed, batch.step, batch.index if every == "micro_batch" else None
+            )
+        ]
 
     def select(self, ranks: list[int], first: bool = True, own: range | None = None) -> None:
         """Work at one rank, or at one for each example, from now on.
@@ -136,7 +140,7 @@ class RowParameters:
 class StrictFreeze(TrainerCallback):
     """Hands the gradients of the active rows and columns to the optimizer's views."""
 
-    def __init__(self, rows: RowParameters, method: Method) -> None:
+    def __init__(self, rows: RowParameters, method: DyLoRA) -> None:
         self.rows = rows
         self.method = method
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from transformers import PreTrainedModel
 
-from dylora_exp.methods.base import BaseMethod, TrainedModel
+from dylora_exp.methods.base import Method, TrainedModel
 
 
-class Method(BaseMethod):
+class FineTuning(Method):
     """Train the whole backbone."""
 
     def attach(self, backbone: PreTrainedModel) -> TrainedModel:

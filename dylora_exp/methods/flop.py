@@ -40,7 +40,7 @@ from transformers.pytorch_utils import Conv1D
 
 from dylora_exp.config import Config
 from dylora_exp.core import RequestError
-from dylora_exp.methods.base import BaseMethod, Batch, MeanLoss, TrainedModel
+from dylora_exp.methods.base import Batch, ForwardPass, MeanLoss, Method, TrainedModel
 from dylora_exp.methods.hard_concrete import Gates
 
 _MULTIPLIERS = "flop_multipliers"
@@ -125,7 +125,7 @@ class Multipliers(nn.Module):
         return self.linear * gap + self.quadratic * gap.square()
 
 
-class Method(BaseMethod):
+class FLOP(Method):
     """Train the whole model, its encoder in gated factors, towards a number of parameters."""
 
     total_steps: int
@@ -207,10 +207,10 @@ class Method(BaseMethod):
             },
         ]
 
-    def forward_passes(self, batch: Batch) -> Iterator[bool]:
+    def forward_passes(self, batch: Batch) -> Iterator[ForwardPass]:
         """Set the target of the step, a function of nothing but the step."""
         self.step_target = self.annealed(batch.step)
-        yield False
+        yield ForwardPass(is_last=True)
 
     def annealed(self, step: int) -> float:
         """Return t, which goes in a line from 0 at step 0 to the target."""
@@ -304,7 +304,7 @@ class Method(BaseMethod):
 class StepCount(TrainerCallback):
     """Tells the method how many optimizer steps there will be."""
 
-    def __init__(self, method: Method) -> None:
+    def __init__(self, method: FLOP) -> None:
         self.method = method
 
     def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:

@@ -19,10 +19,10 @@ from dylora_exp.adapters import (
     save_adapter,
 )
 from dylora_exp.config import Config
-from dylora_exp.methods.base import BaseMethod, Cut, TrainedModel
+from dylora_exp.methods.base import Cut, Method, TrainedModel
 
 
-class Method(BaseMethod):
+class LoRA(Method):
     """Train PEFT's LoRA untouched; the mask comes in only when ranks are scored."""
 
     @classmethod
@@ -52,7 +52,7 @@ class Method(BaseMethod):
         ]
 
     @contextmanager
-    def at(self, model: TrainedModel, cut: Cut) -> Iterator[None]:
+    def at_cut(self, model: TrainedModel, cut: Cut) -> Iterator[None]:
         """Show the model at a rank: leading rows and columns, or those of the singular basis."""
         assert cut.rank is not None
         assert cut.scale is not None

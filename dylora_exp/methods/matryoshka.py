@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from dylora_exp.adapters import RankMask, install_mask
 from dylora_exp.config import Config, Ranks, Scale
 from dylora_exp.methods.base import Cut, TrainedModel
-from dylora_exp.methods.lora import Method as LoraMethod
+from dylora_exp.methods.lora import LoRA
 
 
 def diagonal(ranks: Ranks, scale: Scale) -> torch.Tensor:
@@ -32,7 +32,7 @@ def diagonal(ranks: Ranks, scale: Scale) -> torch.Tensor:
     return weights
 
 
-class Method(LoraMethod):
+class MatryoshkaLoRA(LoRA):
     """LoRA with a fixed diagonal between its factors."""
 
     mask: RankMask
@@ -61,7 +61,7 @@ class Method(LoraMethod):
         return diagonal(self.ranks, self.config.method.scale)
 
     @contextmanager
-    def at(self, model: TrainedModel, cut: Cut) -> Iterator[None]:
+    def at_cut(self, model: TrainedModel, cut: Cut) -> Iterator[None]:
         """Show the model cut to its first rows and columns."""
         assert cut.rank is not None
         weights = self.row_scale()

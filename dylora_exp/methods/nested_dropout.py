@@ -18,11 +18,11 @@ from transformers import PreTrainedModel
 
 from dylora_exp.adapters import RankMask, install_mask
 from dylora_exp.config import Config
-from dylora_exp.methods.base import Batch, MeanLoss, TrainedModel
-from dylora_exp.methods.lora import Method as LoraMethod
+from dylora_exp.methods.base import Batch, ForwardPass, MeanLoss, TrainedModel
+from dylora_exp.methods.lora import LoRA
 
 
-class Method(LoraMethod):
+class NestedDropout(LoRA):
     """LoRA trained at all ranks in each optimizer step."""
 
     mask: RankMask
@@ -44,7 +44,7 @@ class Method(LoraMethod):
         self.mask = install_mask(model, self.ranks.r_max)
         return model
 
-    def forward_passes(self, batch: Batch) -> Iterator[bool]:
+    def forward_passes(self, batch: Batch) -> Iterator[ForwardPass]:
         """Stack as many ranks as fit into a pass."""
         ranks, size = list(self.weights), len(batch.own)
         together = max(1, self.config.method.examples_per_pass // size)
@@ -52,7 +52,7 @@ class Method(LoraMethod):
             self.stacked = ranks[start : start + together]
             each = [rank for rank in self.stacked for _ in range(size)]
             self.mask.select_each(each, self.config.method.scale)
-            yield start + together < len(ranks)
+            yield ForwardPass(is_last=start + together >= len(ranks))
 
     def loss(self, model: nn.Module, inputs: dict[str, Any], mean_loss: MeanLoss) -> torch.Tensor:
         """Return the weighted sum of the losses of the stacked ranks."""

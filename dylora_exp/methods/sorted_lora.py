@@ -18,11 +18,11 @@ from transformers import TrainerCallback, TrainerState
 
 from dylora_exp.adapters import factors, lora_layers, rotate
 from dylora_exp.config import Config
-from dylora_exp.methods.base import Batch, TrainedModel
-from dylora_exp.methods.dylora import Method as DyLoraMethod
+from dylora_exp.methods.base import Batch, ForwardPass, TrainedModel
+from dylora_exp.methods.dylora import DyLoRA
 
 
-class Method(DyLoraMethod):
+class SortedLoRA(DyLoRA):
     """LoRA whose factors are rotated into their singular basis, then trained at many ranks."""
 
     @classmethod
@@ -38,14 +38,14 @@ class Method(DyLoraMethod):
         self.rotation = Rotation(model, self)
         return [self.rotation, *super().callbacks(model)]
 
-    def forward_passes(self, batch: Batch) -> Iterator[bool]:
+    def forward_passes(self, batch: Batch) -> Iterator[ForwardPass]:
         """Work at r_max before the rotation and at drawn ranks from it on."""
         if batch.step >= self.rotation.step:
             yield from super().forward_passes(batch)
         else:
             self.mask.select(self.ranks.r_max, self.config.method.scale)
             self.active = set(range(self.ranks.r_max))
-            yield False
+            yield ForwardPass(is_last=True)
 
     def forget(self, model: nn.Module, optimizer: Optimizer) -> None:
         """Drop the optimizer's moments of all factors, which belong to the old basis."""
@@ -59,7 +59,7 @@ class Method(DyLoraMethod):
 class Rotation(TrainerCallback):
     """Rotates all factors before one step, which depends on the number of steps alone."""
 
-    def __init__(self, model: TrainedModel, method: Method) -> None:
+    def __init__(self, model: TrainedModel, method: SortedLoRA) -> None:
         self.model = model
         self.method = method
         self.step = 0

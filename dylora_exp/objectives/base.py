@@ -12,7 +12,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from dylora_exp.config import Config, generates
-from dylora_exp.methods import BaseMethod, Cut, TrainedModel
+from dylora_exp.methods import Cut, Method, TrainedModel
 from dylora_exp.tasks import TaskData
 
 
@@ -73,7 +73,7 @@ class Objective:
         """Return how many terms the mean loss of a batch has, a scalar."""
         raise NotImplementedError
 
-    def score(self, model: TrainedModel, method: BaseMethod, cut: Cut, folder: Path) -> CutScore:
+    def score(self, model: TrainedModel, method: Method, cut: Cut, folder: Path) -> CutScore:
         """Score a model in one way. Several processes share the work and return the same.
 
         Args:

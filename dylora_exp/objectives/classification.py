@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from dylora_exp.core import processes
-from dylora_exp.methods import BaseMethod, Cut, TrainedModel
+from dylora_exp.methods import Cut, Method, TrainedModel
 from dylora_exp.metrics import score, signature
 from dylora_exp.models import eager_for_one
 from dylora_exp.objectives import base
@@ -48,12 +48,10 @@ class ClassificationObjective(base.Objective):
         """Return the number of examples."""
         return torch.tensor(len(labels), device=labels.device)
 
-    def score(
-        self, model: TrainedModel, method: BaseMethod, cut: Cut, folder: Path
-    ) -> base.CutScore:
+    def score(self, model: TrainedModel, method: Method, cut: Cut, folder: Path) -> base.CutScore:
         """Score the predictions for all examples."""
         start = time.monotonic()
-        with method.at(model, cut):
+        with method.at_cut(model, cut):
             predictions = predict(model, self.batches, self.config.trainer.bf16)
         values = score(self.config.task.metrics, predictions, self.labels)
         # JSON has no NaN; an undefined correlation is null.

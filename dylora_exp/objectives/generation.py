@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from dylora_exp.adapters import merged
 from dylora_exp.core import RequestError, processes
-from dylora_exp.methods import BaseMethod, Cut, TrainedModel
+from dylora_exp.methods import Cut, Method, TrainedModel
 from dylora_exp.metrics import Scorer
 from dylora_exp.objectives import base
 from dylora_exp.objectives.decoding import decode
@@ -86,9 +86,7 @@ class GenerationObjective(base.Objective):
         """Return the number of tokens of texts."""
         return (labels[:, 1:] != IGNORED).sum()
 
-    def score(
-        self, model: TrainedModel, method: BaseMethod, cut: Cut, folder: Path
-    ) -> base.CutScore:
+    def score(self, model: TrainedModel, method: Method, cut: Cut, folder: Path) -> base.CutScore:
         """Decode every context once and score the texts, as a whole and by kind of category."""
         name = "-".join(str(part).replace("/", "") for part in (cut.truncation, cut.scale) if part)
         place = f"{name}-rank-{cut.rank}" if cut.rank else "whole"
@@ -97,7 +95,7 @@ class GenerationObjective(base.Objective):
         device = next(model.parameters()).device.type
         # Said here, since the Trainer leaves some of the models it has trained in bf16 by itself.
         bf16 = torch.autocast(device, dtype=torch.bfloat16, enabled=self.config.trainer.bf16)
-        with method.at(model, cut), merged(model), bf16:
+        with method.at_cut(model, cut), merged(model), bf16:
             decoded = decode(
                 model,
                 self.tokenizer,

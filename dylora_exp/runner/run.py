@@ -35,7 +35,7 @@ from dylora_exp.records import RankScore, Record, RecordStore
 from dylora_exp.runner import folder as run_folder
 
 if TYPE_CHECKING:
-    from dylora_exp.methods import BaseMethod, TrainedModel
+    from dylora_exp.methods import Method, TrainedModel
     from dylora_exp.objectives import Objective
     from dylora_exp.tasks import TaskData
     from dylora_exp.training import Trained
@@ -257,7 +257,7 @@ def check(config: Config, fetch: bool = True) -> TaskData | None:
 class _Prepared:
     """A model as its method attaches to it, and what it is trained and scored for."""
 
-    method: BaseMethod
+    method: Method
     model: TrainedModel
     objective: Objective
     warnings: list[str]

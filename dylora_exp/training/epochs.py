@@ -12,7 +12,7 @@ from typing import Any
 from transformers import TrainerState
 
 from dylora_exp.core import processes, write_atomically
-from dylora_exp.methods import BaseMethod, TrainedModel
+from dylora_exp.methods import Method, TrainedModel
 from dylora_exp.objectives import Objective
 from dylora_exp.records import EpochScores, RankScore
 from dylora_exp.training.rank_sweep import sweep
@@ -36,7 +36,7 @@ class EpochSweep(UntimedCallback):
     """
 
     def __init__(
-        self, model: TrainedModel, objective: Objective, method: BaseMethod, folder: Path
+        self, model: TrainedModel, objective: Objective, method: Method, folder: Path
     ) -> None:
         self.model = model
         self.objective = objective

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from dylora_exp.core import LOG, progress_bar
-from dylora_exp.methods import BaseMethod, Cut, TrainedModel
+from dylora_exp.methods import Cut, Method, TrainedModel
 from dylora_exp.models import compile_where_asked
 from dylora_exp.objectives import Objective
 from dylora_exp.records import RankScore
 
 
 def sweep(
-    model: TrainedModel, objective: Objective, method: BaseMethod, folder: Path
+    model: TrainedModel, objective: Objective, method: Method, folder: Path
 ) -> list[RankScore]:
     """Score a trained model in every way that its method knows, the same in every process.
 

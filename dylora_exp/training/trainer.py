@@ -33,7 +33,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from dylora_exp.adapters import move_mask_to_model
 from dylora_exp.config import Config
 from dylora_exp.core import LOG, processes, progress_bar
-from dylora_exp.methods import BaseMethod, Batch, TrainedModel
+from dylora_exp.methods import Batch, Method, TrainedModel
 from dylora_exp.models import compile_where_asked, eager_for_one
 from dylora_exp.objectives import Objective, SharedBatches, batch_part
 from dylora_exp.training import checkpoints
@@ -65,7 +65,7 @@ class UntimedCallback(TrainerCallback):
 def train(
     model: TrainedModel,
     objective: Objective,
-    method: BaseMethod,
+    method: Method,
     folder: Path,
     untimed: UntimedCallback | None = None,
 ) -> Trained:
@@ -123,7 +123,7 @@ class MethodTrainer(Trainer):
     """
 
     def __init__(
-        self, method: BaseMethod, objective: Objective, order: EpochOrder, **arguments: Any
+        self, method: Method, objective: Objective, order: EpochOrder, **arguments: Any
     ) -> None:
         super().__init__(
             train_dataset=objective.train_set, data_collator=objective.collate, **arguments
@@ -169,9 +169,9 @@ class MethodTrainer(Trainer):
         self.batch = self._next_batch()
         self.share = self._share(inputs["labels"])
         losses = []
-        for more in self.method.forward_passes(self.batch):
+        for each in self.method.forward_passes(self.batch):
             # Several processes exchange their gradients once, in the last pass.
-            with self.accelerator.no_sync(model) if more else contextlib.nullcontext():
+            with contextlib.nullcontext() if each.is_last else self.accelerator.no_sync(model):
                 losses.append(super().training_step(model, inputs, *rest))
         return torch.stack(losses).sum()
 
@@ -238,7 +238,7 @@ class Clock(TrainerCallback):
     The seal is written last: a checkpoint without it was cut short and is not resumed from.
     """
 
-    def __init__(self, before: float, method: BaseMethod, untimed: UntimedCallback) -> None:
+    def __init__(self, before: float, method: Method, untimed: UntimedCallback) -> None:
         self.before = before
         self.method = method
         self.untimed = untimed
@@ -301,7 +301,7 @@ class EpochOrder(TrainerCallback):
 class Progress(TrainerCallback):
     """One line: step, rank and loss."""
 
-    def __init__(self, method: BaseMethod) -> None:
+    def __init__(self, method: Method) -> None:
         config = method.config
         self.title = f"{config.method.name} · {config.task.name} · seed {config.seed}"
         self.mask = method.mask

@@ -171,7 +171,7 @@ def test_each_rank_of_the_sweep_equals_a_plain_lora_of_that_rank(method, rank):
     peft = plain_peft(base, model, rank, lambda a, b: (a[:rank], b[:, :rank]))
     with torch.no_grad():
         expected = peft(input_ids=ids).logits
-        with chosen.at(model, Cut(rank, "leading", "alpha/b")):
+        with chosen.at_cut(model, Cut(rank, "leading", "alpha/b")):
             ours = model(input_ids=ids).logits
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
     assert not torch.allclose(expected, base.eval()(input_ids=ids).logits, atol=1e-3)
@@ -189,7 +189,7 @@ def test_svd_truncation_equals_a_plain_lora_of_the_best_approximation(rank):
 
     peft = plain_peft(base, model, rank, best)
     before = [factor.clone() for layer in lora_layers(model) for factor in factors(layer)]
-    with torch.no_grad(), chosen.at(model, Cut(rank, "svd", "alpha/r")):
+    with torch.no_grad(), chosen.at_cut(model, Cut(rank, "svd", "alpha/r")):
         ours = model(input_ids=ids).logits
     torch.testing.assert_close(ours, peft(input_ids=ids).logits, rtol=0, atol=1e-5)
     after = [factor for layer in lora_layers(model) for factor in factors(layer)]
@@ -202,7 +202,7 @@ def test_at_r_max_the_sweep_equals_the_untruncated_lora():
     with torch.no_grad():
         whole = model(input_ids=ids).logits
         for scale in ("alpha/b", "alpha/r"):
-            with chosen.at(model, Cut(R, "leading", scale)):
+            with chosen.at_cut(model, Cut(R, "leading", scale)):
                 assert torch.equal(model(input_ids=ids).logits, whole)
 
 

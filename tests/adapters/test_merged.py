@@ -60,7 +60,7 @@ def test_outputs_are_those_of_the_masked_adapters_at_every_rank(kind, method):
     before = weights(model)
     seen = []
     for cut in method.cuts():
-        with method.at(model, cut):
+        with method.at_cut(model, cut):
             masked = logits(model)
             inside = weights(model)
             with merged(model):
@@ -88,7 +88,7 @@ def test_weights_are_put_back_after_an_exception():
     method, model = adapted(*GPT2)
     before = weights(model)
     cut = method.cuts()[0]
-    with pytest.raises(KeyboardInterrupt), method.at(model, cut), merged(model):
+    with pytest.raises(KeyboardInterrupt), method.at_cut(model, cut), merged(model):
         raise KeyboardInterrupt
     assert_unchanged(model, before)
 
@@ -98,7 +98,7 @@ def test_an_exception_while_merging_leaves_nothing_merged(monkeypatch):
     before = weights(model)
     last = list(lora_layers(model))[-1]
     monkeypatch.delitem(last.scaling, "default")
-    with pytest.raises(KeyError), method.at(model, method.cuts()[0]), merged(model):
+    with pytest.raises(KeyError), method.at_cut(model, method.cuts()[0]), merged(model):
         pass
     assert_unchanged(model, before)
 
@@ -107,7 +107,7 @@ def test_half_precision_comes_back_to_the_bit():
     method, model = adapted(*GPT2)
     model.to(torch.bfloat16)
     before = weights(model)
-    with method.at(model, method.cuts()[2]), merged(model):
+    with method.at_cut(model, method.cuts()[2]), merged(model):
         name = next(name for name in before if name.endswith("q.base_layer.weight"))
         assert not torch.equal(model.state_dict()[name], before[name])
     assert_unchanged(model, before)

@@ -110,7 +110,7 @@ def test_the_imported_model_is_the_reference_at_every_rank(kind, tmp_path):
         for module in theirs.modules():
             if hasattr(module, "rank"):
                 module.rank = rank
-        with torch.no_grad(), method.at(model, Cut(rank, "leading", "alpha/b")):
+        with torch.no_grad(), method.at_cut(model, Cut(rank, "leading", "alpha/b")):
             ours = model(input_ids=IDS).logits
             expected = theirs(input_ids=IDS).logits
         torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)

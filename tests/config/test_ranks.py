@@ -25,16 +25,29 @@ def test_geometric_weights_clipped_put_the_tail_on_r_max():
 
 def test_ranks_of_the_first_steps_never_change():
     ranks = Ranks.from_config(RanksConfig())
-    assert [ranks.at(10, step) for step in range(12)] == [8, 1, 6, 8, 5, 4, 8, 2, 1, 1, 2, 6]
+    assert [ranks.rank_of_step(10, step) for step in range(12)] == [
+        8,
+        1,
+        6,
+        8,
+        5,
+        4,
+        8,
+        2,
+        1,
+        1,
+        2,
+        6,
+    ]
 
 
 @given(seed=st.integers(0, 2**32 - 1), step=st.integers(0, 10**9), r_max=st.integers(1, 64))
 def test_rank_depends_on_seed_and_step_alone(seed, step, r_max):
     config = RanksConfig(r_max=r_max)
-    rank = Ranks.from_config(config).at(seed, step)
+    rank = Ranks.from_config(config).rank_of_step(seed, step)
     other = Ranks.from_config(config)
-    other.at(seed, step + 1)
-    assert rank == other.at(seed, step)
+    other.rank_of_step(seed, step + 1)
+    assert rank == other.rank_of_step(seed, step)
     assert 1 <= rank <= r_max
 
 
@@ -51,7 +64,7 @@ def test_rank_depends_on_seed_and_step_alone(seed, step, r_max):
 def test_drawn_ranks_follow_the_weights(config):
     ranks = Ranks.from_config(config)
     draws = 200_000
-    counts = Counter(ranks.at(42, step) for step in range(draws))
+    counts = Counter(ranks.rank_of_step(42, step) for step in range(draws))
     for rank, weight in enumerate(ranks.weights, 1):
         error = math.sqrt(draws * weight * (1 - weight))
         assert abs(counts[rank] - draws * weight) <= 4 * error
@@ -75,7 +88,7 @@ def test_values_restrict_training_and_scoring():
     ranks = Ranks.from_config(RanksConfig(values=[4, 1, 8, 1]))
     assert ranks.values == ranks.score == (1, 4, 8)
     assert ranks.weights == (1 / 3, 0, 0, 1 / 3, 0, 0, 0, 1 / 3)
-    assert {ranks.at(10, step) for step in range(100)} == {1, 4, 8}
+    assert {ranks.rank_of_step(10, step) for step in range(100)} == {1, 4, 8}
 
 
 def test_geometric_weights_of_some_ranks_keep_their_proportions():
@@ -97,14 +110,15 @@ def test_the_rank_of_a_step_is_the_same_in_another_process():
         "from dylora_exp.config.schema import RanksConfig; "
         "from dylora_exp.config.ranks import Ranks; "
         "r = Ranks.from_config(RanksConfig(distribution='geometric')); "
-        "print([r.at(42, s) for s in range(500)], r.of_examples(42, 7, 32, 32))"
+        "print([r.rank_of_step(42, s) for s in range(500)], r.ranks_of_examples(42, 7, 32, 32))"
     )
     out = [
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         for _ in range(2)
     ]
     ranks = Ranks.from_config(RanksConfig(distribution="geometric"))
-    here = f"{[ranks.at(42, s) for s in range(500)]} {ranks.of_examples(42, 7, 32, 32)}"
+    of_steps = [ranks.rank_of_step(42, step) for step in range(500)]
+    here = f"{of_steps} {ranks.ranks_of_examples(42, 7, 32, 32)}"
     assert {process.stdout.strip() for process in out} == {here}
 
 
@@ -116,7 +130,7 @@ def test_the_rank_of_a_step_is_the_same_in_another_process():
 )
 def test_a_sandwich_has_its_share_at_r_max(share, count, step, first):
     ranks = Ranks.from_config(RanksConfig(r_max=8, values=[1, 2], sandwich=share, score=[1]))
-    drawn = ranks.of_examples(10, step, first, count)
+    drawn = ranks.ranks_of_examples(10, step, first, count)
     assert len(drawn) == count
     assert drawn.count(8) == math.floor(share * count + 0.5)
     assert set(drawn) <= {1, 2, 8}
@@ -126,6 +140,6 @@ def test_examples_at_r_max_are_spread_over_the_batch():
     ranks = Ranks.from_config(RanksConfig(values=[1], sandwich=0.5, score=[1]))
     counts = [0] * 8
     for step in range(2000):
-        for place, rank in enumerate(ranks.of_examples(10, step, 0, 8)):
+        for place, rank in enumerate(ranks.ranks_of_examples(10, step, 0, 8)):
             counts[place] += rank == 8
     assert all(abs(count - 1000) < 4 * math.sqrt(500) for count in counts)

@@ -276,7 +276,7 @@ def test_a_resumed_training_is_that_without_interruption_bit_for_bit(tmp_path, m
     words = ["trainer.max_steps=9", "trainer.batch_size=8", "trainer.save_steps=3"]
     words += ["task.max_train_samples=64", "task.max_eval_samples=16"]
     states = []
-    finish, callbacks = flop.Method.finish, flop.Method.callbacks
+    finish, callbacks = flop.FLOP.finish, flop.FLOP.callbacks
 
     def noted(method, model):
         states.append({name: value.clone() for name, value in model.state_dict().items()})
@@ -285,14 +285,14 @@ def test_a_resumed_training_is_that_without_interruption_bit_for_bit(tmp_path, m
     def killed(method, model, folder):
         raise Killed
 
-    monkeypatch.setattr(flop.Method, "finish", noted)
+    monkeypatch.setattr(flop.FLOP, "finish", noted)
     with monkeypatch.context() as patch:
-        patch.setattr(flop.Method, "save", killed)
+        patch.setattr(flop.FLOP, "save", killed)
         with pytest.raises(RunFailed):
             ran(tmp_path / "whole", *words)
     restored = ran(tmp_path / "whole", *words)  # finished: its weights are read back
     with monkeypatch.context() as patch:
-        patch.setattr(flop.Method, "callbacks", lambda m, model: [*callbacks(m, model), KillAt(7)])
+        patch.setattr(flop.FLOP, "callbacks", lambda m, model: [*callbacks(m, model), KillAt(7)])
         with pytest.raises(RunFailed):
             ran(tmp_path / "cut", *words)
     resumed = ran(tmp_path / "cut", *words)

@@ -40,7 +40,7 @@ def test_a_lower_rank_leaves_out_the_last_terms_of_the_trained_product():
     x = torch.randn(3, 5, a.shape[1], dtype=torch.double)
     p = [sum(16 / r for r in range(i, 9)) for i in range(1, 9)]
     for rank in range(1, 9):
-        with method.at(None, Cut(rank, "leading", "alpha/r")):
+        with method.at_cut(None, Cut(rank, "leading", "alpha/r")):
             shown = layer(x)
         expected = layer.base_layer(x)
         for i in range(rank):

@@ -60,7 +60,7 @@ def test_before_the_rotation_it_is_lora_and_after_it_a_sandwich():
         if step < 8:
             assert torch.equal(method.mask.tensor, torch.ones(8))
         else:
-            ranks = method.ranks.of_examples(10, step, 0, 8)
+            ranks = method.ranks.ranks_of_examples(10, step, 0, 8)
             assert method.mask.ranks == tuple(ranks)
             assert ranks.count(8) >= 4
             expected = [[float(i < rank) for i in range(8)] for rank in ranks]

@@ -70,7 +70,7 @@ def sweep_logits(folder, config, outcome, cut):
     model = method.attach(backbone).eval()
     saved = folder / "outputs" / outcome.record.run_id / "model" / WEIGHTS
     set_peft_model_state_dict(model, load_file(saved))
-    with torch.no_grad(), method.at(model, cut):
+    with torch.no_grad(), method.at_cut(model, cut):
         return model(input_ids=torch.tensor(IDS)).logits
 
 

@@ -40,7 +40,7 @@ def test_the_record_holds_what_the_design_promises(tiny_words, tmp_path):
     assert record.parameters["trainable"] == 3 * 2 * 8 * 2 * 64 + 64 * 64 + 64 + 2 * 64 + 2
     assert record.parameters["adapter"] == 3 * 2 * 8 * 2 * 64
     ranks = Ranks.from_config(config.ranks)
-    drawn = Counter(str(ranks.at(10, step)) for step in range(3))
+    drawn = Counter(str(ranks.rank_of_step(10, step)) for step in range(3))
     assert record.training == {"drawn_ranks": drawn}
     (choice,) = record.summary
     curve = {entry.rank: entry.metrics["accuracy"] for entry in record.ranks}

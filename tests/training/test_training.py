@@ -65,7 +65,7 @@ def weights(model):
 def test_every_step_has_the_rank_that_the_ranks_object_says(tmp_path):
     _, method, spy, result = trained(tmp_path)
     assert result.steps == 9
-    assert spy.ranks == {step: (method.ranks.at(10, step),) for step in range(9)}
+    assert spy.ranks == {step: (method.ranks.rank_of_step(10, step),) for step in range(9)}
     assert len(set(spy.ranks.values())) > 2
     assert method.drawn == Counter(rank for (rank,) in spy.ranks.values())
 
@@ -73,13 +73,13 @@ def test_every_step_has_the_rank_that_the_ranks_object_says(tmp_path):
 def test_one_rank_for_all_micro_batches_of_a_step(tmp_path):
     _, method, spy, result = trained(tmp_path, "trainer.accumulation_steps=3")
     assert result.steps == 9
-    assert spy.ranks == {step: (method.ranks.at(10, step),) for step in range(9)}
+    assert spy.ranks == {step: (method.ranks.rank_of_step(10, step),) for step in range(9)}
 
 
 def test_a_rank_for_each_micro_batch_where_asked_for(tmp_path):
     words = ["trainer.accumulation_steps=2", "ranks.sample_every=micro_batch"]
     _, method, spy, _ = trained(tmp_path, *words)
-    assert spy.ranks == {step: (method.ranks.at(10, step, 1),) for step in range(9)}
+    assert spy.ranks == {step: (method.ranks.rank_of_step(10, step, 1),) for step in range(9)}
     assert method.drawn.total() == 18
 
 
@@ -87,7 +87,7 @@ def test_a_rank_for_each_example_where_asked_for(tmp_path):
     """64 examples in batches of 8, half of each at r_max: 4 of the ranks drawn lie below it."""
     words = ["ranks=sandwich", "ranks.values=[1,2,8]", "ranks.score=[8]", "trainer.max_steps=8"]
     _, method, spy, _ = trained(tmp_path, *words)
-    assert spy.ranks[3] == tuple(method.ranks.of_examples(10, 3, 0, 8))
+    assert spy.ranks[3] == tuple(method.ranks.ranks_of_examples(10, 3, 0, 8))
     assert all(ranks.count(8) >= 4 for ranks in spy.ranks.values())
     assert method.drawn == Counter(rank for ranks in spy.ranks.values() for rank in ranks)
     assert set(method.drawn) == {1, 2, 8}
@@ -96,7 +96,7 @@ def test_a_rank_for_each_example_where_asked_for(tmp_path):
 def test_examples_of_other_micro_batches_have_other_ranks(tmp_path):
     words = ["ranks=per-example", "trainer.accumulation_steps=2", "trainer.max_steps=1"]
     _, method, spy, _ = trained(tmp_path, *words)
-    assert spy.ranks[0] == tuple(method.ranks.at(10, 0, place) for place in range(8, 16))
+    assert spy.ranks[0] == tuple(method.ranks.rank_of_step(10, 0, place) for place in range(8, 16))
 
 
 def test_accumulated_micro_batches_take_the_step_of_the_whole_batch(tmp_path):

@@ -149,7 +149,7 @@ def build_table(
     blocks = [
         filler.block(one)
         for block in spec.blocks_in(profile)
-        for one in ([block.at(rank) for rank in block.ranks] or [block])
+        for one in ([block.for_rank(rank) for rank in block.ranks] or [block])
     ]
     found = {record.run_id: record for by_seed in used.values() for record in by_seed.values()}
     return Table(

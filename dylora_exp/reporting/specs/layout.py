@@ -72,7 +72,7 @@ class BlockSpec:
     paper_block: str | None = None
     only: list[str] = field(default_factory=list)
 
-    def at(self, rank: int) -> BlockSpec:
+    def for_rank(self, rank: int) -> BlockSpec:
         """Return the block of one of the ranks."""
         heading = self.heading.replace("{rank}", str(rank))
         paper_block = self.paper_block and self.paper_block.replace("{rank}", str(rank))
