@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from dylora_exp.errors import RequestError
-from dylora_exp.metrics.generation import Scorer
+from dylora_exp.metrics import Scorer
 from dylora_exp.tasks.files import lines_of, read_text
 
 

@@ -17,7 +17,8 @@ from dylora_exp import processes
 from dylora_exp.batches import Collator, ScoringBatch, scoring_batches, tokenize
 from dylora_exp.compiling import eager_for_one
 from dylora_exp.methods.base import BaseMethod, TrainedModel, Way
-from dylora_exp.metrics.classification import score, signature
+from dylora_exp.metrics import signature
+from dylora_exp.metrics.evaluate_modules import compute
 from dylora_exp.objectives import base
 
 
@@ -53,9 +54,12 @@ class Objective(base.Objective):
         start = time.monotonic()
         with method.at(model, way):
             predictions = predict(model, self.batches, self.config.trainer.bf16)
-        values = score(self.config.task.metrics, predictions, self.labels)
+        values = compute(self.config.task.metrics, predictions, self.labels)
         # JSON has no NaN; an undefined correlation is null.
-        metrics = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        metrics = {
+            name: value if value is not None and math.isfinite(value) else None
+            for name, value in values.items()
+        }
         return base.Scored(metrics, time.monotonic() - start)
 
     def scoring(self) -> dict[str, Any]:

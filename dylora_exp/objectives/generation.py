@@ -19,7 +19,7 @@ from dylora_exp import processes
 from dylora_exp.errors import RequestError
 from dylora_exp.methods.adapters import merged
 from dylora_exp.methods.base import BaseMethod, TrainedModel, Way
-from dylora_exp.metrics.generation import Scorer
+from dylora_exp.metrics import Scorer
 from dylora_exp.objectives import base
 from dylora_exp.objectives.decoding import decode
 
