@@ -6,6 +6,7 @@ that ``hub_cache=DIR`` names to every loader.
 
 from __future__ import annotations
 
+import argparse
 import http.client
 import tempfile
 import urllib.error
@@ -32,8 +33,18 @@ _SECONDS = 60
 _WEIGHTS = "*.safetensors"
 
 
+def check_action(arguments: argparse.Namespace) -> None:
+    """Check that what ``dylora data`` and ``dylora models`` are to do is ``fetch``.
+
+    Raises:
+        RequestError: When it is not.
+    """
+    if arguments.action != "fetch":
+        raise RequestError(unknown_name(arguments.command, arguments.action, ["fetch"]))
+
+
 def fetch_tasks(names: Sequence[str], folder: Path) -> Iterator[str]:
-    """Fetch the data of tasks and yield what to tell, the words that use them last.
+    """Fetch the data of tasks and yield what to print, the override that uses them last.
 
     Args:
         names: Of tasks; ``all`` stands for every one.
@@ -62,13 +73,13 @@ def fetch_tasks(names: Sequence[str], folder: Path) -> Iterator[str]:
         else:
             yield f"{task.name}: comes with the project, there is nothing to fetch"
     if repositories:
-        yield _words("hub_cache", folder)
+        yield _usage("hub_cache", folder)
     elif published:
-        yield _words("task.data_dir", folder)
+        yield _usage("task.data_dir", folder)
 
 
 def fetch_models(names: Sequence[str], folder: Path, hub: bool = False) -> Iterator[str]:
-    """Fetch models with their tokenizers and yield what to tell, the words that use them last.
+    """Fetch models with their tokenizers and yield what to print, the override that uses them last.
 
     Args:
         names: Of models that ``dylora list models`` shows, or on the hub (``owner/name``), with
@@ -95,11 +106,11 @@ def fetch_models(names: Sequence[str], folder: Path, hub: bool = False) -> Itera
         if not backbone.hub_names(model):
             yield f"{model.name}: {_nothing_to_fetch(model)}"
     if fetched:
-        yield _words("hub_cache", folder)
+        yield _usage("hub_cache", folder)
 
 
 def _models(name: str, hub: bool) -> list[ModelConfig]:
-    """Return the models that a word of the command line stands for."""
+    """Return the models that a name on the command line stands for."""
     known = options("model")
     if name == "all" and not hub:
         return [compose([f"model={each}"]).model for each in known]
@@ -130,7 +141,7 @@ def _repository(task: TaskConfig) -> Repository:
     return repository(task)
 
 
-def _words(key: str, folder: Path) -> str:
+def _usage(key: str, folder: Path) -> str:
     return f"use it with: {key}={folder}"
 
 
@@ -159,10 +170,10 @@ def fetch(task: TaskConfig, folder: Path) -> list[tuple[Path, bool]]:
 
 
 def _download(file: PublishedFile, path: Path) -> None:
-    """Download one file beside its place and move it there when it is the right one."""
+    """Download one file beside its path and move it there when it is the right one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as place:
-        part = Path(place) / path.name
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as folder:
+        part = Path(folder) / path.name
         try:
             _copy(file.url, part)
         except (urllib.error.URLError, http.client.HTTPException, OSError) as error:

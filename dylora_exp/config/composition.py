@@ -39,12 +39,21 @@ PATHS = (
     *("task.data_dir", "results_dir", "outputs_dir", "hub_cache"),
     *("model.name_or_path", "method.adapter"),
 )
-GROUPS = ("model", "task", "method", "ranks", "trainer", "tracker", "profile")
+GROUPS = (
+    *("model", "task", "method", "ranks", "trainer", "tracker", "profile"),
+    *("experiment", "debug"),
+)
 
 
-def options(group: str) -> list[str]:
-    """Return the names one can choose from in a config group."""
-    return sorted(file.stem for file in (CONF_DIR / group).glob("*.yaml"))
+def options(group: str, search_path: Sequence[str] = ()) -> list[str]:
+    """Return the names one can choose from in a config group.
+
+    Args:
+        group: Such as ``task``.
+        search_path: Folders with further config files.
+    """
+    folders = [CONF_DIR, *(Path(folder.removeprefix("file://")) for folder in search_path)]
+    return sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
 
 
 def compose(words: Sequence[str]) -> Config:
@@ -120,12 +129,15 @@ def quote_path(word: str) -> str:
     return word
 
 
-def check_overrides(words: Iterable[str], multirun: bool = False) -> tuple[list[str], list[str]]:
+def check_overrides(
+    words: Iterable[str], multirun: bool = False, search_path: Sequence[str] = ()
+) -> tuple[list[str], list[str]]:
     """Check override words one by one.
 
     Args:
         words: Overrides in Hydra's grammar.
         multirun: Whether a word may name several values.
+        search_path: Folders with further config files.
 
     Returns:
         The problems found, and the words without any.
@@ -144,23 +156,25 @@ def check_overrides(words: Iterable[str], multirun: bool = False) -> tuple[list[
             hint = f", a value with signs in quotes: {key}='\"{value}\"'" if key and equals else ""
             problems.append(f"'{word}': cannot be read, expected key=value{hint}.")
             continue
-        found = _word_problems(override, keys, multirun)
+        found = _word_problems(override, keys, multirun, search_path)
         problems += found
         if not found:
             good.append(word)
     return problems, good
 
 
-def _word_problems(override: Override, keys: list[str], multirun: bool) -> list[str]:
+def _word_problems(
+    override: Override, keys: list[str], multirun: bool, search_path: Sequence[str]
+) -> list[str]:
     key = override.key_or_group
-    if multirun and _is_empty(override):
+    if multirun and _is_empty(override, search_path):
         return [f"{key}: '{str(override.input_line).split('=', 1)[1]}' stands for no value."]
     if key == "hydra.job.chdir":
         return [f"{key}: runs name their folders themselves, results_dir and outputs_dir."]
     if key == "hydra" or key.startswith(("hydra.", "hydra/")):
         return []
     if key in GROUPS:
-        allowed = options(key)
+        allowed = options(key, search_path)
         return [unknown_name(key, str(v), allowed) for v in _values(override) if v not in allowed]
     if key not in keys and not key.startswith(("model.config.", "model.overrides.")):
         return [f"{key}: there is no such setting{_nearest_key(key, keys) or '.'}"]
@@ -170,12 +184,12 @@ def _word_problems(override: Override, keys: list[str], multirun: bool) -> list[
     return []
 
 
-def _is_empty(override: Override) -> bool:
+def _is_empty(override: Override, search_path: Sequence[str]) -> bool:
     """Return whether a range or a glob has nothing in it."""
     value = override.value()
     if isinstance(value, Glob):
         key = override.key_or_group
-        return key in GROUPS and not value.filter(options(key))
+        return key in GROUPS and not value.filter(options(key, search_path))
     return isinstance(value, RangeSweep) and not list(override.sweep_string_iterator())
 
 

@@ -20,8 +20,8 @@ from .logs import LOG as LOG
 from .logs import RunLog as RunLog
 from .logs import echo as echo
 from .logs import is_quiet as is_quiet
-from .logs import pop_verbosity_flags as pop_verbosity_flags
 from .logs import run_log as run_log
+from .logs import set_verbosity as set_verbosity
 from .packages import NotInstalled as NotInstalled
 from .packages import in_package as in_package
 from .packages import package_folder as package_folder
@@ -52,11 +52,11 @@ __all__ = [
     "is_quiet",
     "locks",
     "package_folder",
-    "pop_verbosity_flags",
     "processes",
     "progress_bar",
     "raise_on_sigterm",
     "run_log",
+    "set_verbosity",
     "silence_other_processes",
     "unfinished",
     "unknown_name",

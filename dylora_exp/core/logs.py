@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -21,21 +21,13 @@ LOG.setLevel(logging.INFO)
 
 _VARIABLE = "DYLORA_VERBOSITY"
 _LEVELS = {"quiet": logging.ERROR, "normal": logging.ERROR, "verbose": logging.INFO}
-_FLAGS = {"-v": "verbose", "--verbose": "verbose", "-q": "quiet", "--quiet": "quiet"}
 # Libraries whose messages do not reach the root logger.
 _APART = ("transformers",)
 
 
-def pop_verbosity_flags(words: Sequence[str], knows: bool = True) -> list[str]:
-    """Take ``-v`` and ``-q`` out of a command's words and remember them; the last one counts.
-
-    Args:
-        words: The words.
-        knows: Whether the command knows these flags; if not, its words stay as they are.
-    """
-    given = [_FLAGS[word] for word in words if knows and word in _FLAGS]
-    os.environ[_VARIABLE] = given[-1] if given else "normal"
-    return [word for word in words if not (knows and word in _FLAGS)]
+def set_verbosity(level: str) -> None:
+    """Set how much this process and those that it starts print: quiet, normal or verbose."""
+    os.environ[_VARIABLE] = level
 
 
 def is_quiet() -> bool:

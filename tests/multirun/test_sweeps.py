@@ -209,7 +209,7 @@ def test_sigterm_ends_a_run_cleanly(tmp_path):
     process.terminate()
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 143, out
-    assert "\ndylora: stopped; the same command goes on from the last checkpoint.\n" in out
+    assert "\ndylora: stopped; the same command resumes from the last checkpoint.\n" in out
     (record,) = sweep.records().values()
     assert record.status == "running"
     listed = subprocess.run(
