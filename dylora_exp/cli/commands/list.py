@@ -16,6 +16,7 @@ GROUPS = {
     "ranks": "ranks",
     "profiles": "profile",
     "experiments": "experiment",
+    "debug": "debug",
     "tables": "table",
 }
 LISTS = [*GROUPS, "runs"]
