@@ -41,6 +41,13 @@ def echo(line: str) -> None:
         print(line, flush=True)
 
 
+class _LogFile(logging.FileHandler):
+    """A log file that lacks lines when the disk is full."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Leave it to the run to fail in its own words."""
+
+
 class RunLog(logging.Handler):
     """Keeps what is said until it is known where it goes, then appends it to a file.
 
@@ -57,9 +64,8 @@ class RunLog(logging.Handler):
     def open(self, path: Path) -> None:
         """Write to a file from now on, what was kept first."""
         with contextlib.suppress(OSError):
-            self.file = logging.FileHandler(path, encoding="utf-8")
+            self.file = _LogFile(path, encoding="utf-8")
             self.file.setFormatter(self.formatter)
-            self.file.handleError = lambda record: None  # type: ignore[method-assign]
             for record in self.waiting:
                 self.file.handle(record)
         self.waiting = []
