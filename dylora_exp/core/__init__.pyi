@@ -29,6 +29,7 @@ from .processes import silence_other_processes as silence_other_processes
 from .progress import progress_bar as progress_bar
 from .signals import TerminationRequested as TerminationRequested
 from .signals import raise_on_sigterm as raise_on_sigterm
+from .validation import dotted as dotted
 
 __all__ = [
     "LOG",
@@ -43,6 +44,7 @@ __all__ = [
     "check_writable",
     "commit",
     "did_you_mean",
+    "dotted",
     "download",
     "echo",
     "file_sha256",

@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dylora_exp.records.record import RankScore
+from dylora_exp.records.record import RankScore, Record
 from dylora_exp.records.summary import (
     DEFAULT_SHARE,
     allowed_loss,
     aurac,
     best_rank,
+    metric_sign,
     recommended_rank,
+    search_score,
     summarise,
 )
 
@@ -139,7 +141,7 @@ def score(rank: int | None, value: float | None, cut: str = "leading") -> RankSc
     return RankScore(rank, cut, "alpha/b", {"accuracy": value, "f1": 0.0}, 0.1)
 
 
-def test_a_summary_tells_each_way_by_itself() -> None:
+def test_each_cut_has_a_summary_of_its_own() -> None:
     scores = [
         score(1, 0.2),
         score(2, 0.4),
@@ -170,3 +172,67 @@ def test_a_summary_leaves_out_what_is_not_a_number(value: float | None) -> None:
 
 def test_a_method_without_ranks_has_no_summary() -> None:
     assert summarise([RankScore(None, None, None, {"accuracy": 0.9}, 0.1)], "accuracy", 0.01) == []
+
+
+TER = {1: 0.708, 2: 0.638, 3: 0.600, 4: 0.566}
+
+
+def ter_scores() -> list[RankScore]:
+    return [RankScore(r, "leading", "alpha/b", {"ter": v}, 0.1) for r, v in TER.items()]
+
+
+def test_of_an_error_rate_the_lowest_is_best() -> None:
+    (summary,) = summarise(ter_scores(), "ter", 0.01)
+    assert (summary["best_rank"], summary["recommended_rank"]) == (4, 4)
+    # A tenth of 0.566 may be lost: 0.600 at rank 3 is within 0.6226.
+    (summary,) = summarise(ter_scores(), "ter", 0.1)
+    assert (summary["best_rank"], summary["recommended_rank"]) == (4, 3)
+    assert summary["aurac"] == pytest.approx((0.708 / 2 + 0.638 + 0.600 + 0.566 / 2) / 3)
+
+
+@given(CURVES, st.floats(0, 1))
+def test_less_of_an_error_is_more_of_its_opposite(curve: dict[int, float], loss: float) -> None:
+    opposite = {rank: -value for rank, value in curve.items()}
+    assert best_rank(curve, -1) == best_rank(opposite)
+    assert recommended_rank(curve, loss, -1) == recommended_rank(opposite, loss)
+
+
+@pytest.mark.parametrize(
+    ("name", "sign"),
+    [("ter", -1), ("ter_seen", -1), ("ter_unseen", -1), ("bleu", 1), ("meteor", 1)],
+)
+def test_the_sign_of_a_metric(name: str, sign: int) -> None:
+    assert metric_sign(name) == sign
+
+
+def record(headline: str, ranks: list[RankScore]) -> Record:
+    return Record(
+        run_id="r",
+        status="completed",
+        config={"task": {"headline": headline}},
+        model="m",
+        task="t",
+        method="dylora",
+        profile="demo",
+        seed=1,
+        created_at="2024-01-01T00:00:00+00:00",
+        ranks=ranks,
+        summary=summarise(ranks, headline, 0.01),
+    )
+
+
+def test_a_search_prefers_the_higher_score() -> None:
+    better = [score(1, 0.6), score(2, 0.8), score(2, 0.9, "svd")]
+    assert search_score(record("accuracy", better)) == pytest.approx(0.9)
+    assert search_score(record("accuracy", [])) is None
+    whole = RankScore(None, None, None, {"accuracy": 0.75}, 0.1)
+    assert search_score(record("accuracy", [whole])) == 0.75
+
+
+def test_a_search_prefers_the_lower_error() -> None:
+    many = [RankScore(None, None, None, {"ter": 0.7}, 0.1)]
+    few = [RankScore(None, None, None, {"ter": 0.5}, 0.1)]
+    high, low = search_score(record("ter", many)), search_score(record("ter", few))
+    assert high is not None and low is not None and low > high
+    two = [*ter_scores(), RankScore(1, "svd", "alpha/b", {"ter": 0.4}, 0.1)]
+    assert search_score(record("ter", two)) == pytest.approx(-0.4)
