@@ -59,14 +59,14 @@ def _is_single(value: Any) -> bool:
     return isinstance(value, str | bool) or _is_finite(value)
 
 
-# All of these may be null, which stands for nothing.
-Count = Annotated[StrictInt, Field(ge=0, lt=2**63)] | None
-Number = Annotated[Any, _expect("a number", _is_finite)]
-Single = Annotated[Any, _expect("a text, a number, true or false", _is_single)]
-Metric = Annotated[Any, _expect("a number or null", _is_number)]
+# What tables read of a record's open parts. All may be null, which stands for nothing.
+_Count = Annotated[StrictInt, Field(ge=0, lt=2**63)] | None
+_Number = Annotated[Any, _expect("a number", _is_finite)]
+_Single = Annotated[Any, _expect("a text, a number, true or false", _is_single)]
+_Metric = Annotated[Any, _expect("a number or null", _is_number)]
 
 
-class OpenPart(TypedDict, total=False):
+class _OpenPart(TypedDict, total=False):
     """A part of a record that may hold more than is known here.
 
     A record that somebody edited, or another program wrote, must not stop a table of thousands.
@@ -75,44 +75,32 @@ class OpenPart(TypedDict, total=False):
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
 
-class RanksPart(OpenPart, total=False):
-    """``config.ranks``, as far as tables read it."""
-
-    r_max: Count
+class _RanksPart(_OpenPart, total=False):
+    r_max: _Count
 
 
-class TaskPart(OpenPart, total=False):
-    """``config.task``, as far as tables read it."""
-
+class _TaskPart(_OpenPart, total=False):
     headline: str | None
 
 
-class TrainerPart(OpenPart, total=False):
-    """``config.trainer``, as far as tables read it."""
-
+class _TrainerPart(_OpenPart, total=False):
     score_every: str | None
 
 
-class ConfigPart(OpenPart, total=False):
-    """The run's config, as far as tables read it."""
-
+class _ConfigPart(_OpenPart, total=False):
     model: dict[str, Any]
-    task: TaskPart
+    task: _TaskPart
     method: dict[str, Any]
-    ranks: RanksPart
-    trainer: TrainerPart
+    ranks: _RanksPart
+    trainer: _TrainerPart
 
 
-class TrainingPart(OpenPart, total=False):
-    """What a method reports of training, as far as tables read it."""
-
-    remaining_parameters: Count
-    drawn_ranks: dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], Count] | None
+class _TrainingPart(_OpenPart, total=False):
+    remaining_parameters: _Count
+    drawn_ranks: dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], _Count] | None
 
 
-class ScoringPart(OpenPart, total=False):
-    """How the metrics were computed, as far as tables read it."""
-
+class _ScoringPart(_OpenPart, total=False):
     signature: str | None
 
 
@@ -129,8 +117,8 @@ class RankScore:
     rank: Annotated[StrictInt, Field(ge=1)] | None
     truncation: str | None
     scale: str | None
-    metrics: dict[str, Annotated[float | None, _checked_as(Metric)]]
-    seconds: Annotated[float, _checked_as(Number)]
+    metrics: dict[str, Annotated[float | None, _checked_as(_Metric)]]
+    seconds: Annotated[float, _checked_as(_Number)]
 
 
 @dataclass(frozen=True)
@@ -156,7 +144,7 @@ class Record:
 
     run_id: str
     status: Literal["running", "completed", "failed"]
-    config: Annotated[dict[str, Any], _checked_as(ConfigPart)]
+    config: Annotated[dict[str, Any], _checked_as(_ConfigPart)]
     model: str
     task: str
     method: str
@@ -167,15 +155,15 @@ class Record:
     ranks: list[RankScore] = field(default_factory=list)
     epochs: list[EpochScores] = field(default_factory=list)
     summary: list[dict[str, Any]] = field(default_factory=list)
-    parameters: Annotated[dict[str, int], _checked_as(dict[str, Count])] = field(
+    parameters: Annotated[dict[str, int], _checked_as(dict[str, _Count])] = field(
         default_factory=dict
     )
-    training: Annotated[dict[str, Any], _checked_as(TrainingPart)] = field(default_factory=dict)
-    scoring: Annotated[dict[str, Any], _checked_as(ScoringPart)] = field(default_factory=dict)
-    timing: Annotated[dict[str, Any], _checked_as(dict[str, Number])] = field(default_factory=dict)
+    training: Annotated[dict[str, Any], _checked_as(_TrainingPart)] = field(default_factory=dict)
+    scoring: Annotated[dict[str, Any], _checked_as(_ScoringPart)] = field(default_factory=dict)
+    timing: Annotated[dict[str, Any], _checked_as(dict[str, _Number])] = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)
     data: list[dict[str, Any]] = field(default_factory=list)
-    environment: Annotated[dict[str, Any], _checked_as(dict[str, Single])] = field(
+    environment: Annotated[dict[str, Any], _checked_as(dict[str, _Single])] = field(
         default_factory=dict
     )
     schema_version: int = SCHEMA_VERSION
