@@ -25,7 +25,7 @@ from dylora_exp.core import (
     progress_bar,
     unknown_name,
 )
-from dylora_exp.models import backbone
+from dylora_exp.models import hub_repositories
 
 _CHUNK = 1 << 16
 _SECONDS = 60
@@ -84,15 +84,16 @@ def fetch_models(names: Sequence[str], folder: Path, hub: bool = False) -> Itera
     check_writable(folder, create=False)
     fetched = False
     for model in models:
-        for name in backbone.hub_names(model):
+        repositories = hub_repositories(model)
+        for repository in repositories:
             fetched = True
-            place = download(backbone.repository(model, name), folder)
-            if name == model.name_or_path and not any(place.glob(_WEIGHTS)):
+            place = download(repository, folder)
+            if repository.name == model.name_or_path and not any(place.glob(_WEIGHTS)):
                 raise FetchFailed(
-                    f"'{name}': it has no safetensors weights; pickles are not fetched."
+                    f"'{repository.name}': it has no safetensors weights; pickles are not fetched."
                 )
             yield f"{model.name}: {place}"
-        if not backbone.hub_names(model):
+        if not repositories:
             yield f"{model.name}: {_nothing_to_fetch(model)}"
     if fetched:
         yield _words("hub_cache", folder)

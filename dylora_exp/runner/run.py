@@ -232,12 +232,12 @@ def check(config: Config, fetch: bool = True) -> TaskData | None:
     """
     from dylora_exp.adapters import released
     from dylora_exp.methods import method_class, method_kinds
-    from dylora_exp.models import backbone
+    from dylora_exp.models import model_problems
     from dylora_exp.runner import trackers as tracking
     from dylora_exp.tasks import base as tasks
 
     data = None
-    problems = backbone.problems(config) + tracking.problems(config) + released.problems(config)
+    problems = model_problems(config) + tracking.problems(config) + released.problems(config)
     problems += processes.problems(config.trainer.batch_size)
     if config.method.kind in method_kinds():
         problems += method_class(config.method.kind).problems(config)

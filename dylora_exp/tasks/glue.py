@@ -13,13 +13,13 @@ from dylora_exp.config import HubSource, TaskConfig, TsvSource
 from dylora_exp.core import (
     Repository,
     RequestError,
-    absent,
-    commit,
+    commit_of,
+    describe_unfetched,
     did_you_mean,
     file_sha256,
-    find,
+    find_fetched,
     first_line,
-    unreachable,
+    is_unreachable,
 )
 from dylora_exp.tasks.base import Reader, TaskData
 from dylora_exp.tasks.files import existing_folder, first_few, lines_of, read_text
@@ -180,14 +180,14 @@ def repository(task: TaskConfig) -> Repository:
 def _read_hub(task: TaskConfig, hub_cache: str | None) -> TaskData:
     hub, where = task.hub, repository(task)
     assert hub is not None
-    path = hub.path if hub_cache is None else str(find(where, hub_cache))
+    path = hub.path if hub_cache is None else str(find_fetched(where, hub_cache))
     splits, sources = [], []
     for split in (hub.train, hub.eval):
         try:
             data = load_dataset(path, hub.name, split=split)
         except Exception as error:  # the hub client raises many unrelated types
-            if hub_cache is None and unreachable(error):
-                raise RequestError(absent(where)) from error
+            if hub_cache is None and is_unreachable(error):
+                raise RequestError(describe_unfetched(where)) from error
             raise RequestError(
                 f"task.data_dir: '{path}' could not be loaded ({type(error).__name__}: "
                 f"{first_line(error)}); a folder of TSV files may take its place: task.data_dir=DIR"
@@ -196,7 +196,7 @@ def _read_hub(task: TaskConfig, hub_cache: str | None) -> TaskData:
             {
                 "dataset": f"{hub.path}/{hub.name}:{split}",
                 "rows": len(data),
-                "revision": commit(path) or _revision(data),
+                "revision": commit_of(path) or _revision(data),
             }
         )
         splits.append(data.map(_columns, fn_kwargs={"hub": hub}, remove_columns=data.column_names))
@@ -206,7 +206,7 @@ def _read_hub(task: TaskConfig, hub_cache: str | None) -> TaskData:
 def _revision(data: Dataset) -> str | None:
     """Return the commit that the hub's files were fetched at: it stands in their addresses."""
     for address in data.info.download_checksums or {}:
-        if found := commit(address):
+        if found := commit_of(address):
             return found
     return data.info.version and str(data.info.version)
 

@@ -7,7 +7,7 @@ from torch import nn
 from dylora_exp.adapters.masked import factors, lora_layers, merged
 from dylora_exp.config.composition import compose
 from dylora_exp.methods.base import make_method
-from dylora_exp.models.backbone import load
+from dylora_exp.models.loading import load
 from tests.support.small_gpt2 import small_gpt2, small_tokenizer
 
 IDS = torch.randint(5, 250, (3, 9), generator=torch.Generator().manual_seed(0))

@@ -14,7 +14,7 @@ from dylora_exp.cli.entry import main
 from dylora_exp.config.composition import compose
 from dylora_exp.core.errors import RequestError
 from dylora_exp.methods.base import Cut, make_method
-from dylora_exp.models.backbone import load
+from dylora_exp.models.loading import load
 from dylora_exp.runner.run import check, run_if_needed
 
 R, ALPHA = 4, 16

@@ -15,7 +15,7 @@ from dylora_exp.core.errors import RequestError
 from dylora_exp.methods import flop
 from dylora_exp.methods.base import Batch, make_method
 from dylora_exp.methods.hard_concrete import Gates
-from dylora_exp.models.backbone import load
+from dylora_exp.models.loading import load
 from dylora_exp.runner.run import RunFailed, check, run_if_needed
 
 

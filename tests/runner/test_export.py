@@ -15,7 +15,8 @@ from dylora_exp.cli.entry import main
 from dylora_exp.config import run_identity
 from dylora_exp.config.composition import compose
 from dylora_exp.methods.base import Cut, make_method
-from dylora_exp.models.backbone import load, resolve
+from dylora_exp.models.architecture import resolve
+from dylora_exp.models.loading import load
 from dylora_exp.runner import export as export_module
 from dylora_exp.runner.run import run_if_needed
 

