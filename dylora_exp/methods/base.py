@@ -15,20 +15,12 @@ from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel, TrainerCallback
 
+from dylora_exp.adapters import Cut as Cut
 from dylora_exp.adapters import RankMask, factors, lora_layers
-from dylora_exp.config import Config, Ranks, Scale, Truncation
+from dylora_exp.config import Config, Ranks
 
 TrainedModel: TypeAlias = PreTrainedModel | PeftModel
 MeanLoss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Cut:
-    """One way to make a rank; all None for a method without ranks."""
-
-    rank: int | None = None
-    truncation: Truncation | None = None
-    scale: Scale | None = None
 
 
 @dataclass(frozen=True)

@@ -230,14 +230,17 @@ def check(config: Config, fetch: bool = True) -> TaskData | None:
     Raises:
         RequestError: With all problems at once.
     """
-    from dylora_exp.adapters import released
     from dylora_exp.methods import method_class, method_kinds
     from dylora_exp.models import model_problems
     from dylora_exp.runner import trackers as tracking
     from dylora_exp.tasks import base as tasks
 
     data = None
-    problems = model_problems(config) + tracking.problems(config) + released.problems(config)
+    problems = model_problems(config) + tracking.problems(config)
+    if config.method.adapter is not None:
+        from dylora_exp.adapters import import_problems
+
+        problems += import_problems(config)
     problems += processes.problems(config.trainer.batch_size)
     if config.method.kind in method_kinds():
         problems += method_class(config.method.kind).problems(config)
@@ -266,7 +269,7 @@ class _Prepared:
 def _prepare(config: Config, data: TaskData) -> _Prepared:
     from transformers import set_seed
 
-    from dylora_exp.adapters import released
+    from dylora_exp.adapters import import_adapter
     from dylora_exp.methods import make_method
     from dylora_exp.models import load, longest_input
     from dylora_exp.objectives import ObjectiveContext, make_objective
@@ -280,7 +283,7 @@ def _prepare(config: Config, data: TaskData) -> _Prepared:
     objective = make_objective(ObjectiveContext(config, tokenizer, longest_input(backbone), data))
     method = make_method(config)
     model = method.attach(backbone)
-    warnings = released.put_into(model, config) if config.method.adapter is not None else []
+    warnings = import_adapter(model, config) if config.method.adapter is not None else []
     return _Prepared(method, model, objective, warnings)
 
 
@@ -309,7 +312,7 @@ def _train_and_score(
 
 
 def _work(config: Config, data: TaskData, prepared: _Prepared, folder: Path) -> Record:
-    from dylora_exp.adapters import released
+    from dylora_exp.adapters import import_source
     from dylora_exp.methods import count_parameters
     from dylora_exp.models import revision
     from dylora_exp.records import summarise
@@ -321,7 +324,7 @@ def _work(config: Config, data: TaskData, prepared: _Prepared, folder: Path) -> 
     run_folder.prepare(folder, config, data.sources)
     processes.begin()
     method, objective = prepared.method, prepared.objective
-    imported = {"imported": released.source(config)} if config.method.adapter is not None else {}
+    imported = {"imported": import_source(config)} if config.method.adapter is not None else {}
     with contextlib.closing(objective), tracking(config, folder) as tracker:
         model, trained, scores = _train_and_score(config, prepared, folder)
         prepared.warnings.extend(trained.warnings)

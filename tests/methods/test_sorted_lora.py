@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from transformers import TrainerState
 
-from dylora_exp.adapters.masked import factors, lora_layers
+from dylora_exp.adapters.layers import factors, lora_layers
 from dylora_exp.config.composition import compose
 from dylora_exp.methods.base import Batch, make_method
 from dylora_exp.models.loading import load

@@ -6,7 +6,7 @@ from torch import nn
 from transformers import GPT2Config, GPT2ForSequenceClassification
 from transformers.pytorch_utils import Conv1D
 
-from dylora_exp.adapters.masked import factors, lora_layers
+from dylora_exp.adapters.layers import factors, lora_layers
 from dylora_exp.config.composition import compose
 from dylora_exp.core.errors import RequestError
 from dylora_exp.methods.base import count_parameters, make_method

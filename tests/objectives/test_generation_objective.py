@@ -8,7 +8,7 @@ from datasets import Dataset
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from dylora_exp.adapters.masked import factors, lora_layers
+from dylora_exp.adapters.layers import factors, lora_layers
 from dylora_exp.config.composition import compose
 from dylora_exp.core.errors import RequestError
 from dylora_exp.methods.base import Batch, make_method

@@ -93,7 +93,7 @@ def export(runs, method, capsys, *words):
 
 
 @pytest.mark.parametrize(
-    ("method", "way", "scale"),
+    ("method", "cut", "scale"),
     [
         ("dylora", Cut(3, "leading", "alpha/b"), 16 / 3),
         ("lora", Cut(2, "svd", "alpha/r"), 4),

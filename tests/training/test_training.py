@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from dylora_exp.adapters.masked import factors, lora_layers
+from dylora_exp.adapters.layers import factors, lora_layers
 from dylora_exp.config.composition import compose
 from dylora_exp.methods.base import make_method
 from dylora_exp.models.loading import load

@@ -1,4 +1,4 @@
-"""Adapters saved by the released LoRA and DyLoRA code, put into a model to be scored and exported.
+"""Import of adapters saved by the released LoRA and DyLoRA code, to be scored and exported.
 
 Their state dicts hold a layer's factors as ``<layer>.lora_A`` (r, d_in) and ``<layer>.lora_B``
 (d_out, r). Where one layer computes several projections (loralib's ``MergedLinear``, on GPT-2's
@@ -19,7 +19,7 @@ from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from dylora_exp.adapters.masked import factors, lora_layers
+from dylora_exp.adapters.layers import factors, lora_layers
 from dylora_exp.config import Config
 from dylora_exp.core import RequestError, file_sha256
 from dylora_exp.models import fused_part, name_matches
@@ -29,17 +29,17 @@ _A, _B = ".lora_A", ".lora_B"
 _WRAPPERS = ("model_state_dict", "state_dict")
 
 
-def problems(config: Config) -> list[str]:
-    """Return what is wrong with the file itself, empty where none is named."""
+def import_problems(config: Config) -> list[str]:
+    """Return what is wrong with the file itself."""
+    assert config.method.adapter is not None
     try:
-        if config.method.adapter is not None:
-            _read(config.method.adapter)
+        _read(config.method.adapter)
     except RequestError as error:
         return error.problems
     return []
 
 
-def source(config: Config) -> dict[str, str]:
+def import_source(config: Config) -> dict[str, str]:
     """Return the name and the digest of the file, for the record."""
     assert config.method.adapter is not None
     file = Path(config.method.adapter).expanduser()
@@ -47,8 +47,8 @@ def source(config: Config) -> dict[str, str]:
 
 
 @torch.no_grad()
-def put_into(model: PeftModel, config: Config) -> list[str]:
-    """Put the factors of the file, and its head where it has one, into a model.
+def import_adapter(model: PeftModel, config: Config) -> list[str]:
+    """Copy the factors of the file, and its head where it has one, into a model.
 
     Args:
         model: With adapters at rank r_max.
@@ -80,7 +80,7 @@ def put_into(model: PeftModel, config: Config) -> list[str]:
             b.copy_(new_b)
     for name, parameter in in_file.items():
         parameter.copy_(tensors[name])
-    # Where training would have left it.
+    # Training would have moved it there.
     if torch.accelerator.is_available():
         model.to(torch.accelerator.current_accelerator())
     if in_file or not head:
@@ -141,7 +141,7 @@ def _head(model: PeftModel) -> dict[str, nn.Parameter]:
 
 
 def _prefix(tensors: Mapping[str, Tensor], layers: Mapping[str, Sequence[LoraLayer]]) -> str:
-    """Return what stands before the layers' names in a file, as a wrapper's ``module.`` does."""
+    """Return the prefix of the layers' names in a file, such as a wrapper's ``module.``."""
     found = Counter(
         key.removesuffix(_A).removesuffix(layer)
         for key in tensors
@@ -154,13 +154,13 @@ def _prefix(tensors: Mapping[str, Tensor], layers: Mapping[str, Sequence[LoraLay
 def _unmatched(
     tensors: Mapping[str, Tensor], layers: Mapping[str, Sequence[LoraLayer]], prefix: str
 ) -> list[str]:
-    """Return sentences for factors that are missing, and for those that no layer takes."""
+    """Return sentences for missing factors, and for factors that belong to no layer."""
     expected = {prefix + layer + kind for layer in layers for kind in (_A, _B)}
     found = []
     if missing := expected - set(tensors):
-        found.append(f"method.adapter: {_some(missing)} is missing in the file.")
-    if left := {key for key in tensors if "lora_" in key} - expected:
-        found.append(f"method.adapter: {_some(left)} belongs to no layer of model.targets.")
+        found.append(f"method.adapter: {_first_of(missing)} is missing in the file.")
+    if extra := {key for key in tensors if "lora_" in key} - expected:
+        found.append(f"method.adapter: {_first_of(extra)} belongs to no layer of model.targets.")
     return found
 
 
@@ -189,10 +189,10 @@ def _misshapen(
 
 
 def _head_problems(tensors: Mapping[str, Tensor], head: Mapping[str, nn.Parameter]) -> list[str]:
-    """Return sentences for what a head lacks, and for its tensors of another shape."""
+    """Return sentences for missing tensors of the head, and for those of another shape."""
     found = []
     if missing := set(head) - set(tensors):
-        found.append(f"method.adapter: {_some(missing)} of the head is missing in the file.")
+        found.append(f"method.adapter: {_first_of(missing)} of the head is missing in the file.")
     for name, parameter in head.items():
         if name in tensors and tensors[name].shape != parameter.shape:
             found.append(
@@ -202,7 +202,7 @@ def _head_problems(tensors: Mapping[str, Tensor], head: Mapping[str, nn.Paramete
     return found
 
 
-def _some(names: set[str]) -> str:
-    """Return the first of some names, and how many there are besides."""
+def _first_of(names: set[str]) -> str:
+    """Return the first of some names, and how many more there are."""
     first, *others = sorted(names)
     return f"'{first}' (and {len(others)} more)" if others else f"'{first}'"

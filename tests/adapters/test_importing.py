@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
-from dylora_exp.adapters.released import put_into
+from dylora_exp.adapters.importing import import_adapter
 from dylora_exp.cli.entry import main
 from dylora_exp.config.composition import compose
 from dylora_exp.core.errors import RequestError
@@ -96,7 +96,7 @@ def imported(words, file):
     backbone, _ = load(config.model, labels=2)
     method = make_method(config)
     model = method.attach(backbone).eval()
-    return model, method, put_into(model, config)
+    return model, method, import_adapter(model, config)
 
 
 @pytest.mark.parametrize("kind", KINDS)
