@@ -17,7 +17,7 @@ from dylora_exp.config.composition import compose
 from dylora_exp.methods.base import Cut, make_method
 from dylora_exp.models.architecture import resolve
 from dylora_exp.models.loading import load
-from dylora_exp.runner import export as export_module
+from dylora_exp.runner import exporting
 from dylora_exp.runner.run import run_if_needed
 
 IDS = [[0, 40, 50, 60, 70, 2], [0, 30, 31, 32, 33, 2]]
@@ -358,7 +358,7 @@ def test_random_weights_are_made_again_from_the_seed(tmp_path, capsys, monkeypat
         theirs = merged(input_ids=torch.tensor(IDS)).logits
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
 
-    monkeypatch.setattr(export_module.metadata, "version", lambda name: "0.1")
+    monkeypatch.setattr(exporting.metadata, "version", lambda name: "0.1")
     assert main([*words, "--merge", "--force"]) == 2
     assert "--merge: the random weights of the run's model are those" in capsys.readouterr().err
     assert main([*words, "--force"]) == 0
