@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from dylora_exp.core import processes
 from dylora_exp.methods import Cut, Method, TrainedModel
-from dylora_exp.metrics import score, signature
+from dylora_exp.metrics import compute, signature
 from dylora_exp.models import eager_for_one
 from dylora_exp.objectives import base
 from dylora_exp.objectives.batches import Collator, ScoringBatch, scoring_batches, tokenize
@@ -53,9 +53,12 @@ class ClassificationObjective(base.Objective):
         start = time.monotonic()
         with method.at_cut(model, cut):
             predictions = predict(model, self.batches, self.config.trainer.bf16)
-        values = score(self.config.task.metrics, predictions, self.labels)
+        values = compute(self.config.task.metrics, predictions, self.labels)
         # JSON has no NaN; an undefined correlation is null.
-        metrics = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        metrics = {
+            name: value if value is not None and math.isfinite(value) else None
+            for name, value in values.items()
+        }
         return base.CutScore(metrics, time.monotonic() - start)
 
     def scoring(self) -> dict[str, Any]:

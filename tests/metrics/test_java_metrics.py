@@ -2,19 +2,20 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
-from dylora_exp.metrics.generation import Scorer
+from dylora_exp.metrics import METRICS, Scorer
 from dylora_exp.metrics.java import JavaError, Meteor, ptb_tokenize
 
 E2E = (["a b c d", ""], [["a b c d", "x"], ["a b"]])
-BY_JAVA = ["meteor", "rouge_l", "cider"]
+BY_JAVA = [name for name, metric in METRICS.items() if metric.needs_java]
 
 # Says when it starts, and speaks as much of both programs' protocols as is needed.
 FAKE = """\
 #!/bin/sh
-echo started >> {log}
+echo started $$ >> {log}
 case "$*" in
 *PTBTokenizer*) cat ;;
 *) while read -r line; do
@@ -47,6 +48,10 @@ def java(tmp_path, monkeypatch):
         monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{rest}")
 
     return install
+
+
+def is_alive(process):
+    return Path(f"/proc/{process}").exists()
 
 
 def test_without_java_the_rest_stands(tmp_path, monkeypatch):
@@ -90,8 +95,9 @@ def test_one_process_serves_a_sweep_and_its_references_are_tokenised_once(java, 
         scorer.score(["other", "words"], E2E[1])
         # METEOR, the references, two sets of predictions.
         assert log.read_text().count("started") == 4
-        process = scorer._meteor._process._process
-    assert process.poll() is not None
+        started = [int(line.split()[1]) for line in log.read_text().splitlines()]
+        assert len([process for process in started if is_alive(process)]) == 1
+    assert not any(map(is_alive, started))
     assert scorer.score(*E2E)["meteor"] == 0.5
     scorer.close()
 
@@ -99,11 +105,11 @@ def test_one_process_serves_a_sweep_and_its_references_are_tokenised_once(java, 
 def test_a_process_that_dies_is_a_reason_and_the_next_score_starts_another(java, tmp_path):
     java(FAKE.format(log=tmp_path / "log").replace("SCORE*DIE", ""))
     meteor = Meteor()
-    assert meteor.score(["a"], [["b"]]) == 0.5
-    meteor._process._process.kill()
+    assert meteor(["a"], [["b"]]) == 0.5
+    meteor._process.kill()
     with pytest.raises(JavaError, match=r"METEOR failed: it said nothing\."):
-        meteor.score(["a"], [["b"]])
-    assert meteor.score(["a ||| b\u2028c"], [["b"]]) == 0.5
+        meteor(["a"], [["b"]])
+    assert meteor(["a ||| b\u2028c"], [["b"]]) == 0.5
     meteor.close()
     meteor.close()
 
@@ -111,8 +117,8 @@ def test_a_process_that_dies_is_a_reason_and_the_next_score_starts_another(java,
 def test_a_process_ends_with_its_metric(java, tmp_path):
     java(FAKE.format(log=tmp_path / "log"))
     meteor = Meteor()
-    meteor.score(["a"], [["b"]])
-    process = meteor._process._process
+    meteor(["a"], [["b"]])
+    process = meteor._process
     del meteor
     assert process.poll() is not None
 
@@ -140,11 +146,11 @@ def test_meteor():
         ["the cat sat", "dogs run fast", ""],
         [["the cat sat"], ["the dogs", "dogs run"], ["b"]],
     )
-    value = meteor.score(ours, theirs)
+    value = meteor(ours, theirs)
     assert 0 < value < 1
-    assert meteor.score(ours, [item[::-1] for item in theirs]) == value
-    assert meteor.score(ours, [item * 3 for item in theirs]) == value
-    assert meteor.score(["the cat sat"], [["the cat sat"]]) == 1
-    assert meteor.score([""], [["the cat sat"]]) == 0
-    assert meteor.score(["café naïve"], [["café naïve"]]) == 1
+    assert meteor(ours, [item[::-1] for item in theirs]) == value
+    assert meteor(ours, [item * 3 for item in theirs]) == value
+    assert meteor(["the cat sat"], [["the cat sat"]]) == 1
+    assert meteor([""], [["the cat sat"]]) == 0
+    assert meteor(["café naïve"], [["café naïve"]]) == 1
     meteor.close()
