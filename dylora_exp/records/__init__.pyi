@@ -7,7 +7,6 @@ from .summary import DEFAULT_SHARE as DEFAULT_SHARE
 from .summary import allowed_loss as allowed_loss
 from .summary import aurac as aurac
 from .summary import best_rank as best_rank
-from .summary import metric_sign as metric_sign
 from .summary import recommended_rank as recommended_rank
 from .summary import search_score as search_score
 from .summary import summarise as summarise
@@ -22,7 +21,6 @@ __all__ = [
     "aurac",
     "best_rank",
     "check_results",
-    "metric_sign",
     "recommended_rank",
     "search_score",
     "summarise",

@@ -1,7 +1,7 @@
 """The area under the rank-quality curve, the best rank, and the smallest one that will do.
 
 Where a function takes a ``sign``, it is 1 for a quality of which more is better and -1 for an error
-rate; see ``metric_sign``.
+rate.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dylora_exp.metrics import sign as metric_sign
 from dylora_exp.records.record import RankScore, Record
 
 Curve = Mapping[int, float]
@@ -43,12 +44,6 @@ def aurac(curve: Curve, log2: bool = False) -> float | None:
         (axis[i + 1] - axis[i]) * (heights[i] + heights[i + 1]) / 2 for i in range(len(ranks) - 1)
     )
     return math.fsum(areas) / (axis[-1] - axis[0])
-
-
-def metric_sign(metric: str) -> int:
-    """Return 1 for a metric of which more is better, -1 for one of which less is better."""
-    # The registry of metrics is to answer this.
-    return -1 if metric.removesuffix("_unseen").removesuffix("_seen") == "ter" else 1
 
 
 def best_rank(curve: Curve, sign: int = 1) -> int | None:
@@ -136,5 +131,4 @@ def search_score(record: Record) -> float | None:
         for entry in record.ranks
         if entry.rank is None and (value := entry.metrics.get(headline)) is not None
     ]
-    sign = metric_sign(headline)
-    return float(max(sign * value for value in values)) if values else None
+    return max(metric_sign(headline) * float(value) for value in values) if values else None
