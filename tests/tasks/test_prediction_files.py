@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dylora_exp.cli.entry import main
-from dylora_exp.tasks.score import read_lines, read_references
+from dylora_exp.tasks.prediction_files import read_lines, read_references
 
 SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 REFERENCE = SHARED_DATA / "metric_reference"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from dylora_exp.tasks.files import Broken
 from dylora_exp.tasks.generation import (
-    Broken,
     Entry,
     Form,
     GenerationReader,

@@ -1,9 +1,7 @@
-"""Scoring files of predictions: reads them in the official forms, without a model."""
+"""Files of predictions and references in their official forms, scored without a model."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,12 +9,12 @@ from pathlib import Path
 
 from dylora_exp.core import RequestError
 from dylora_exp.metrics import Scorer
-from dylora_exp.tasks.files import lines_of, read_text
+from dylora_exp.tasks.files import Broken, csv_rows, lines_of, read_text
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What ``dylora score`` says.
+    """The scores of a file of predictions.
 
     Attributes:
         values: Each metric's value in its official script's scale, or None.
@@ -132,22 +130,14 @@ def _read_streams(paths: Sequence[Path]) -> list[list[str]]:
 
 def _read_csv(path: Path) -> list[list[str]]:
     """Return the references of each distinct ``mr``."""
-    rows = csv.DictReader(io.StringIO(read_text(path)[0], newline=""), strict=True)
     items: dict[str, list[str]] = {}
     try:
-        columns = rows.fieldnames or []
-        if absent := [name for name in ("mr", "ref") if name not in columns]:
-            raise RequestError(
-                f"{path}:1: there is no column '{absent[0]}' among {', '.join(columns) or 'none'}."
-            )
-        for row in rows:
-            if None in row or None in row.values():
-                raise RequestError(
-                    f"{path}:{rows.line_num}: found more or fewer cells than columns."
-                )
+        for location, row in csv_rows(read_text(path)[0], ("mr", "ref")):
+            if row is None:
+                raise Broken("found more or fewer cells than columns", location)
             if not row["ref"].strip():
-                raise RequestError(f"{path}:{rows.line_num}: there is no reference.")
+                raise Broken("there is no reference", location)
             items.setdefault(row["mr"], []).append(row["ref"].strip())
-    except csv.Error as error:
-        raise RequestError(f"{path}:{rows.reader.line_num}: the CSV is broken ({error}).") from None
+    except Broken as flaw:
+        raise RequestError(flaw.sentence(path)) from None
     return list(items.values())

@@ -7,13 +7,12 @@ from typing import Any
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
+from dylora_exp.tasks.files import Broken, on_line
 from dylora_exp.tasks.generation import (
-    Broken,
     Entry,
     Form,
     GenerationReader,
     numbered,
-    on_line,
     parse_json,
     triples_context,
 )

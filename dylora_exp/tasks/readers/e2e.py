@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterator
 
-from dylora_exp.core import did_you_mean
-from dylora_exp.tasks.files import lines_of
-from dylora_exp.tasks.generation import Broken, Entry, Form, GenerationReader, on_line
+from dylora_exp.tasks.files import Broken, csv_rows, lines_of, on_line
+from dylora_exp.tasks.generation import Entry, Form, GenerationReader
 
 _NAMES = {"eatType": "Type", "priceRange": "price", "familyFriendly": "family friendly"}
 _SLOT = r"([^\[\],]+)\[([^\[\]]+)\]"
@@ -17,25 +14,7 @@ _MEANING = re.compile(rf"{_SLOT}(?:,{_SLOT})*")
 
 
 def _csv_rows(text: str) -> Iterator[tuple[str, dict[str, str] | None]]:
-    """Yield the cells of each row by their column, or None for a row of another length."""
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        columns = next(rows, [])
-        for name in ("mr", "ref"):
-            if name not in columns:
-                raise Broken(f"there is no column '{name}' {_among(name, columns)}", on_line(1))
-        last = rows.line_num
-        for cells in rows:
-            first, last = last + 1, rows.line_num
-            if cells:
-                row = dict(zip(columns, cells, strict=True)) if len(cells) == len(columns) else None
-                yield on_line(first), row
-    except csv.Error as error:
-        raise Broken(f"the CSV is broken ({error})", on_line(rows.line_num)) from None
-
-
-def _among(name: str, columns: list[str]) -> str:
-    return f"among {', '.join(columns) or 'none'}{did_you_mean(name, columns).removesuffix('?')}"
+    return csv_rows(text, ("mr", "ref"))
 
 
 def _csv_entry(row: dict[str, str] | None) -> Entry:
@@ -69,7 +48,7 @@ def _text_entry(line: str) -> Entry:
     return Entry(context.strip(), [text])
 
 
-# In the second form the texts are split into words and signs, so that scores differ.
+# In the second form the texts are tokenised, so that scores differ.
 READER = GenerationReader(
     folders=("e2e",),
     forms=(
