@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from dylora_exp.adapters.masked import factors, lora_layers
 from dylora_exp.config import Config
-from dylora_exp.core import RequestError, file_sha256
+from dylora_exp.core import RequestError
 from dylora_exp.models import fused_part, name_matches
 
 _A, _B = ".lora_A", ".lora_B"
@@ -29,30 +29,23 @@ _A, _B = ".lora_A", ".lora_B"
 _WRAPPERS = ("model_state_dict", "state_dict")
 
 
-def problems(config: Config) -> list[str]:
-    """Return what is wrong with the file itself, empty where none is named."""
+def problems(file: str) -> list[str]:
+    """Return what is wrong with the file itself."""
     try:
-        if config.method.adapter is not None:
-            _read(config.method.adapter)
+        _read(file)
     except RequestError as error:
         return error.problems
     return []
 
 
-def source(config: Config) -> dict[str, str]:
-    """Return the name and the digest of the file, for the record."""
-    assert config.method.adapter is not None
-    file = Path(config.method.adapter).expanduser()
-    return {"file": file.name, "sha256": file_sha256(file)}
-
-
 @torch.no_grad()
-def put_into(model: PeftModel, config: Config) -> list[str]:
-    """Put the factors of the file, and its head where it has one, into a model.
+def put_into(model: PeftModel, config: Config, file: str) -> list[str]:
+    """Put the factors of a file, and its head where it has one, into a model.
 
     Args:
         model: With adapters at rank r_max.
-        config: Names the file.
+        config: The run's.
+        file: A released state dict.
 
     Returns:
         Warnings: that the file has no head.
@@ -60,8 +53,7 @@ def put_into(model: PeftModel, config: Config) -> list[str]:
     Raises:
         RequestError: When the file and the adapted layers do not match, with all problems.
     """
-    assert config.method.adapter is not None
-    tensors = _read(config.method.adapter)
+    tensors = _read(file)
     layers = _layers(model, config)
     prefix = _prefix(tensors, layers)
     head = {prefix + name: parameter for name, parameter in _head(model).items()}
@@ -85,7 +77,7 @@ def put_into(model: PeftModel, config: Config) -> list[str]:
         model.to(torch.accelerator.current_accelerator())
     if in_file or not head:
         return []
-    return [f"method.adapter: the head is not in '{config.method.adapter}' and stays untrained."]
+    return [f"method.adapter: the head is not in '{file}' and stays untrained."]
 
 
 def _read(name: str) -> dict[str, Tensor]:

@@ -29,6 +29,9 @@ from .processes import silence_other_processes as silence_other_processes
 from .progress import progress_bar as progress_bar
 from .signals import TerminationRequested as TerminationRequested
 from .signals import raise_on_sigterm as raise_on_sigterm
+from .validation import StrictModel as StrictModel
+from .validation import keys as keys
+from .validation import parse as parse
 
 __all__ = [
     "LOG",
@@ -38,6 +41,7 @@ __all__ = [
     "Repository",
     "RequestError",
     "RunLog",
+    "StrictModel",
     "TerminationRequested",
     "absent",
     "check_writable",
@@ -50,8 +54,10 @@ __all__ = [
     "first_line",
     "in_package",
     "is_quiet",
+    "keys",
     "locks",
     "package_folder",
+    "parse",
     "pop_verbosity_flags",
     "processes",
     "progress_bar",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 from dataclasses import dataclass
 from typing import Any
@@ -97,7 +96,7 @@ def _placed(task: TaskConfig, hub_cache: str | None) -> TaskConfig:
     """Return the task with its published files where ``dylora data fetch`` puts them."""
     if hub_cache is None or task.data_dir is not None or not task.published:
         return task
-    return dataclasses.replace(task, data_dir=hub_cache)
+    return task.model_copy(update={"data_dir": hub_cache})
 
 
 def _reader(task: TaskConfig) -> Reader:

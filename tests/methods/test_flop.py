@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from dylora_exp.methods.hard_concrete import Gates
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -14,7 +15,6 @@ from dylora_exp.config.composition import compose
 from dylora_exp.core.errors import RequestError
 from dylora_exp.methods import flop
 from dylora_exp.methods.base import Batch, make_method
-from dylora_exp.methods.hard_concrete import Gates
 from dylora_exp.models.backbone import load
 from dylora_exp.runner.run import RunFailed, check, run_if_needed
 

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from datasets import Dataset
+from dylora_exp.objectives.decoding import stop_tokens
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
@@ -13,7 +14,6 @@ from dylora_exp.config.composition import compose
 from dylora_exp.core.errors import RequestError
 from dylora_exp.methods.base import Batch, make_method
 from dylora_exp.objectives.base import ObjectiveContext
-from dylora_exp.objectives.decoding import stop_tokens
 from dylora_exp.objectives.generation import IGNORED, GenerationObjective
 from dylora_exp.tasks.base import TaskData, read
 from tests.support.small_gpt2 import END, small_gpt2, small_tokenizer
