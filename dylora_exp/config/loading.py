@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 from pydantic import BaseModel, create_model
 
@@ -39,7 +39,8 @@ def load(tree: Mapping[str, Any], overridden: Collection[str] = ()) -> Config:
             problems += found
     try:
         config = parse(_schema(**schemas), tree)
-        problems += config.problems()
+        if schemas["task"] is not BASES["task"]:  # only an objective knows what goes together
+            problems += config.problems()
     except RequestError as error:
         problems += error.problems
     if problems:
@@ -169,4 +170,4 @@ def _marked(schema: type[BaseModel], mark: Mark, prefix: str = "") -> Iterator[s
         if mark in field.metadata:
             yield prefix + name
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _marked(cast(type[BaseModel], field.annotation), mark, f"{prefix}{name}.")
+            yield from _marked(field.annotation, mark, f"{prefix}{name}.")

@@ -19,7 +19,7 @@ from dylora_exp.adapters.masked import (
 )
 from dylora_exp.config.composition import compose
 from dylora_exp.methods.base import Cut, count_parameters, make_method
-from dylora_exp.methods.dylora import pass_gradient_of_row_only
+from dylora_exp.methods.torch_parts.row_parameters import pass_gradient_of_row_only
 from dylora_exp.models.backbone import load
 
 R, D_IN, D_OUT, N, ALPHA = 8, 12, 10, 5, 16.0

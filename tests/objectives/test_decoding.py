@@ -4,14 +4,14 @@ import json
 
 import pytest
 import torch
-from dylora_exp.objectives.decoding import NoRepeatedNgram, clean, decode, stop_tokens
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from transformers import LogitsProcessor, LogitsProcessorList, NoRepeatNGramLogitsProcessor
 
-from dylora_exp.config.schema import DecodeConfig
-from dylora_exp.objectives import decoding
+from dylora_exp.objectives.generation import DecodeConfig
+from dylora_exp.objectives.torch_parts import decoding
+from dylora_exp.objectives.torch_parts.decoding import NoRepeatedNgram, clean, decode, stop_tokens
 from tests.support.small_gpt2 import LINES, small_gpt2, small_tokenizer
 
 CONTEXTS = [LINES[0], "A : is : B", "name : Pub", LINES[0] + " | name : A", "B"]

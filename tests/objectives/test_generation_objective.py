@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 from datasets import Dataset
-from dylora_exp.objectives.decoding import stop_tokens
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
@@ -15,6 +14,7 @@ from dylora_exp.core.errors import RequestError
 from dylora_exp.methods.base import Batch, make_method
 from dylora_exp.objectives.base import ObjectiveContext
 from dylora_exp.objectives.generation import IGNORED, GenerationObjective
+from dylora_exp.objectives.torch_parts.decoding import stop_tokens
 from dylora_exp.tasks.base import TaskData, read
 from tests.support.small_gpt2 import END, small_gpt2, small_tokenizer
 
