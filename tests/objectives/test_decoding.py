@@ -102,7 +102,7 @@ def stock(model, tokenizer, prompt, settings):
 def test_padded_batches_are_decoded_as_transformers_decodes_one(
     beams, size, tokenizer, prompts, tmp_path
 ):
-    settings = DecodeConfig(beams, max_new_tokens=20, no_repeat_ngram=size, length_penalty=0.8)
+    settings = DecodeConfig(beams=beams, max_new_tokens=20, no_repeat_ngram=size, length_penalty=0.8)
     model = small_gpt2(tokenizer)
     together = decode(model, tokenizer, prompts, settings, 4, tmp_path / "texts", "", "")
     alone = [stock(model, tokenizer, prompt, settings) for prompt in prompts]
