@@ -1,7 +1,7 @@
 """What makes two runs the same: their configs without paths, logging and hardware choices.
 
-``distinguishing_settings`` is the only place that says so; run ids, groups of records and the
-matching of records to planned runs follow from it.
+Run ids, the grouping of records and their matching to planned runs all follow from
+``distinguishing_settings``.
 """
 
 from __future__ import annotations

@@ -67,19 +67,19 @@ class DyLoRA(LoRA):
         return model
 
     def callbacks(self, model: TrainedModel) -> list[TrainerCallback]:
-        """Return, for the strict freeze, the hand-over of gradients."""
+        """Return the callback of the strict freeze, if that is chosen."""
         from dylora_exp.methods.torch_parts.row_parameters import StrictFreeze
 
-        return [StrictFreeze(self.rows, self)] if self.rows else []
+        return [StrictFreeze(self.rows, lambda: self.active)] if self.rows else []
 
     def optimizer_groups(self, groups: list[dict]) -> list[dict]:
-        """Under the strict freeze, put single rows and columns in the place of whole factors."""
+        """Return the groups, under the strict freeze with rows and columns instead of factors."""
         if self.rows is None:
             return groups
         return [{**group, "params": self.rows.split(group["params"])} for group in groups]
 
     def forward_passes(self, batch: Batch) -> Iterator[ForwardPass]:
-        """Draw the rank of the step, of this part of it, or of each example."""
+        """Yield a pass at the rank drawn for the step, for this part of it, or for each example."""
         ranks = self.draw(batch)
         first = batch.index == 0
         if first or self.config.ranks.sample_every != "step":
@@ -99,12 +99,12 @@ class DyLoRA(LoRA):
         ]
 
     def select(self, ranks: list[int], first: bool = True, own: range | None = None) -> None:
-        """Work at one rank, or at one for each example, from now on.
+        """Set the model to one rank, or to one for each example.
 
         Args:
             ranks: As ``draw`` returns them.
             first: Whether a step begins, before which nothing of it is active.
-            own: The places of the examples that this process has; None for all.
+            own: The indices of the examples that this process has; None for all.
         """
         scale = self.settings.scale
         if self.config.ranks.sample_every == "example":

@@ -137,10 +137,14 @@ class FLOP(Method):
         """Return what reads how many steps there will be."""
         from dylora_exp.methods.torch_parts.flop_layers import StepCount
 
-        return [StepCount(self)]
+        return [StepCount(self.set_total_steps)]
+
+    def set_total_steps(self, steps: int) -> None:
+        """Take note of the number of optimizer steps, which the Trainer works out."""
+        self.total_steps = steps
 
     def optimizer_groups(self, groups: list[dict]) -> list[dict]:
-        """Give gates and multipliers groups of their own, without weight decay.
+        """Return the groups with gates and multipliers in their own, without weight decay.
 
         All learning rates follow the schedule of ``trainer``. The weights' is a share of
         ``trainer.learning_rate``, which the profiles choose for adapters.
@@ -166,12 +170,12 @@ class FLOP(Method):
         ]
 
     def forward_passes(self, batch: Batch) -> Iterator[ForwardPass]:
-        """Set the target of the step, a function of nothing but the step."""
+        """Yield a pass with the target of the step, a function of nothing but the step."""
         self.step_target = self.annealed(batch.step)
         yield ForwardPass(is_last=True)
 
     def annealed(self, step: int) -> float:
-        """Return t, which goes in a line from 0 at step 0 to the target."""
+        """Return t, which grows linearly from 0 at step 0 to the target."""
         steps = self.settings.anneal_share * self.total_steps
         return self.target * min(1.0, step / steps)
 
@@ -181,9 +185,9 @@ class FLOP(Method):
         return task + self.terms
 
     def add_constraint(self, model: nn.Module, inputs: Any, output: Any) -> None:
-        """Work out the constraint's terms in a training pass; a forward hook.
+        """Put the constraint's terms into the output of a training pass; a forward hook.
 
-        They are put where the model, which sees no labels, leaves its own loss empty: several
+        They go where the model, which sees no labels, leaves its own loss empty: several
         processes only exchange gradients of what the outputs need.
         """
         if model.training:
@@ -258,7 +262,7 @@ class FLOP(Method):
 
         The weights are a plain state dict in which each pruned layer has ``down`` (rank, in),
         ``up`` (out, rank) and ``bias``. Transformers knows no such layer: ``from_pretrained``
-        cannot load it; put a ``LowRankLinear`` in place of each, then load the state dict.
+        cannot load it; replace each by a ``LowRankLinear``, then load the state dict.
         """
         model.save_pretrained(folder)
 

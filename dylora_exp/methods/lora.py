@@ -58,7 +58,7 @@ class LoRA(Method):
         found, method = [], config.method
         assert isinstance(method, LoRASettings)
         if not method.score:
-            found.append("method.score: found an empty list, expected at least one way to score.")
+            found.append("method.score: found an empty list, expected at least one cut.")
         if not config.model.targets:
             found.append("model.targets: found an empty list, expected the modules to adapt.")
         if method.adapter is not None:

@@ -46,14 +46,18 @@ class SortedLoRA(DyLoRA):
         return found
 
     def callbacks(self, model: TrainedModel) -> list[TrainerCallback]:
-        """Return the rotation, before everything else that a step begins with."""
+        """Return the rotation, before the callbacks that need the factors of the step."""
         from dylora_exp.methods.torch_parts.rotation import Rotation
 
-        self.rotation = Rotation(model, self)
+        def reset(optimizer: Optimizer) -> None:
+            if self.settings.optimizer_state == "reset":
+                self.drop_moments(model, optimizer)
+
+        self.rotation = Rotation(model, self.settings.share, reset)
         return [self.rotation, *super().callbacks(model)]
 
     def forward_passes(self, batch: Batch) -> Iterator[ForwardPass]:
-        """Work at r_max before the rotation and at drawn ranks from it on."""
+        """Yield a pass at r_max before the rotation, and at drawn ranks from it on."""
         if batch.step >= self.rotation.step:
             yield from super().forward_passes(batch)
         else:
@@ -61,7 +65,7 @@ class SortedLoRA(DyLoRA):
             self.active = set(range(self.ranks.r_max))
             yield ForwardPass(is_last=True)
 
-    def forget(self, model: nn.Module, optimizer: Optimizer) -> None:
+    def drop_moments(self, model: nn.Module, optimizer: Optimizer) -> None:
         """Drop the optimizer's moments of all factors, which belong to the old basis."""
         for layer in adapters.lora_layers(model):
             for factor in adapters.factors(layer):

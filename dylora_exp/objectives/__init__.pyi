@@ -2,7 +2,7 @@ from .base import Objective as Objective
 from .base import ObjectiveContext as ObjectiveContext
 from .base import make_objective as make_objective
 from .classification import ClassificationTask as ClassificationTask
-from .generation import DecodeConfig as DecodeConfig
+from .decode_config import DecodeConfig as DecodeConfig
 from .generation import GenerationObjective as GenerationObjective
 from .generation import GenerationTask as GenerationTask
 from .torch_parts.batches import SharedBatches as SharedBatches

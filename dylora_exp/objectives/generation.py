@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from dylora_exp import adapters, metrics
-from dylora_exp.config import Count, HubSource, Mark, TaskConfig, TsvSource
-from dylora_exp.core import RequestError, StrictModel, processes
+from dylora_exp.config import HubSource, Mark, TaskConfig, TsvSource
+from dylora_exp.core import RequestError, processes
 from dylora_exp.methods import Cut, Method, TrainedModel
 from dylora_exp.objectives import base
+from dylora_exp.objectives.decode_config import DecodeConfig
 
 if TYPE_CHECKING:
     import torch
@@ -26,15 +27,6 @@ if TYPE_CHECKING:
 
 # What torch's cross entropy leaves out by itself, and transformers too.
 IGNORED = -100
-
-
-class DecodeConfig(StrictModel):
-    """How texts are generated, until an end token or a blank line; ``no_repeat_ngram`` 0: off."""
-
-    beams: Count = 10
-    max_new_tokens: Count = 64
-    no_repeat_ngram: Annotated[int, Field(ge=0)] = 4
-    length_penalty: float = 0.8
 
 
 class GenerationTask(TaskConfig):

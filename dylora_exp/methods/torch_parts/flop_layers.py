@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,9 +12,6 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerState
 from transformers.pytorch_utils import Conv1D
 
 from dylora_exp.methods.torch_parts.hard_concrete import Gates
-
-if TYPE_CHECKING:
-    from dylora_exp.methods.flop import FLOP
 
 
 class LowRankLinear(nn.Module):
@@ -95,14 +92,14 @@ class Multipliers(nn.Module):
 
 
 class StepCount(TrainerCallback):
-    """Tells the method how many optimizer steps there will be."""
+    """Passes on how many optimizer steps there will be."""
 
-    def __init__(self, method: FLOP) -> None:
-        self.method = method
+    def __init__(self, note: Callable[[int], None]) -> None:
+        self.note = note
 
     def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
         """Where the Trainer has worked it out."""
-        self.method.total_steps = state.max_steps
+        self.note(state.max_steps)
 
 
 def encoder_layers(backbone: PreTrainedModel, head: Sequence[str]) -> dict[str, nn.Linear | Conv1D]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import TrainerCallback
 
 from dylora_exp.adapters import RankMask, factors, lora_layers
-
-if TYPE_CHECKING:
-    from dylora_exp.methods.dylora import DyLoRA
 
 
 class RowParameters:
@@ -54,15 +52,20 @@ class RowParameters:
 
 
 class StrictFreeze(TrainerCallback):
-    """Hands the gradients of the active rows and columns to the optimizer's views."""
+    """Hands the gradients of the active rows and columns to the optimizer's views.
 
-    def __init__(self, rows: RowParameters, method: DyLoRA) -> None:
+    Args:
+        rows: Of all adapters.
+        active: Returns the 0-based indices of those that the step moves.
+    """
+
+    def __init__(self, rows: RowParameters, active: Callable[[], set[int]]) -> None:
         self.rows = rows
-        self.method = method
+        self.active = active
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """After clipping, which must see the gradients where the backward pass left them."""
-        self.rows.hand_over(self.method.active)
+        self.rows.hand_over(self.active())
 
 
 def pass_gradient_of_row_only(model: nn.Module, mask: RankMask) -> None:

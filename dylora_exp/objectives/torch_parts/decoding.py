@@ -1,4 +1,4 @@
-"""Beam search over distinct contexts, kept in a file from which a killed run goes on."""
+"""Beam search over distinct contexts, kept in a file from which a killed run resumes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokeniz
 
 from dylora_exp.core import processes, progress_bar, write_atomically
 from dylora_exp.models import eager
-from dylora_exp.objectives.generation import DecodeConfig
+from dylora_exp.objectives.decode_config import DecodeConfig
 
 
 @dataclass(frozen=True)
