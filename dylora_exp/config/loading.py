@@ -135,7 +135,8 @@ def _own_settings(
         elif tag in everyone and (
             in_vain or all(value != _defaults(each)[key] for each in owners.values())
         ):
-            names = " and ".join(name.replace("_", "-") for name in sorted(owners))
+            *others, last = (name.replace("_", "-") for name in sorted(owners))
+            names = " and ".join(filter(None, (", ".join(others), last)))
             problems.append(
                 f"{group}.{key}: {group} '{tree.get('name', tag)}' has no such setting, "
                 f"only {names} {'has' if len(owners) == 1 else 'have'}."

@@ -268,4 +268,6 @@ def test_a_method_without_adapters_takes_none(state, tmp_path):
     with pytest.raises(RequestError) as caught:
         compose(["method=finetune", f"method.adapter={tmp_path / 'old.bin'}"])
     (problem,) = caught.value.problems
-    assert problem.startswith("method.adapter: method 'finetune' has no such setting, only dylora ")
+    assert problem.startswith(
+        "method.adapter: method 'finetune' has no such setting, only dylora, "
+    )

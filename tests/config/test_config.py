@@ -226,4 +226,4 @@ def test_what_profiles_set_for_adapters_is_refused_where_it_has_no_effect(method
     with pytest.raises(RequestError) as error:
         compose([f"method={method}", "method.alpha=8"])
     (problem,) = error.value.problems
-    assert problem.startswith(f"method.alpha: method '{method}' has no such setting, only dylora ")
+    assert problem.startswith(f"method.alpha: method '{method}' has no such setting, only dylora, ")
