@@ -35,7 +35,8 @@ def imports(path):
             folder = PACKAGE.parent / node.module.replace(".", "/")
             if folder.is_dir():
                 for name in node.names:
-                    inner = (folder / f"{name.name}.py").exists()
+                    below = folder / name.name
+                    inner = below.is_dir() or below.with_suffix(".py").exists()
                     yield f"{node.module}.{name.name}" if inner else node.module
             else:
                 yield node.module

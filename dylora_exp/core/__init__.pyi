@@ -29,7 +29,10 @@ from .processes import silence_other_processes as silence_other_processes
 from .progress import progress_bar as progress_bar
 from .signals import TerminationRequested as TerminationRequested
 from .signals import raise_on_sigterm as raise_on_sigterm
+from .validation import StrictModel as StrictModel
 from .validation import dotted as dotted
+from .validation import keys as keys
+from .validation import parse as parse
 
 __all__ = [
     "LOG",
@@ -39,6 +42,7 @@ __all__ = [
     "Repository",
     "RequestError",
     "RunLog",
+    "StrictModel",
     "TerminationRequested",
     "check_writable",
     "commit_of",
@@ -53,8 +57,10 @@ __all__ = [
     "in_package",
     "is_quiet",
     "is_unreachable",
+    "keys",
     "locks",
     "package_folder",
+    "parse",
     "pop_verbosity_flags",
     "processes",
     "progress_bar",

@@ -1,4 +1,4 @@
-"""Beam search over distinct contexts, kept in a file from which a killed run goes on."""
+"""Beam search over distinct contexts, kept in a file from which a killed run resumes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import torch
 from torch import nn
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
-from dylora_exp.config import DecodeConfig
 from dylora_exp.core import processes, progress_bar, write_atomically
 from dylora_exp.models import eager
+from dylora_exp.objectives.decode_config import DecodeConfig
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class NoRepeatedNgram(LogitsProcessor):
         ngrams = generated.unfold(1, self.size, 1)
         beginning = generated[:, generated.shape[1] - self.size + 1 :]
         again = (ngrams[:, :, :-1] == beginning[:, None]).all(dim=-1)
-        row, place = again.nonzero(as_tuple=True)
+        row, index = again.nonzero(as_tuple=True)
         scores = scores.clone()
-        scores[row, ngrams[row, place, -1]] = -torch.inf
+        scores[row, ngrams[row, index, -1]] = -torch.inf
         return scores
 
 
@@ -68,9 +68,9 @@ def decode(
 ) -> Decoded:
     """Decode each prompt once, longest first, in batches.
 
-    Every finished batch is a line of ``file``; a later call with the same weights and prompts goes
-    on after the last whole line. Several processes take a batch each at a time, and the main one
-    writes them down in the same order, so that their number may change in between.
+    Every finished batch is a line of ``file``; a later call with the same weights and prompts
+    continues after the last whole line. Several processes take a batch each at a time, and the main
+    one writes them down in the same order, so that their number may change in between.
 
     Args:
         model: A causal language model, its weights merged for the rank at hand.
