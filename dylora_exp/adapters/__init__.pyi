@@ -1,39 +1,37 @@
-from . import released as released
-from .masked import RankMask as RankMask
-from .masked import attach_lora as attach_lora
-from .masked import factors as factors
-from .masked import install_mask as install_mask
-from .masked import lora_layers as lora_layers
-from .masked import merged as merged
-from .masked import move_mask_to_model as move_mask_to_model
-from .masked import rotate as rotate
-from .masked import save_adapter as save_adapter
-from .masked import singular_factors as singular_factors
-from .saved import A_KEY as A_KEY
-from .saved import B_KEY as B_KEY
-from .saved import SETTINGS as SETTINGS
-from .saved import WEIGHTS as WEIGHTS
-from .saved import Factors as Factors
+from .attach import attach_lora as attach_lora
+from .attach import save_adapter as save_adapter
+from .cuts import Cut as Cut
+from .exporting import export_rank as export_rank
+from .importing import import_adapter as import_adapter
+from .importing import import_problems as import_problems
+from .layers import factors as factors
+from .layers import lora_layers as lora_layers
+from .mask import RankMask as RankMask
+from .mask import install_mask as install_mask
+from .mask import move_mask_to_model as move_mask_to_model
+from .merging import merged as merged
 from .saved import SavedAdapter as SavedAdapter
 from .saved import read_adapter as read_adapter
+from .saved import write_adapter as write_adapter
+from .truncation import rotate as rotate
+from .truncation import singular_factors as singular_factors
 
 __all__ = [
-    "A_KEY",
-    "B_KEY",
-    "SETTINGS",
-    "WEIGHTS",
-    "Factors",
+    "Cut",
     "RankMask",
     "SavedAdapter",
     "attach_lora",
+    "export_rank",
     "factors",
+    "import_adapter",
+    "import_problems",
     "install_mask",
     "lora_layers",
     "merged",
     "move_mask_to_model",
     "read_adapter",
-    "released",
     "rotate",
     "save_adapter",
     "singular_factors",
+    "write_adapter",
 ]

@@ -1,4 +1,4 @@
-"""The adapter that a run has saved: read, with every check that the run's record allows."""
+"""Adapters in PEFT's files: read with every check that the run's record allows, and written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dylora_exp.core import RequestError
@@ -69,6 +69,18 @@ def read_adapter(folder: Path, record: Record) -> SavedAdapter:
     return SavedAdapter(settings, factors, head)
 
 
+def write_adapter(folder: Path, adapter: SavedAdapter) -> None:
+    """Write an adapter's settings and tensors into a new folder, as PEFT does."""
+    tensors = dict(adapter.head)
+    for layer, (a, b) in adapter.factors.items():
+        tensors |= {layer + A_KEY: a, layer + B_KEY: b}
+    folder.mkdir()
+    text = json.dumps(adapter.settings, indent=2, sort_keys=True)
+    (folder / SETTINGS).write_text(text, encoding="utf-8")
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).chmod(0o644)
+
+
 def _is_factor(name: str) -> bool:
     return name.endswith((A_KEY, B_KEY))
 
@@ -88,20 +100,20 @@ def _read_files(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _check_count(file: Path, tensors: dict[str, Tensor], factors: Factors, record: Record) -> None:
-    """Compare with the number of values that the run trained, which the adapter holds all."""
+    """Check that the adapter holds as many values as the run trained."""
     found = sum(tensor.numel() for tensor in tensors.values())
     trained = record.parameters.get("trainable", found)
     if found != trained:
-        absent = _gaps(factors)
-        names = f": layer '{absent[0]}' is missing" if absent else ""
-        more = f", and {len(absent) - 1} more" if len(absent) > 1 else ""
+        missing = _missing_layers(factors)
+        names = f": layer '{missing[0]}' is missing" if missing else ""
+        more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise RequestError(
             f"{file}: holds {found:,} values, the run trained {trained:,}{names}{more}."
         )
 
 
-def _gaps(layers: Iterable[str]) -> list[str]:
-    """Return the layers that are not there although others have their kind and their number."""
+def _missing_layers(layers: Iterable[str]) -> list[str]:
+    """Return the layers that are missing although others have their kind and their number."""
     present = list(layers)
     kinds = dict.fromkeys(re.sub(r"\.\d+\.", ".{}.", layer, count=1) for layer in present)
     numbers = [int(match[1]) for layer in present if (match := re.search(r"\.(\d+)\.", layer))]

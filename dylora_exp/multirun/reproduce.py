@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from dylora_exp.core import locks, processes
 from dylora_exp.config import check_overrides, compose, options, quote_path
 from dylora_exp.core import RequestError, unknown_name
-from dylora_exp.config import NOT_IDENTITY
+from dylora_exp.config import is_identity
 from dylora_exp.multirun.jobs import Ended, attempt, launch_jobs, print_failures
 from dylora_exp.core import is_quiet, echo
 from dylora_exp.records import Record
@@ -259,7 +259,7 @@ def _problems(request: Request) -> list[str]:
         key = word.lstrip("+").partition("=")[0]
         if key in _OPTIONS:
             problems.append(f"{key}: found '{word}', expected {_OPTIONS[key]} in its place.")
-        elif key not in NOT_IDENTITY and not key.startswith(("hydra.", "tracker.")):
+        elif is_identity(key) and not key.startswith(("hydra.", "tracker.")):
             problems.append(f"{key}: '{word}' would make other runs than the table's.")
     if request.jobs is not None and request.jobs < 1:
         problems.append(f"--jobs: found {request.jobs}, expected a number at least 1.")

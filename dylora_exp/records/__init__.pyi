@@ -7,8 +7,8 @@ from .summary import DEFAULT_SHARE as DEFAULT_SHARE
 from .summary import allowed_loss as allowed_loss
 from .summary import aurac as aurac
 from .summary import best_rank as best_rank
-from .summary import objective as objective
 from .summary import recommended_rank as recommended_rank
+from .summary import search_score as search_score
 from .summary import summarise as summarise
 
 __all__ = [
@@ -21,7 +21,7 @@ __all__ = [
     "aurac",
     "best_rank",
     "check_results",
-    "objective",
     "recommended_rank",
+    "search_score",
     "summarise",
 ]

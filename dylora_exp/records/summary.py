@@ -1,4 +1,8 @@
-"""Which rank to take: the area under the rank-quality curve and the smallest rank that will do."""
+"""The area under the rank-quality curve, the best rank, and the smallest one that will do.
+
+Where a function takes a ``sign``, it is 1 for a quality of which more is better and -1 for an error
+rate.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dylora_exp.metrics import sign as metric_sign
 from dylora_exp.records.record import RankScore, Record
 
 Curve = Mapping[int, float]
@@ -41,24 +46,25 @@ def aurac(curve: Curve, log2: bool = False) -> float | None:
     return math.fsum(areas) / (axis[-1] - axis[0])
 
 
-def best_rank(curve: Curve) -> int | None:
-    """Return the rank of the highest quality, the smallest where several are equal."""
-    return min(curve, key=lambda rank: (-curve[rank], rank)) if curve else None
+def best_rank(curve: Curve, sign: int = 1) -> int | None:
+    """Return the rank of the best quality, the smallest where several are equal."""
+    return min(curve, key=lambda rank: (-sign * curve[rank], rank)) if curve else None
 
 
-def recommended_rank(curve: Curve, tolerance: float) -> int | None:
+def recommended_rank(curve: Curve, tolerance: float, sign: int = 1) -> int | None:
     """Return the smallest rank whose quality is within a tolerance of the best.
 
     Args:
         curve: Quality by rank.
         tolerance: What may be lost, in the unit of the quality.
+        sign: -1 where less is better.
     """
-    best = best_rank(curve)
+    best = best_rank(curve, sign)
     if best is None:
         return None
-    # A hair more, so that a difference of exactly the tolerance counts as within it.
-    enough = curve[best] - tolerance - 1e-12 * abs(curve[best])
-    return min(rank for rank, value in curve.items() if value >= enough)
+    # Slightly more, so that a difference of exactly the tolerance counts as within it.
+    enough = sign * curve[best] - tolerance - 1e-12 * abs(curve[best])
+    return min(rank for rank, value in curve.items() if sign * value >= enough)
 
 
 def allowed_loss(best: Sequence[float], share: float | None = None) -> float:
@@ -77,7 +83,7 @@ def allowed_loss(best: Sequence[float], share: float | None = None) -> float:
 def summarise(
     scores: Sequence[RankScore], metric: str, relative_tolerance: float
 ) -> list[dict[str, Any]]:
-    """Return, for each way in which ranks were made, the areas, the best and the recommended rank.
+    """Return, for each cut, the areas under its curve, the best and the recommended rank.
 
     Args:
         scores: The scores of one run.
@@ -85,39 +91,44 @@ def summarise(
         relative_tolerance: What the recommended rank may lose, as a part of the best score.
 
     Returns:
-        Plain data for the record; ways without a finite score, or without ranks, are left out.
+        Plain data for the record; cuts without a finite score, or without ranks, are left out.
     """
     curves: dict[tuple[str | None, str | None], dict[int, float]] = {}
     for entry in scores:
         value = entry.metrics.get(metric)
         if entry.rank is not None and value is not None and math.isfinite(value):
             curves.setdefault((entry.truncation, entry.scale), {})[entry.rank] = value
-    return [
-        {
-            "truncation": truncation,
-            "scale": scale,
-            "metric": metric,
-            "aurac": aurac(curve),
-            "aurac_log2": aurac(curve, log2=True),
-            "best_rank": best_rank(curve),
-            "recommended_rank": recommended_rank(
-                curve, relative_tolerance * abs(max(curve.values()))
-            ),
-            "tolerance": relative_tolerance,
-        }
-        for (truncation, scale), curve in curves.items()
-    ]
+    sign = metric_sign(metric)
+    found = []
+    for (truncation, scale), curve in curves.items():
+        best = best_rank(curve, sign)
+        assert best is not None
+        tolerance = relative_tolerance * abs(curve[best])
+        found.append(
+            {
+                "truncation": truncation,
+                "scale": scale,
+                "metric": metric,
+                "aurac": aurac(curve),
+                "aurac_log2": aurac(curve, log2=True),
+                "best_rank": best,
+                "recommended_rank": recommended_rank(curve, tolerance, sign),
+                "tolerance": relative_tolerance,
+            }
+        )
+    return found
 
 
-def objective(record: Record) -> float | None:
-    """Return what a search over settings makes as high as it can.
+def search_score(record: Record) -> float | None:
+    """Return what a search over settings maximises: more is better, whatever the metric.
 
-    That is the mean height of the rank-quality curve (``aurac``), of the best of the ways in which
-    ranks were made; the headline metric of a method without ranks.
+    That is the mean height of the rank-quality curve (``aurac``) of the best cut, or the headline
+    metric of a method without ranks; negated for a metric of which less is better.
     """
-    areas = [cut["aurac"] for cut in record.summary if cut.get("aurac") is not None]
-    if areas:
-        return float(max(areas))
-    headline = record.config.get("task", {}).get("headline", "")
-    values = [entry.metrics.get(headline) for entry in record.ranks if entry.rank is None]
-    return next((value for value in values if value is not None), None)
+    headline = record.config.get("task", {}).get("headline") or ""
+    values = [cut["aurac"] for cut in record.summary if cut.get("aurac") is not None] or [
+        value
+        for entry in record.ranks
+        if entry.rank is None and (value := entry.metrics.get(headline)) is not None
+    ]
+    return max(metric_sign(headline) * float(value) for value in values) if values else None

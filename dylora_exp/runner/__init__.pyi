@@ -1,5 +1,5 @@
 from .environment import quiet_libraries as quiet_libraries
-from .export import export as export
+from .exporting import export as export
 from .folder import run_locks as run_locks
 from .run import Outcome as Outcome
 from .run import RunBusy as RunBusy

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from dylora_exp.config import Config, configs_match, identity, outputs, run_id
 from dylora_exp.core import (
@@ -28,7 +28,6 @@ from dylora_exp.core import (
     locks,
     processes,
     run_log,
-    unknown_name,
     write_atomically,
 )
 from dylora_exp.records import RankScore, Record, RecordStore
@@ -230,22 +229,18 @@ def check(config: Config, fetch: bool = True) -> TaskData | None:
     Raises:
         RequestError: With all problems at once.
     """
-    from dylora_exp.adapters import released
-    from dylora_exp.methods import method_class, method_kinds
-    from dylora_exp.models import backbone
+    from dylora_exp.config import method_class
+    from dylora_exp.models import model_problems
     from dylora_exp.runner import trackers as tracking
-    from dylora_exp.tasks import base as tasks
+    from dylora_exp.tasks import needs_hub, read
 
     data = None
-    problems = backbone.problems(config) + tracking.problems(config) + released.problems(config)
+    problems = model_problems(config) + tracking.problems(config)
     problems += processes.problems(config.trainer.batch_size)
-    if config.method.kind in method_kinds():
-        problems += method_class(config.method.kind).problems(config)
-    else:
-        problems.append(unknown_name("method.kind", config.method.kind, method_kinds()))
+    problems += method_class(config.method.kind).problems(config)
     try:
-        if fetch or config.hub_cache is not None or not tasks.needs_hub(config.task):
-            data = tasks.read(config.task, config.hub_cache)
+        if fetch or config.hub_cache is not None or not needs_hub(config.task):
+            data = read(config.task, config.hub_cache)
     except RequestError as error:
         problems += error.problems
     if problems:
@@ -266,7 +261,6 @@ class _Prepared:
 def _prepare(config: Config, data: TaskData) -> _Prepared:
     from transformers import set_seed
 
-    from dylora_exp.adapters import released
     from dylora_exp.methods import make_method
     from dylora_exp.models import load, longest_input
     from dylora_exp.objectives import ObjectiveContext, make_objective
@@ -280,8 +274,7 @@ def _prepare(config: Config, data: TaskData) -> _Prepared:
     objective = make_objective(ObjectiveContext(config, tokenizer, longest_input(backbone), data))
     method = make_method(config)
     model = method.attach(backbone)
-    warnings = released.put_into(model, config) if config.method.adapter is not None else []
-    return _Prepared(method, model, objective, warnings)
+    return _Prepared(method, model, objective, method.load_adapter(model))
 
 
 def _take_part(config: Config) -> None:
@@ -300,7 +293,7 @@ def _train_and_score(
 
     model, method, objective = prepared.model, prepared.method, prepared.objective
     trained = Trained(0, 0.0)
-    if config.method.adapter is None:
+    if not method.is_trained_elsewhere:
         every_epoch = config.trainer.score_every == "epoch"
         untimed = EpochSweep(model, objective, method, folder) if every_epoch else None
         trained = train(model, objective, method, folder, untimed)
@@ -309,7 +302,6 @@ def _train_and_score(
 
 
 def _work(config: Config, data: TaskData, prepared: _Prepared, folder: Path) -> Record:
-    from dylora_exp.adapters import released
     from dylora_exp.methods import count_parameters
     from dylora_exp.models import revision
     from dylora_exp.records import summarise
@@ -321,7 +313,7 @@ def _work(config: Config, data: TaskData, prepared: _Prepared, folder: Path) -> 
     run_folder.prepare(folder, config, data.sources)
     processes.begin()
     method, objective = prepared.method, prepared.objective
-    imported = {"imported": released.source(config)} if config.method.adapter is not None else {}
+    imported = {"imported": method.source()} if method.is_trained_elsewhere else {}
     with contextlib.closing(objective), tracking(config, folder) as tracker:
         model, trained, scores = _train_and_score(config, prepared, folder)
         prepared.warnings.extend(trained.warnings)
@@ -350,7 +342,9 @@ def _work(config: Config, data: TaskData, prepared: _Prepared, folder: Path) -> 
     return record
 
 
-def _record(config: Config, status: str, **parts: Any) -> Record:
+def _record(
+    config: Config, status: Literal["running", "completed", "failed"], **parts: Any
+) -> Record:
     return Record(
         run_id=run_id(config),
         status=status,

@@ -15,7 +15,8 @@ from dylora_exp.cli.entry import main
 from dylora_exp.config.composition import compose
 from dylora_exp.config.run_identity import run_id
 from dylora_exp.core.errors import RequestError
-from dylora_exp.models.backbone import load, problems, resolve, revision
+from dylora_exp.models.architecture import model_problems, resolve
+from dylora_exp.models.loading import load, revision
 from dylora_exp.runner.run import check, run_if_needed
 from dylora_exp.tasks.base import read
 from tests.support.fake_hub import FakeHub, serving
@@ -232,13 +233,15 @@ def test_hub_names_are_read_from_the_folder(fetched, hub, alone):
     cache = f"hub_cache={fetched[0]}"
     config = compose([MODEL, cache, "ranks.r_max=65"])
     assert resolve(config.model, hub_cache=config.hub_cache).endswith(hub.model)
-    (problem,) = problems(config)  # the settings of the model there are known before it is loaded
+    (problem,) = model_problems(
+        config
+    )  # the settings of the model there are known before it is loaded
     assert "expected at most 64" in problem
     backbone, tokenizer = load(config.model, 2, config.hub_cache)
     assert revision(backbone) == {"model_revision": hub.model}
     assert tokenizer("a")["input_ids"]
     at = compose([MODEL, cache, f"model.revision={hub.model}"])
-    assert problems(at) == []
+    assert model_problems(at) == []
 
 
 @pytest.mark.parametrize(
@@ -276,7 +279,7 @@ def test_an_empty_or_broken_off_folder_is_said(fetched, tmp_path, alone):
     place = weights.readlink()
     weights.unlink()
     try:
-        (problem,) = problems(compose([MODEL, f"hub_cache={fetched[0]}"]))
+        (problem,) = model_problems(compose([MODEL, f"hub_cache={fetched[0]}"]))
     finally:
         weights.symlink_to(place)
     assert problem.startswith("model.name_or_path: 'roberta-base' is not whole in hub_cache")
@@ -284,7 +287,7 @@ def test_an_empty_or_broken_off_folder_is_said(fetched, tmp_path, alone):
 
 def test_random_weights_need_no_fetching(tmp_path, alone):
     words = [MODEL, "model.pretrained=false", f"hub_cache={tmp_path}"]
-    assert problems(compose(words)) == []
+    assert model_problems(compose(words)) == []
 
 
 def test_published_files_are_found_where_fetching_puts_them(tmp_path, alone):

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 from transformers import TrainerState
 
-from dylora_exp.adapters.masked import factors, lora_layers
+from dylora_exp.adapters.layers import factors, lora_layers
 from dylora_exp.config.composition import compose
 from dylora_exp.methods.base import Batch, make_method
-from dylora_exp.models.backbone import load
+from dylora_exp.models.loading import load
 
 STEPS = 10
 

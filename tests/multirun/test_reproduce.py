@@ -302,7 +302,7 @@ def test_every_launcher_is_configured(launcher):
     code = (
         "import sys\n"
         "from hydra import compose, initialize_config_dir\n"
-        "from dylora_exp.config.composition import CONF_DIR\n"
+        "from dylora_exp.config.overrides import CONF_DIR\n"
         "with initialize_config_dir(str(CONF_DIR), version_base='1.3'):\n"
         "    tree = compose('config', sys.argv[1:], return_hydra_config=True).hydra.launcher\n"
         "print(tree._target_, tree.get('n_jobs') or tree.get('array_parallelism'))\n"

@@ -9,6 +9,8 @@ from dylora_exp.core.files import check_writable, write_atomically
 from dylora_exp.records.record import RankScore, Record
 from dylora_exp.records.store import RecordStore
 
+RANK = {"rank": 1, "truncation": None, "scale": None, "metrics": {}, "seconds": 1}
+
 
 def record(**changes):
     values = {
@@ -43,14 +45,20 @@ def test_a_missing_record_is_none(tmp_path):
     ("change", "expected"),
     [
         ({"schema_version": 2}, "schema_version is 2, expected 1"),
-        ({"status": "done"}, "status is 'done'"),
+        ({"status": "done"}, "'status' is 'done', expected 'running', 'completed' or 'failed'"),
         ({"seed": "1"}, "'seed' is '1'"),
-        ({"ranks": [{"rank": 1}]}, "an entry of 'ranks' must have exactly"),
+        ({"ranks": [{"rank": 1}]}, "'ranks[0].truncation' is missing"),
+        ({"ranks": [{**RANK, "more": 1}]}, "'ranks[0].more' is not a key of a record"),
+        ({"ranks": [{**RANK, "rank": 0}]}, "'ranks[0].rank' is 0, expected at least 1"),
+        ({"ranks": [{**RANK, "rank": "1"}]}, "'ranks[0].rank' is '1', expected a whole number"),
+        ({"ranks": [{**RANK, "metrics": {"f1": "x"}}]}, "'ranks[0].metrics.f1' is 'x', expected"),
+        ({"ranks": []}, "'ranks' is empty, though the run is completed"),
+        ({"ranks": {}}, "'ranks' is {}, expected a list"),
         ({"created_at": 5}, "'created_at' is 5"),
         ({"error": 5}, "'error' is 5"),
-        ({"data": [5]}, "an entry of 'data' must be an object"),
+        ({"data": [5]}, "'data[0]' is 5, expected an object"),
         ({"run_id": "another"}, "its run_id is 'another'"),
-        ({"epochs": [{"epoch": 1}]}, "an entry of 'epochs' must have exactly epoch, ranks, step"),
+        ({"epochs": [{"epoch": 1}]}, "'epochs[0].step' is missing"),
         ({"extra": 1}, "'extra' is not a key of a record"),
         ({"config": {"ranks": {"r_max": "8"}}}, "'config.ranks.r_max' is '8', expected a whole"),
         ({"config": {"task": {"headline": ["f1"]}}}, "'config.task.headline' is ['f1'], expected"),
@@ -58,7 +66,10 @@ def test_a_missing_record_is_none(tmp_path):
         ({"timing": {"train_seconds": "1"}}, "'timing.train_seconds' is '1', expected a number"),
         ({"timing": {"steps": float("nan")}}, "'timing.steps' is nan, expected a number"),
         ({"environment": {"torch": {}}}, "'environment.torch' is {}, expected a text, a number"),
-        ({"training": {"drawn_ranks": {"x": 1}}}, "expected a number of draws for each rank"),
+        (
+            {"training": {"drawn_ranks": {"x": 1}}},
+            "'training.drawn_ranks.x' is 'x', expected",
+        ),
         ({"parameters": {"total": 1.5}}, "'parameters.total' is 1.5, expected a whole number"),
     ],
 )
@@ -73,6 +84,29 @@ def test_files_that_are_no_records_are_skipped_with_the_reason(tmp_path, change,
     assert expected in warnings[0]
     with pytest.raises(RequestError, match="not a record"):
         store.read("0123456789ab")
+
+
+@pytest.mark.parametrize("field", ["epochs", "summary", "training", "scoring"])
+def test_a_record_older_than_a_field_stays_readable(field):
+    tree = json.loads(record().to_json())
+    del tree[field]
+    assert Record.from_dict(tree) == record()
+
+
+@pytest.mark.parametrize("field", ["run_id", "error", "timing", "environment"])
+def test_a_field_that_every_record_has_is_not_optional(field):
+    tree = json.loads(record().to_json())
+    del tree[field]
+    with pytest.raises(ValueError, match=f"'{field}' is missing"):
+        Record.from_dict(tree)
+
+
+def test_values_come_back_with_the_types_they_had():
+    score = RankScore(1, None, None, {"f1": 1, "accuracy": 1.0, "pearson": None}, 2)
+    parts = {"timing": {"steps": 3, "train_seconds": 3.0}, "environment": {"gpu": False, "n": 1}}
+    open_parts = {"scoring": {"signature": "s", "more": [1.0]}, "config": {"ranks": {"x": 1}}}
+    text = record(ranks=[score], **parts, **open_parts).to_json()
+    assert Record.from_dict(json.loads(text)).to_json() == text
 
 
 def test_different_records_of_one_run_are_an_error_that_names_both(tmp_path):

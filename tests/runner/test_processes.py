@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dylora_exp.core import processes
-from dylora_exp.objectives.batches import SharedBatches, batch_part
+from dylora_exp.objectives.torch_parts.batches import SharedBatches, batch_part
 from dylora_exp.records.store import RecordStore
 from tests.support import watched_runs
 from tests.support.small_gpt2 import save_small_gpt2

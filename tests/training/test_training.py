@@ -6,12 +6,12 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from dylora_exp.adapters.masked import factors, lora_layers
+from dylora_exp.adapters.layers import factors, lora_layers
 from dylora_exp.config.composition import compose
 from dylora_exp.methods.base import make_method
-from dylora_exp.models.backbone import load
+from dylora_exp.models.loading import load
 from dylora_exp.objectives.base import ObjectiveContext, make_objective
-from dylora_exp.objectives.batches import Collator, scoring_batches, tokenize
+from dylora_exp.objectives.torch_parts.batches import Collator, scoring_batches, tokenize
 from dylora_exp.tasks.base import read
 from dylora_exp.training.checkpoints import find_resume_point
 from dylora_exp.training.trainer import TrainingDiverged, train
