@@ -1,7 +1,7 @@
-"""What a run tells besides its record: the log file in its folder, and lines on stderr.
+"""The log of a run: a file in its folder, and lines on stderr.
 
-How much goes to stderr is one choice for a command and the processes that it starts, so it stands
-in the environment.
+The verbosity is one choice for a command and the processes that it starts, so it is kept in the
+environment.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _FLAGS = {"-v": "verbose", "--verbose": "verbose", "-q": "quiet", "--quiet": "qu
 _APART = ("transformers",)
 
 
-def pop_verbosity_flags(words: Sequence[str], knows: bool = True) -> list[str]:
-    """Take ``-v`` and ``-q`` out of a command's words and remember them; the last one counts.
+def pop_verbosity_flags(arguments: Sequence[str], has_flags: bool = True) -> list[str]:
+    """Return a command's arguments without ``-v`` and ``-q``, the last of which takes effect.
 
     Args:
-        words: The words.
-        knows: Whether the command knows these flags; if not, its words stay as they are.
+        arguments: The arguments.
+        has_flags: Whether the command has these flags; if not, its arguments stay as they are.
     """
-    given = [_FLAGS[word] for word in words if knows and word in _FLAGS]
-    os.environ[_VARIABLE] = given[-1] if given else "normal"
-    return [word for word in words if not (knows and word in _FLAGS)]
+    flags = [each for each in arguments if each in _FLAGS] if has_flags else []
+    os.environ[_VARIABLE] = _FLAGS[flags[-1]] if flags else "normal"
+    return [each for each in arguments if each not in flags]
 
 
 def is_quiet() -> bool:
@@ -50,9 +50,9 @@ def echo(line: str) -> None:
 
 
 class RunLog(logging.Handler):
-    """Keeps what is said until it is known where it goes, then appends it to a file.
+    """Keeps log records until the file they go to is known, then appends them to it.
 
-    A disk that is full makes the run fail in its own words; the log then just lacks lines.
+    A full disk must not fail the run here; the log then lacks lines.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class RunLog(logging.Handler):
         self.file: logging.FileHandler | None = None
 
     def open(self, path: Path) -> None:
-        """Write to a file from now on, what was kept first."""
+        """Write to a file from now on, the kept records first."""
         with contextlib.suppress(OSError):
             self.file = logging.FileHandler(path, encoding="utf-8")
             self.file.setFormatter(self.formatter)
@@ -97,7 +97,7 @@ class _Stderr(logging.Handler):
 
 @contextlib.contextmanager
 def run_log() -> Iterator[RunLog]:
-    """Listen to the project's and the libraries' messages and warnings as long as a run lasts."""
+    """Log the project's and the libraries' messages and warnings as long as the context lasts."""
     shown = _Stderr(_LEVELS.get(os.environ.get(_VARIABLE, "normal"), logging.ERROR))
     log = RunLog()
     loggers = [logging.getLogger(name) for name in (None, *_APART)]
