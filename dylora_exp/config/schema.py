@@ -18,18 +18,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, SerializeAsAny
 
 from dylora_exp.core import StrictModel, unknown_name
+from dylora_exp.metrics import METRICS
 
 Scale = Literal["alpha/b", "alpha/r"]
 Truncation = Literal["leading", "svd"]
-Metric = Literal[
-    "accuracy", "f1", "matthews_correlation", "pearson", "spearmanr",
-    "bleu", "nist", "meteor", "rouge_l", "cider", "ter",
-]  # fmt: skip
-
-# What a metric scores; the others score labels.
-_SCORED = dict.fromkeys(("pearson", "spearmanr"), "numbers") | dict.fromkeys(
-    ("bleu", "nist", "meteor", "rouge_l", "cider", "ter"), "texts"
-)
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -130,7 +122,7 @@ class TaskConfig(StrictModel):
     data_dir: Annotated[str | None, Mark.NOT_IDENTITY, Mark.FOLDER] = None
     labels: list[str] = Field(default_factory=list)
     label_range: list[float] | None = None
-    metrics: list[Metric] = Field(default_factory=list)
+    metrics: list[str] = Field(default_factory=list)
     headline: str = ""
     hub: HubSource | None = None
     tsv: TsvSource | None = None
@@ -160,13 +152,14 @@ class TaskConfig(StrictModel):
             found.append(unknown_name("task.headline", self.headline, self.metrics))
         if len(self.labels) == 1:
             found.append("task.labels: found one label, expected several, or none for a number.")
-        found += [
-            f"task.metrics: '{metric}' scores {scored}, which this task has not."
-            for metric in self.metrics
-            if (scored := _SCORED.get(metric, "labels")) != self.scored
-        ]
-        if "f1" in self.metrics and len(self.labels) > 2:
-            found.append("task.metrics: 'f1' is that of label 1 of two, this task has more labels.")
+        for index, name in enumerate(self.metrics):
+            if name not in METRICS:
+                found.append(unknown_name(f"task.metrics[{index}]", name, METRICS))
+            elif METRICS[name].scores != self.scored:
+                scored = METRICS[name].scores
+                found.append(f"task.metrics: '{name}' scores {scored}, which this task has not.")
+            elif METRICS[name].two_labels_only and len(self.labels) > 2:
+                found.append(f"task.metrics: '{name}' is of two labels, this task has more.")
         if self.reader == "glue" and self.tsv is None and self.hub is None:
             found.append("task: a glue task needs 'hub' or 'tsv' to say where its data lie.")
         if self.data_dir == "":

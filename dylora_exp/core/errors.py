@@ -1,4 +1,4 @@
-"""The one exception for a wrong request, and the words its sentences are made of."""
+"""The one exception for a wrong request, and its sentences about names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class RequestError(Exception):
     The command line prints each problem on a line of its own and exits with status 2.
 
     Attributes:
-        problems: One complete sentence for each thing that is wrong.
+        problems: One complete sentence for each problem.
     """
 
     def __init__(self, problems: str | Iterable[str]) -> None:
@@ -29,14 +29,14 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or ["no message"])[0]
 
 
-def did_you_mean(word: str, allowed: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the most similar allowed word, or ``""`` for none.
+def did_you_mean(name: str, allowed: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the most similar allowed name, or ``""`` for none.
 
-    A word made of an allowed word's initials (``lr`` for ``learning_rate``) means that one.
+    The initials of an allowed name (``lr`` for ``learning_rate``) mean that one.
     """
     names = list(allowed)
-    matches = [name for name in names if "_" in name and _initials(name) == word]
-    matches = matches or difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
+    matches = [known for known in names if "_" in known and _initials(known) == name]
+    matches = matches or difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     return f"; did you mean '{matches[0]}'?" if matches else ""
 
 
@@ -44,8 +44,8 @@ def _initials(name: str) -> str:
     return "".join(part[:1] for part in name.split("_"))
 
 
-def unknown_name(field: str, word: str, allowed: Iterable[str]) -> str:
+def unknown_name(field: str, name: str, allowed: Iterable[str]) -> str:
     """Return the sentence for a name that is not among the allowed ones."""
     names = sorted(allowed)
-    hint = did_you_mean(word, names)
-    return f"{field}: '{word}' is not one of {', '.join(names)}{hint or '.'}"
+    hint = did_you_mean(name, names)
+    return f"{field}: '{name}' is not one of {', '.join(names)}{hint or '.'}"

@@ -21,27 +21,25 @@ def file_sha256(path: Path) -> str:
 
 
 def unfinished(folder: Path) -> list[Path]:
-    """Return what a kill in ``write_atomically`` has left in a folder and those below it."""
+    """Return the files that a kill in ``write_atomically`` has left below a folder."""
     return list(folder.rglob(f".*{UNFINISHED}"))
 
 
 def check_writable(folder: Path, create: bool = True) -> None:
-    """Try whether files can be made in a folder.
+    """Refuse a folder in which no file can be created.
 
     Args:
-        folder: Where files are to go.
-        create: Whether to make the folder; if not, its nearest parent that exists is tried.
+        folder: The folder.
+        create: Whether to create the folder; if not, its nearest parent that exists is tried.
 
     Raises:
-        RequestError: When no file can be made there.
+        RequestError: When no file can be created there.
     """
     with _writing_to(folder):
-        place = folder
         if create:
             folder.mkdir(parents=True, exist_ok=True)
-        while not place.exists() and place != place.parent:
-            place = place.parent
-        with tempfile.TemporaryFile(dir=place):
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        with tempfile.TemporaryFile(dir=existing):
             pass
 
 

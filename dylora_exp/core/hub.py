@@ -1,8 +1,8 @@
 """Repositories of the Hugging Face hub in a folder that was prepared for machines without it.
 
 ``dylora data fetch`` and ``dylora models fetch`` put them there, in the layout of the hub's own
-cache; with ``hub_cache=DIR`` they are read from there and nothing else is asked. Pickles are left
-out on the way, and code is never run: only files of these kinds are fetched.
+cache; with ``hub_cache=DIR`` they are read from there without a network. Only the kinds of files
+listed here are fetched: no pickles, and no code.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NOT: dict[Kind, list[str]] = {"model": ["*/*"], "dataset": []}
 
 
 class FetchFailed(Exception):
-    """A file could not be had, or is not the one it should be. The message is one sentence."""
+    """A file could not be fetched, or has another checksum. The message is one sentence."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Repository:
     """A repository of the hub.
 
     Attributes:
-        kind: What the hub calls it.
+        kind: Model or dataset.
         name: Its name there.
         revision: A branch, tag or commit; None for the newest.
         field: The setting that names it.
-        command: What fetches it, but for ``--to``.
+        command: The command that fetches it, without ``--to``.
     """
 
     kind: Kind
@@ -50,23 +50,23 @@ class Repository:
 
 
 def download(repository: Repository, cache: Path) -> Path:
-    """Fetch what of a repository is not there yet, and return its folder.
+    """Fetch the missing files of a repository, and return its folder.
 
     Args:
-        repository: Which.
-        cache: Where to; an interrupted fetch goes on there.
+        repository: The repository.
+        cache: The folder to fetch into; an interrupted fetch is resumed.
 
     Raises:
         RequestError: When the hub has no such repository or revision, or must not be asked.
-        FetchFailed: When it cannot be had.
+        FetchFailed: When it cannot be fetched.
     """
     from huggingface_hub import constants, errors
     from huggingface_hub.utils import disable_progress_bars, logging
 
     name = repository.name
     if not sys.stderr.isatty():
-        disable_progress_bars()  # a log is no place for them
-    logging.set_verbosity_error()  # it tells every attempt; the last one's reason is told below
+        disable_progress_bars()  # they fill log files
+    logging.set_verbosity_error()  # it warns of every attempt; the last one is reported below
     if constants.HF_HUB_OFFLINE:
         raise RequestError("HF_HUB_OFFLINE: it is set, so the hub is not asked; unset it to fetch.")
     try:
@@ -92,13 +92,13 @@ def find_fetched(repository: Repository, cache: str) -> Path:
     """Return the folder of a repository in a prepared folder; the network is not asked.
 
     Raises:
-        RequestError: When it is not there, or not the whole of it.
+        RequestError: When it is missing or incomplete.
     """
     from huggingface_hub import errors
 
-    place = Path(cache).expanduser()
+    folder = Path(cache).expanduser()
     try:
-        return _snapshot(repository, place, local_files_only=True)
+        return _snapshot(repository, folder, local_files_only=True)
     except errors.IncompleteSnapshotError:
         how = "is not whole"
     except (errors.LocalEntryNotFoundError, errors.HFValidationError):
@@ -106,15 +106,15 @@ def find_fetched(repository: Repository, cache: str) -> Path:
     except OSError as error:
         how = f"cannot be read ({error.strerror or first_line(error)})"
     version = f" (revision {repository.revision})" if repository.revision else ""
-    there = "" if place.is_dir() else ", there is no such folder"
+    there = "" if folder.is_dir() else ", there is no such folder"
     raise RequestError(
-        f"{repository.field}: '{repository.name}'{version} {how} in hub_cache '{place}'{there}; "
-        f"on a machine with a network: {repository.command} --to {place}"
+        f"{repository.field}: '{repository.name}'{version} {how} in hub_cache '{folder}'{there}; "
+        f"on a machine with a network: {repository.command} --to {folder}"
     )
 
 
 def describe_unfetched(repository: Repository) -> str:
-    """Return the sentence for what is not on this machine while the hub cannot be asked."""
+    """Return the sentence for a repository that is not here while the hub cannot be reached."""
     from huggingface_hub import constants
 
     why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub does not answer"
@@ -125,7 +125,7 @@ def describe_unfetched(repository: Repository) -> str:
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Return whether something failed because the hub did not answer, or must not be asked."""
+    """Return whether an error arose because the hub did not answer, or is not to be asked."""
     from huggingface_hub import errors
 
     types = (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError)
@@ -160,6 +160,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _reason(error: Exception) -> str:
-    """Return what the innermost error says; those around it tell what was tried."""
+    """Return the message of the innermost error, which names the cause."""
     *_, innermost = _causes(error)
     return f"{type(innermost).__name__}: {first_line(innermost)}"

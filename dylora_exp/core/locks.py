@@ -20,7 +20,7 @@ from pathlib import Path
 
 from dylora_exp.core.errors import RequestError
 
-# Who looks whether a lock is held holds it for a moment; it must not be taken for an owner.
+# ``is_held`` holds a lock for a moment; it must not be taken for an owner.
 _TRIES, _BETWEEN_TRIES = 10, 0.02
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.1, 2.0
 
@@ -40,10 +40,10 @@ def is_held(path: Path) -> bool:
 
 
 def owner(path: Path) -> str:
-    """Return who holds a lock, in words."""
+    """Return who holds a lock, as a phrase."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return f"process {told['pid']} on {told['host']} since {told['since']}"
+        note = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {note['pid']} on {note['host']} since {note['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
 
@@ -54,18 +54,17 @@ def hold(paths: Sequence[Path], busy: Callable[[Path], None]) -> Iterator[None]:
 
     Args:
         paths: The lock files.
-        busy: Called with each lock that another process holds. When it returns, the wait is on;
-            it may raise instead.
+        busy: Called with each lock that another process holds. When it returns, this process
+            waits for that lock; it may raise instead.
 
     Raises:
-        RequestError: When a file cannot be made or locked.
+        RequestError: When a file cannot be created or locked.
     """
-    handles = _take_all(paths, busy)
-    try:
+    while isinstance(held := _take_all(paths), Path):
+        busy(held)
+        _wait_for(held)
+    with held:
         yield
-    finally:
-        for path, handle in zip(paths, handles, strict=True):
-            _let_go(path, handle)
 
 
 def wait(paths: Sequence[Path], busy: Callable[[Path], None]) -> None:
@@ -76,25 +75,15 @@ def wait(paths: Sequence[Path], busy: Callable[[Path], None]) -> None:
             _wait_for(path)
 
 
-def _take_all(paths: Sequence[Path], busy: Callable[[Path], None]) -> list[int]:
-    while True:
-        handles: list[int] = []
-        taken = False
-        try:
-            for path in paths:
-                handle = _take(path)
-                if handle is None:
-                    break
-                handles.append(handle)
-            taken = len(handles) == len(paths)
-        finally:
-            if not taken:
-                for held, handle in zip(paths, handles, strict=False):
-                    _let_go(held, handle)
-        if taken:
-            return handles
-        busy(path)
-        _wait_for(path)
+def _take_all(paths: Sequence[Path]) -> contextlib.ExitStack | Path:
+    """Return a context that releases all locks, or the first that another process holds."""
+    with contextlib.ExitStack() as held:
+        for path in paths:
+            handle = _take(path)
+            if handle is None:
+                return path
+            held.callback(_release, path, handle)
+        return held.pop_all()
 
 
 def _take(path: Path) -> int | None:
@@ -130,6 +119,7 @@ def _open(path: Path) -> int:
 
 
 def _try(handle: int, kind: int) -> bool:
+    """Return whether a lock of this kind was granted, now or within a few tries."""
     for _ in range(_TRIES):
         try:
             fcntl.flock(handle, kind | fcntl.LOCK_NB)
@@ -140,7 +130,7 @@ def _try(handle: int, kind: int) -> bool:
 
 
 def _is_at(handle: int, path: Path) -> bool:
-    """Whether an open file is the one that has the name now."""
+    """Return whether an open file is the one that has the name now."""
     try:
         there = os.stat(path)
     except OSError as error:
@@ -151,15 +141,16 @@ def _is_at(handle: int, path: Path) -> bool:
 
 
 def _sign(handle: int) -> None:
+    """Write who holds the lock into its file."""
     since = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-    told = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
-    # The lock holds without it: who finds the disk full still says so, and not here.
+    note = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+    # The lock holds without the note; a full disk is reported by what needs it.
     with contextlib.suppress(OSError):
         os.ftruncate(handle, 0)
-        os.pwrite(handle, (json.dumps(told) + "\n").encode(), 0)
+        os.pwrite(handle, (json.dumps(note) + "\n").encode(), 0)
 
 
-def _let_go(path: Path, handle: int) -> None:
+def _release(path: Path, handle: int) -> None:
     """Remove the file while it is still ours, then the lock."""
     with contextlib.suppress(OSError):
         os.unlink(path)
@@ -167,6 +158,7 @@ def _let_go(path: Path, handle: int) -> None:
 
 
 def _wait_for(path: Path) -> None:
+    """Return once no process holds a lock."""
     pause = _SHORTEST_WAIT
     while is_held(path):
         time.sleep(pause)

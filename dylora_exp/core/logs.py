@@ -1,7 +1,7 @@
-"""What a run tells besides its record: the log file in its folder, and lines on stderr.
+"""The log of a run: a file in its folder, and lines on stderr.
 
-How much goes to stderr is one choice for a command and the processes that it starts, so it stands
-in the environment.
+The verbosity is one choice for a command and the processes that it starts, so it is kept in the
+environment.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class _LogFile(logging.FileHandler):
 
 
 class RunLog(logging.Handler):
-    """Keeps what is said until it is known where it goes, then appends it to a file.
+    """Keeps log records until the file they go to is known, then appends them to it.
 
-    A disk that is full makes the run fail in its own words; the log then just lacks lines.
+    A full disk must not fail the run here; the log then lacks lines.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class RunLog(logging.Handler):
         self.file: logging.FileHandler | None = None
 
     def open(self, path: Path) -> None:
-        """Write to a file from now on, what was kept first."""
+        """Write to a file from now on, the kept records first."""
         with contextlib.suppress(OSError):
             self.file = _LogFile(path, encoding="utf-8")
             self.file.setFormatter(self.formatter)
@@ -95,7 +95,7 @@ class _Stderr(logging.Handler):
 
 @contextlib.contextmanager
 def run_log() -> Iterator[RunLog]:
-    """Listen to the project's and the libraries' messages and warnings as long as a run lasts."""
+    """Log the project's and the libraries' messages and warnings as long as the context lasts."""
     shown = _Stderr(_LEVELS.get(os.environ.get(_VARIABLE, "normal"), logging.ERROR))
     log = RunLog()
     loggers = [logging.getLogger(name) for name in (None, *_APART)]

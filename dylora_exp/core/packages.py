@@ -9,11 +9,11 @@ _PREFIX = "package://"
 
 
 class NotInstalled(Exception):
-    """The package that a name begins with is not there; its name is the message."""
+    """The package of a ``package://`` name is not installed; its name is the message."""
 
 
 def in_package(name: str) -> bool:
-    """Return whether a name is that of a package's folder."""
+    """Return whether a name begins with ``package://``."""
     return name.startswith(_PREFIX)
 
 

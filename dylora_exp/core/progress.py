@@ -1,4 +1,4 @@
-"""The progress bar: lively in a terminal, a whole line now and then in a log."""
+"""The progress bar: a moving one in a terminal, a whole line now and then in a log."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ _SECONDS = 10
 def progress_bar(*arguments: Any, **options: Any) -> tqdm:
     """Return a tqdm bar on stderr; arguments are tqdm's."""
     # Bars of several processes would write over each other.
-    lively = sys.stderr.isatty() and multiprocessing.current_process().name == "MainProcess"
-    if lively:
+    if sys.stderr.isatty() and multiprocessing.current_process().name == "MainProcess":
         look = {"leave": False, "mininterval": 0.2, "dynamic_ncols": True}
         return tqdm(*arguments, disable=is_quiet(), **look, **options)
     return _Lines(*arguments, disable=is_quiet(), **options)
@@ -34,7 +33,7 @@ class _Lines(tqdm):
         super().__init__(*arguments, bar_format=form, **every, **options)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
-        """Write the state as a line of its own, or the words given."""
+        """Write the state, or the message given, as a line of its own."""
         if text := str(self) if msg is None else msg:
             self.fp.write(f"{text}\n")
             self.fp.flush()

@@ -1,4 +1,4 @@
-"""The end that a cluster asks for: SIGTERM is taken as Ctrl-C is."""
+"""SIGTERM, by which a cluster ends a job, handled as Ctrl-C is."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import NoReturn
 
 
 class TerminationRequested(KeyboardInterrupt):
-    """SIGTERM came: what is held is let go of, and nothing has failed."""
+    """SIGTERM came: locks are released, and no run is recorded as failed."""
 
 
 @contextlib.contextmanager
 def raise_on_sigterm() -> Iterator[None]:
-    """Raise ``Stopped`` in the main thread when SIGTERM comes, as long as the context lasts."""
+    """Turn SIGTERM into ``TerminationRequested`` in the main thread while the context lasts."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -25,7 +25,7 @@ BYTE_LEVEL_TOKENIZER = "package://dylora_exp/models/tiny-roberta"
 
 
 def model_problems(config: Config) -> list[str]:
-    """Return what is wrong with the choice of a model, as far as it shows without loading it.
+    """Return the problems of a model config that show without loading the model.
 
     A hub name is only looked at when it is loaded, but for what lies in ``hub_cache``.
     """
@@ -82,7 +82,7 @@ def _repository(model: ModelConfig, name: str) -> Repository:
 
 
 def hub_repositories(model: ModelConfig) -> list[Repository]:
-    """Return what has to be had from the hub to load a model and its tokenizer.
+    """Return the repositories of the hub that hold a model and its tokenizer.
 
     Raises:
         RequestError: As ``resolve``.
@@ -92,7 +92,7 @@ def hub_repositories(model: ModelConfig) -> list[Repository]:
 
 
 def local_folders(model: ModelConfig, hub_cache: str | None = None) -> dict[str, str]:
-    """Return where on this machine a model lies that is not asked of the hub, by setting."""
+    """Return the local folders that a model is read from, by setting."""
     names = {"name_or_path": model.name_or_path, "tokenizer": model.tokenizer}
     folders = {field: Path(name).expanduser() for field, name in names.items() if name}
     if hub_cache is not None:
@@ -146,7 +146,7 @@ def _architecture(model: ModelConfig, location: str) -> dict[str, Any]:
 
 
 def _fused_problems(model: ModelConfig) -> list[str]:
-    """Return what is wrong with the parts of fused layers, and with their choice as targets."""
+    """Return the problems of the parts of fused layers, and of their choice as targets."""
     found = [
         f"model.fused.{layer}: found {parts!r}, expected several names such as [q, k, v]."
         for layer, parts in (model.fused or {}).items()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Part:
-    """Which part (0-based) of how many, of which fused layer."""
+    """A part of a fused layer: its index (0-based) and the number of parts."""
 
     layer: str
     index: int
@@ -16,7 +16,7 @@ class Part:
 
 
 def name_matches(module: str, name: str) -> bool:
-    """Return whether a short name means a module: the end of its whole name, as in PEFT."""
+    """Return whether a short name matches a module: the end of its full name, as in PEFT."""
     return module == name or module.endswith(f".{name}")
 
 

@@ -39,7 +39,7 @@ def load(
     Args:
         model: The model config.
         labels: Number of outputs of a classifier, 1 for a number; None for a language model.
-        hub_cache: A folder that was prepared, to be read in the hub's place.
+        hub_cache: A folder of fetched models to read instead of asking the hub.
 
     Raises:
         RequestError: When it cannot be loaded, is an encoder where texts are to be generated, or
@@ -89,7 +89,7 @@ def _check_overrides(model: ModelConfig, config: PretrainedConfig) -> None:
 
 
 def _refuse_encoders(backbone: PreTrainedModel, model: ModelConfig) -> None:
-    """Refuse models whose tokens see those that follow; transformers loads them all the same."""
+    """Refuse bidirectional encoders, which transformers would load as language models."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
     config = backbone.config
@@ -102,7 +102,7 @@ def _refuse_encoders(backbone: PreTrainedModel, model: ModelConfig) -> None:
 
 
 def longest_input(backbone: PreTrainedModel) -> int:
-    """Return how many tokens the model's positions allow; relative positions have no end."""
+    """Return how many tokens the model's positions allow, unlimited where they are relative."""
     config = backbone.config
     positions = getattr(config, "max_position_embeddings", None) or sys.maxsize
     # RoBERTa counts positions from the padding index on.
@@ -121,7 +121,7 @@ def _config_alone(model: ModelConfig, location: str, settings: dict[str, Any]) -
 def _check_modules(
     backbone: PreTrainedModel, field: str, names: list[str], fused: dict[str, list[str]] | None
 ) -> None:
-    """Refuse names that mean no module, nor a part of a fused one."""
+    """Refuse names that match no module and no part of a fused one."""
     modules = [name for name, _ in backbone.named_modules() if name]
     parts = {
         f"{name}.{part}": f"{layer}.{part}"
@@ -130,19 +130,19 @@ def _check_modules(
         if name_matches(name, layer)
         for part in members
     }
-    absent = [
+    unmatched = [
         name
         for name in names
         if name.isdigit() or not any(name_matches(module, name) for module in [*modules, *parts])
     ]
-    if absent:
+    if unmatched:
         last = {name.rpartition(".")[2] for name in modules}
         allowed = {name for name in last if not name.isdigit()} | set(parts.values())
-        raise RequestError([unknown_name(field, name, allowed) for name in absent])
+        raise RequestError([unknown_name(field, name, allowed) for name in unmatched])
 
 
 def _agree_on_padding(backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Give models without a padding token their end token for it; the head has to know it."""
+    """Use the end token for padding where a model has none, in the head as well."""
     missing = tokenizer.pad_token is None
     if missing:
         tokenizer.pad_token = tokenizer.eos_token
@@ -168,7 +168,7 @@ def _loading(model: ModelConfig) -> Iterator[None]:
 
 @contextmanager
 def _quiet_about_the_new_head() -> Iterator[None]:
-    """A fresh classification head is the point, not something to warn about."""
+    """Suppress the warning about a new classification head, which is intended."""
     logger = logging.getLogger("transformers")
     level = logger.level
     logger.setLevel(logging.ERROR)

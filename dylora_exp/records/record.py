@@ -110,7 +110,7 @@ def _checked_as(part: Any) -> GetPydanticSchema:
 
 @dataclass(frozen=True)
 class RankScore:
-    """The scores of one rank, cut in one way; ``rank`` is None for a method without ranks."""
+    """The scores of one cut; ``rank`` is None for a method without ranks."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -173,7 +173,7 @@ class Record:
         """Return the record that parsed JSON holds.
 
         Raises:
-            ValueError: With a sentence for the first thing that does not fit the schema.
+            ValueError: With a sentence for the first problem.
         """
         if not isinstance(tree, Mapping):
             raise ValueError("expected an object")

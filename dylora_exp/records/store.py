@@ -16,15 +16,15 @@ class RecordStore:
         self.folder = Path(results_dir).expanduser() / "runs"
 
     def path(self, run_id: str) -> Path:
-        """Return where the record of a run lies."""
+        """Return the path of the record of a run."""
         return self.folder / f"{run_id}.json"
 
     def lock_path(self, run_id: str) -> Path:
-        """Return the lock of the process that does a run (see ``locks``)."""
+        """Return the path of the lock of the process that does a run (see ``locks``)."""
         return self.folder / f".{run_id}.lock"
 
     def unfinished(self, run_id: str) -> list[Path]:
-        """Return the half-written files that a kill has left of a run's record."""
+        """Return the half-written files of a run's record that a kill has left."""
         return list(self.folder.glob(f".{run_id}.json.*{UNFINISHED}"))
 
     def read(self, run_id: str) -> Record | None:
@@ -59,10 +59,10 @@ class RecordStore:
         return record
 
     def read_all(self) -> tuple[list[Record], list[str]]:
-        """Return all records in order of their names, and a warning for each file that is none.
+        """Return all records in order of their file names, and a warning for each other file.
 
         Raises:
-            RequestError: When two files say something else of the same run, naming both.
+            RequestError: When two files are different records of the same run.
         """
         found: dict[str, tuple[Path, Record]] = {}
         problems, warnings = [], []

@@ -92,8 +92,8 @@ def _check_target(target: Path, force: bool) -> None:
         raise RequestError(f"--to: '{target}' is a file, expected a folder.")
     if target.exists() and any(target.iterdir()) and not force:
         raise RequestError(
-            f"--to: '{target}' is in use; --force puts the export there all the same, in the "
-            "place of an earlier one."
+            f"--to: '{target}' is in use; --force puts the export there all the same, "
+            "replacing an earlier one."
         )
     names = {file.name for file in target.iterdir()} if target.exists() else set()
     if names & _WRITTEN and not any(kind <= names for kind in _EXPORTS):

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dylora_exp.core.errors import RequestError
-from dylora_exp.core.files import check_writable, write_atomically
 from dylora_exp.records.record import RankScore, Record
 from dylora_exp.records.store import RecordStore
 
@@ -160,18 +159,3 @@ def test_a_truncated_record_is_a_warning(tmp_path_factory, length):
     path.write_bytes(whole[: min(length, len(whole) - 2)])
     records, warnings = store.read_all()
     assert (len(records), len(warnings)) == (0, 1)
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "file.json"
-    write_atomically(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_atomically(path, "new \ud800")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(RequestError, match=r"file/x: cannot be written to"):
-        check_writable(tmp_path / "file" / "x")
