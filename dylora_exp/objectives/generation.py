@@ -16,7 +16,7 @@ from datasets import Dataset
 from torch.nn import functional
 
 from dylora_exp.adapters import merged
-from dylora_exp.core import RequestError, processes
+from dylora_exp.core import RequestError, broadcast_from_main
 from dylora_exp.methods import Cut, Method, TrainedModel
 from dylora_exp.metrics import Scorer
 from dylora_exp.objectives import base
@@ -108,7 +108,7 @@ class GenerationObjective(base.Objective):
             )
         # One process starts Java.
         return base.CutScore(
-            processes.broadcast_from_main(lambda: self._metrics(decoded.texts)), decoded.seconds
+            broadcast_from_main(lambda: self._metrics(decoded.texts)), decoded.seconds
         )
 
     def close(self) -> None:

@@ -22,12 +22,15 @@ from dylora_exp.core import (
     LOG,
     RequestError,
     RunLog,
+    batch_size_problems,
     check_writable,
     echo,
+    failure_reported,
     first_line,
     locks,
-    processes,
+    run_distributed,
     run_log,
+    start_workers,
     unknown_name,
     write_atomically,
 )
@@ -80,7 +83,7 @@ def run_if_needed(config: Config, later: bool = False) -> Outcome:
         RunFailed: When the work fails, which leaves a record with status ``failed``.
         RunBusy: When another process is doing this run, and it is to be skipped or left for later.
     """
-    return processes.run_distributed(
+    return run_distributed(
         lambda: _execute(config, later),
         lambda: _take_part(config),
         lambda error: _failure(
@@ -184,7 +187,7 @@ def _failure(
     """Leave what can be left of a failure and return what to raise."""
     sentence = f"{type(error).__name__}: {first_line(error)}"
     log = folder / "error.log"
-    if processes.failure_reported():  # by the one that failed first, which this one then missed
+    if failure_reported():  # by the one that failed first, which this one then missed
         return RunFailed(sentence)
     try:
         write_atomically(log, traceback.format_exc())
@@ -238,7 +241,7 @@ def check(config: Config, fetch: bool = True) -> TaskData | None:
 
     data = None
     problems = backbone.problems(config) + tracking.problems(config) + released.problems(config)
-    problems += processes.problems(config.trainer.batch_size)
+    problems += batch_size_problems(config.trainer.batch_size)
     if config.method.kind in method_kinds():
         problems += method_class(config.method.kind).problems(config)
     else:
@@ -319,7 +322,7 @@ def _work(config: Config, data: TaskData, prepared: _Prepared, folder: Path) -> 
 
     made_with = environment() | revision(prepared.model)
     run_folder.prepare(folder, config, data.sources)
-    processes.begin()
+    start_workers()
     method, objective = prepared.method, prepared.objective
     imported = {"imported": released.source(config)} if config.method.adapter is not None else {}
     with contextlib.closing(objective), tracking(config, folder) as tracker:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dylora_exp.config import Config, identity, run_id, setup_id
-from dylora_exp.core import LOG, first_line, processes
+from dylora_exp.core import LOG, first_line, is_main_process
 from dylora_exp.records import Record
 
 
@@ -55,7 +55,7 @@ class WandbTracker(Tracker):
 @contextmanager
 def tracking(config: Config, folder: Path) -> Iterator[Tracker]:
     """Open what the config asks for, and close it whatever happens."""
-    if config.tracker.name == "none" or not processes.is_main():
+    if config.tracker.name == "none" or not is_main_process():
         yield Tracker()
         return
     import wandb

@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import TrainerState
 
-from dylora_exp.core import processes, write_atomically
+from dylora_exp.core import is_main_process, write_atomically
 from dylora_exp.methods import Method, TrainedModel
 from dylora_exp.objectives import Objective
 from dylora_exp.records import EpochScores, RankScore
@@ -45,7 +45,7 @@ class EpochSweep(UntimedCallback):
 
     def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
         """Forget the epochs that will be trained again, or that another training left."""
-        for place in self.folder.glob("step-*") if processes.is_main() else ():
+        for place in self.folder.glob("step-*") if is_main_process() else ():
             if int(place.name.removeprefix("step-")) > state.global_step:
                 shutil.rmtree(place, ignore_errors=True)
 
@@ -61,7 +61,7 @@ class EpochSweep(UntimedCallback):
             state.global_step,
             sweep(self.model, self.objective, self.method, place),
         )
-        if processes.is_main():
+        if is_main_process():
             write_atomically(place / _FILE, json.dumps(dataclasses.asdict(scores), indent=2))
         self.seconds += time.monotonic() - begin
 

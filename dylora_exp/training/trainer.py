@@ -32,7 +32,14 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from dylora_exp.adapters import move_mask_to_model
 from dylora_exp.config import Config
-from dylora_exp.core import LOG, processes, progress_bar
+from dylora_exp.core import (
+    LOG,
+    broadcast_from_main,
+    is_main_process,
+    process_count,
+    progress_bar,
+    wait_for_all,
+)
 from dylora_exp.methods import Batch, Method, TrainedModel
 from dylora_exp.models import compile_where_asked, eager_for_one
 from dylora_exp.objectives import Objective, SharedBatches, batch_part
@@ -82,7 +89,7 @@ def train(
         TrainingDiverged: When the loss is no longer finite.
     """
     config = method.config
-    found = processes.broadcast_from_main(lambda: checkpoints.find_resume_point(folder))
+    found = broadcast_from_main(lambda: checkpoints.find_resume_point(folder))
     for warning in found.warnings:
         LOG.warning(warning)
     checkpoint, marker = found.checkpoint, found.marker
@@ -254,8 +261,8 @@ class Clock(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
         """Seal the checkpoint just written."""
-        processes.wait_for_all()  # each adds its random numbers
-        if processes.is_main():
+        wait_for_all()  # each adds its random numbers
+        if is_main_process():
             folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
             drawn = {str(rank): count for rank, count in self.method.drawn.items()}
             finished = state.global_step >= state.max_steps
@@ -287,12 +294,12 @@ class EpochOrder(TrainerCallback):
 
     def note(self) -> None:
         """Keep the state as it is, in every process that of the main one."""
-        self.state = processes.broadcast_from_main(torch.get_rng_state)
+        self.state = broadcast_from_main(torch.get_rng_state)
         torch.set_rng_state(self.state)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
         """Put the state into the checkpoint; at the end of an epoch, that of the next."""
-        if processes.is_main():
+        if is_main_process():
             folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
             at_end = (state.epoch or 0.0).is_integer()
             save_file({"state": torch.get_rng_state() if at_end else self.state}, folder / _EPOCH)
@@ -348,7 +355,7 @@ def _arguments(config: Config, folder: Path, steps_share: float = 1.0) -> Traini
         output_dir=str(folder),
         seed=config.seed,
         learning_rate=trainer.learning_rate,
-        per_device_train_batch_size=trainer.batch_size // processes.count(),
+        per_device_train_batch_size=trainer.batch_size // process_count(),
         gradient_accumulation_steps=trainer.accumulation_steps,
         num_train_epochs=trainer.epochs * steps_share,
         max_steps=math.ceil(trainer.max_steps * steps_share) if trainer.max_steps else -1,
