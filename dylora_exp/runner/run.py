@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from dylora_exp.methods import Method, TrainedModel
     from dylora_exp.objectives import Objective
     from dylora_exp.tasks import TaskData
-    from dylora_exp.training import Trained
+    from dylora_exp.training import TrainingResult
 
 
 class RunFailed(Exception):
@@ -298,17 +298,17 @@ def _take_part(config: Config) -> None:
 
 def _train_and_score(
     config: Config, prepared: _Prepared, folder: Path
-) -> tuple[TrainedModel, Trained, list[RankScore]]:
-    from dylora_exp.training import EpochSweep, Trained, sweep, train
+) -> tuple[TrainedModel, TrainingResult, list[RankScore]]:
+    from dylora_exp.training import EpochSweep, TrainingResult, score_all_ranks, train
 
     model, method, objective = prepared.model, prepared.method, prepared.objective
-    trained = Trained(0, 0.0)
+    trained = TrainingResult()
     if config.method.adapter is None:
         every_epoch = config.trainer.score_every == "epoch"
         untimed = EpochSweep(model, objective, method, folder) if every_epoch else None
         trained = train(model, objective, method, folder, untimed)
     model = method.finish(model)
-    return model, trained, sweep(model, objective, method, folder)
+    return model, trained, score_all_ranks(model, objective, method, folder)
 
 
 def _work(config: Config, data: TaskData, prepared: _Prepared, folder: Path) -> Record:

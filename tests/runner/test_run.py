@@ -150,14 +150,14 @@ def test_checkpoints_made_before_an_option_existed_are_resumed_from(tiny_words, 
         raise ZeroDivisionError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dylora_exp.training.rank_sweep.sweep", stop)
+        patch.setattr("dylora_exp.training.rank_sweep.score_all_ranks", stop)
         with pytest.raises(RunFailed):
             run_if_needed(config)
     note = json.loads((folder / "run.json").read_text())
     del note["config"]["trainer"]["label_smoothing"]
     (folder / "run.json").write_text(json.dumps(note))
     assert run_if_needed(config).record.timing["steps"] == 3
-    assert "training was over before: checkpoint-3" in (folder / "run.log").read_text()
+    assert "training was finished before: checkpoint-3" in (folder / "run.log").read_text()
 
 
 def test_a_tracker_that_fails_loses_no_run(tiny_words, monkeypatch, tmp_path):
