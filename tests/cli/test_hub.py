@@ -16,7 +16,8 @@ from dylora_exp.config.composition import compose
 from dylora_exp.config.run_identity import run_id
 from dylora_exp.core.errors import RequestError
 from dylora_exp.models.backbone import load, problems, resolve, revision
-from dylora_exp.runner.run import check, run_if_needed
+from dylora_exp.runner.preflight import check
+from dylora_exp.runner.run import run_if_needed
 from dylora_exp.tasks.base import read
 from tests.support.fake_hub import FakeHub, serving
 
