@@ -21,13 +21,13 @@ from dylora_exp.core import (
     echo,
     pop_verbosity_flags,
     raise_on_sigterm,
-    silence_other_processes,
+    silence_workers,
     unknown_name,
 )
 from dylora_exp.records import check_results
 
 
-@silence_other_processes
+@silence_workers
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv) or ["--help"]

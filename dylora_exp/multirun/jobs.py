@@ -86,7 +86,7 @@ def attempt(tree: DictConfig, show: Callable[[Outcome], None], later: bool = Fal
     """
     job = " ".join(HydraConfig.get().overrides.task)
     try:
-        outcome = run_if_needed(from_hydra(tree), later=later)
+        outcome = run_if_needed(from_hydra(tree), wait=not later)
         show(outcome)
     except RequestError as error:
         return Ended(job, error.problems, request=True)

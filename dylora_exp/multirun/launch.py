@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dylora_exp.core import processes
+from dylora_exp.core import process_count
 from dylora_exp.config import CONF_DIR, check_overrides, compose, quote_path
 from dylora_exp.core import RequestError, first_line, unknown_name
 from dylora_exp.multirun.jobs import Ended, attempt, enduring_launchers, print_failures
@@ -76,9 +76,9 @@ def launch(words: Sequence[str]) -> int:
 
 def _check(words: Sequence[str], multirun: bool) -> None:
     flags = {word for word in words if word.startswith("-")}
-    if multirun and processes.count() > 1:
+    if multirun and process_count() > 1:
         raise RequestError(
-            f"-m: found with {processes.count()} processes (torchrun), which do one run together; "
+            f"-m: found with {process_count()} processes (torchrun), which do one run together; "
             "start a sweep without it."
         )
     if wrong := [flag for flag in sorted(flags) if flag.partition("=")[0] not in _FLAGS]:

@@ -18,7 +18,7 @@ from pathlib import Path
 import joblib
 from omegaconf import DictConfig
 
-from dylora_exp.core import locks, processes
+from dylora_exp.core import locks, process_count
 from dylora_exp.config import check_overrides, compose, options, quote_path
 from dylora_exp.core import RequestError, unknown_name
 from dylora_exp.config import is_identity
@@ -253,7 +253,7 @@ def _tables(request: Request) -> tuple[list[str], list[str]]:
 def _problems(request: Request) -> list[str]:
     """Return what is wrong with a request but for its table and profile."""
     problems, good = check_overrides(map(quote_path, request.overrides))
-    if processes.count() > 1:
+    if process_count() > 1:
         problems.append("reproduce: found several processes, expected one; --jobs runs several.")
     for word in good:
         key = word.lstrip("+").partition("=")[0]

@@ -57,7 +57,7 @@ class Worker:
         self.done = []
         self.failures = {}
 
-    def __call__(self, config, later=False):
+    def __call__(self, config, wait=True):
         name = f"{config.method.name} {config.seed}"
         self.done.append(name)
         store = RecordStore(config.results_dir)
@@ -245,7 +245,7 @@ def test_a_wrong_request_is_one_sentence(words, expected, capsys, worker, tmp_pa
 def test_overrides_reach_every_run_and_make_no_other_run(monkeypatch, capsys):
     seen = []
 
-    def see(config, later=False):
+    def see(config, wait=True):
         seen.append((config.trainer.threads, config.outputs_dir, config.task.data_dir))
         return Worker()(config)
 
