@@ -19,7 +19,10 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 CONF_DIR = next(
     folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir()
 )
-GROUPS = ("model", "task", "method", "ranks", "trainer", "tracker", "profile")
+GROUPS = (
+    *("model", "task", "method", "ranks", "trainer", "tracker", "profile"),
+    *("experiment", "debug"),
+)
 
 
 def options(group: str, search_path: Sequence[str] = ()) -> list[str]:

@@ -8,15 +8,15 @@ import sys
 
 import pytest
 
-from dylora_exp.multirun import jobs, reproduce
 from dylora_exp.cli.entry import main
 from dylora_exp.config.run_identity import identity, run_id
+from dylora_exp.multirun import jobs, reproduce
 from dylora_exp.multirun.jobs import Ended
+from dylora_exp.multirun.reproduce import Request, make_plan
 from dylora_exp.records.record import RankScore, Record
 from dylora_exp.records.store import RecordStore
-from dylora_exp.multirun.reproduce import Request, make_plan
-from dylora_exp.runner.run import Outcome, RunFailed
 from dylora_exp.reporting.specs import tables as spec
+from dylora_exp.runner.run import Outcome, RunFailed
 
 TABLE = """
 title: T
