@@ -21,13 +21,12 @@ def seconds(
     model: TrainedModel, objective: GenerationObjective, prompts: list[list[int]], batch_size: int
 ) -> float:
     """Decode prompts into a file that is thrown away and return the seconds."""
-    assert objective.config.task.decode is not None
     with tempfile.TemporaryDirectory() as folder:
         return decode(
             model,
             objective.tokenizer,
             prompts,
-            objective.config.task.decode,
+            objective.decoding,
             batch_size,
             Path(folder) / "texts.jsonl",
             "",

@@ -16,7 +16,7 @@ from transformers import AutoModelForSequenceClassification
 import dylora_exp
 from dylora_exp.cli.entry import main
 from dylora_exp.cli.parser import command_parser
-from dylora_exp.config.composition import check_overrides
+from dylora_exp.config.overrides import check_overrides
 from dylora_exp.records.store import RecordStore
 from tests.support.tiny_runs import ROOT, TINY
 

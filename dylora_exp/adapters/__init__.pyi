@@ -1,12 +1,9 @@
 from .attach import attach_lora as attach_lora
 from .attach import save_adapter as save_adapter
 from .cuts import Cut as Cut
-from .cuts import rotate as rotate
-from .cuts import singular_factors as singular_factors
 from .exporting import export_rank as export_rank
 from .importing import import_adapter as import_adapter
 from .importing import import_problems as import_problems
-from .importing import import_source as import_source
 from .layers import factors as factors
 from .layers import lora_layers as lora_layers
 from .mask import RankMask as RankMask
@@ -16,6 +13,8 @@ from .merging import merged as merged
 from .saved import SavedAdapter as SavedAdapter
 from .saved import read_adapter as read_adapter
 from .saved import write_adapter as write_adapter
+from .truncation import rotate as rotate
+from .truncation import singular_factors as singular_factors
 
 __all__ = [
     "Cut",
@@ -26,7 +25,6 @@ __all__ = [
     "factors",
     "import_adapter",
     "import_problems",
-    "import_source",
     "install_mask",
     "lora_layers",
     "merged",

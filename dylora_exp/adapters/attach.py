@@ -10,12 +10,12 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from dylora_exp.adapters.layers import ADAPTER
-from dylora_exp.config import Config, generates
+from dylora_exp.config import Config
 from dylora_exp.core import RequestError, first_line
 from dylora_exp.models import has_transposed_weights, name_matches, split_fused
 
 
-def attach_lora(backbone: PreTrainedModel, config: Config) -> PeftModel:
+def attach_lora(backbone: PreTrainedModel, config: Config, init: str) -> PeftModel:
     """Add PEFT's LoRA at rank r_max (Eq. 4) to the targets.
 
     The head of a classifier is trained in full, that of a language model stays as it is.
@@ -26,14 +26,14 @@ def attach_lora(backbone: PreTrainedModel, config: Config) -> PeftModel:
     split_fused(backbone, config.model)
     _check_linear(backbone, config.model.targets)
     lora = LoraConfig(
-        task_type="CAUSAL_LM" if generates(config.task) else "SEQ_CLS",
+        task_type=config.task.peft_task_type,
         r=config.ranks.r_max,
         lora_alpha=config.method.alpha,
         lora_dropout=config.method.dropout,
-        init_lora_weights="gaussian" if config.method.init == "gaussian" else True,
+        init_lora_weights="gaussian" if init == "gaussian" else True,
         target_modules=list(config.model.targets),
         # PEFT adds to it in place.
-        modules_to_save=None if generates(config.task) else list(config.model.head),
+        modules_to_save=list(config.model.head) if config.task.trains_head else None,
         fan_in_fan_out=has_transposed_weights(backbone, config.model.targets),
     )
     try:

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from dylora_exp.adapters.cuts import truncate
 from dylora_exp.adapters.saved import Factors, SavedAdapter
+from dylora_exp.adapters.truncation import truncate
 from dylora_exp.models import Part, fused_part
 from dylora_exp.records import RankScore
 

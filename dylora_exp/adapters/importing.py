@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from dylora_exp.adapters.layers import factors, lora_layers
 from dylora_exp.config import Config
-from dylora_exp.core import RequestError, file_sha256
+from dylora_exp.core import RequestError
 from dylora_exp.models import fused_part, name_matches
 
 _A, _B = ".lora_A", ".lora_B"
@@ -29,30 +29,23 @@ _A, _B = ".lora_A", ".lora_B"
 _WRAPPERS = ("model_state_dict", "state_dict")
 
 
-def import_problems(config: Config) -> list[str]:
+def import_problems(file: str) -> list[str]:
     """Return what is wrong with the file itself."""
-    assert config.method.adapter is not None
     try:
-        _read(config.method.adapter)
+        _read(file)
     except RequestError as error:
         return error.problems
     return []
 
 
-def import_source(config: Config) -> dict[str, str]:
-    """Return the name and the digest of the file, for the record."""
-    assert config.method.adapter is not None
-    file = Path(config.method.adapter).expanduser()
-    return {"file": file.name, "sha256": file_sha256(file)}
-
-
 @torch.no_grad()
-def import_adapter(model: PeftModel, config: Config) -> list[str]:
-    """Copy the factors of the file, and its head where it has one, into a model.
+def import_adapter(model: PeftModel, config: Config, file: str) -> list[str]:
+    """Copy the factors of a file, and its head where it has one, into a model.
 
     Args:
         model: With adapters at rank r_max.
-        config: Names the file.
+        config: The run's.
+        file: A released state dict.
 
     Returns:
         Warnings: that the file has no head.
@@ -60,8 +53,7 @@ def import_adapter(model: PeftModel, config: Config) -> list[str]:
     Raises:
         RequestError: When the file and the adapted layers do not match, with all problems.
     """
-    assert config.method.adapter is not None
-    tensors = _read(config.method.adapter)
+    tensors = _read(file)
     layers = _layers(model, config)
     prefix = _prefix(tensors, layers)
     head = {prefix + name: parameter for name, parameter in _head(model).items()}
@@ -82,7 +74,7 @@ def import_adapter(model: PeftModel, config: Config) -> list[str]:
         model.to(torch.accelerator.current_accelerator())
     if in_file or not head:
         return []
-    return [f"method.adapter: the head is not in '{config.method.adapter}' and stays untrained."]
+    return [f"method.adapter: the head is not in '{file}' and stays untrained."]
 
 
 def _read(name: str) -> dict[str, Tensor]:

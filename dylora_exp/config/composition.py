@@ -1,61 +1,58 @@
-"""Command-line words to a checked config: Hydra composition with all problems reported at once.
+"""Command-line overrides to a checked config: Hydra's composition, all problems at once.
 
-Hydra stops at the first word it cannot place. Here each word is checked by itself first, so that
-what is wrong in several places is said in one go; the rest is composed and checked by the schema.
+Hydra stops at the first override that it cannot apply. Here each is checked by itself first, so
+that everything that is wrong is said at once; the rest is composed and checked by the schema.
 """
 
 from __future__ import annotations
 
 import copy
-import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override, RangeSweep
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from dylora_exp.config.schema import Config, known_keys, load
-from dylora_exp.core import RequestError, did_you_mean, first_line, unknown_name
-
-_PACKAGE = Path(__file__).resolve().parent.parent
-# A wheel carries conf/ inside the package; a checkout keeps it beside the package.
-CONF_DIR = next(
-    folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir()
+from dylora_exp.config.loading import default_tree, load
+from dylora_exp.config.overrides import (
+    CONF_DIR,
+    GROUPS,
+    check_overrides,
+    named_search_path,
+    quote_path,
 )
+from dylora_exp.config.schema import Config
+from dylora_exp.core import RequestError, first_line
+
 # Underneath the YAML files lie the schema's defaults, so that every setting can be overridden.
-ConfigStore.instance().store("schema", dataclasses.asdict(Config()))
-PATHS = (
-    *("task.data_dir", "results_dir", "outputs_dir", "hub_cache"),
-    *("model.name_or_path", "method.adapter"),
-)
-GROUPS = ("model", "task", "method", "ranks", "trainer", "tracker", "profile")
+ConfigStore.instance().store("schema", default_tree())
 
 
-def options(group: str) -> list[str]:
-    """Return the names one can choose from in a config group."""
-    return sorted(file.stem for file in (CONF_DIR / group).glob("*.yaml"))
+def compose(overrides: Sequence[str], search_path: Sequence[str] = ()) -> Config:
+    """Compose one run from overrides and check it.
 
-
-def compose(words: Sequence[str]) -> Config:
-    """Compose one run from override words and check it.
+    Args:
+        overrides: In Hydra's grammar.
+        search_path: Folders with further config files, as in Hydra's ``hydra.searchpath``.
 
     Raises:
-        RequestError: With every problem of the words and of the composed config.
+        RequestError: With every problem of the overrides and of the composed config.
     """
-    problems, good = check_overrides([quote_path(word) for word in words])
+    quoted = [quote_path(override) for override in overrides]
+    folders = (*search_path, *named_search_path(quoted))
+    problems, good = check_overrides(quoted, search_path=folders)
+    parsed = OverridesParser.create().parse_overrides(good)
     try:
-        config = from_hydra(_tree(good))
+        config = from_hydra(_compose(parsed, folders), [each.key_or_group for each in parsed])
     except RequestError as error:
         problems += error.problems
     except (HydraException, OmegaConfBaseException, ValueError) as error:
@@ -65,36 +62,15 @@ def compose(words: Sequence[str]) -> Config:
     return config
 
 
-def _tree(words: Sequence[str]) -> DictConfig:
-    """Return what Hydra composes: the chosen files, then the single settings on top.
-
-    Hydra takes 0.1 s for the files, and tables compose hundreds of runs of the same few.
-    """
-    parsed = OverridesParser.create().parse_overrides(list(words))
-    choices = [word for word, override in zip(words, parsed, strict=True) if _chooses(override)]
-    tree = copy.deepcopy(_files(tuple(choices)))
-    settings = [override for override in parsed if not _chooses(override)]
-    ConfigLoaderImpl._apply_overrides_to_config(settings, tree)
-    return tree
-
-
-def _chooses(override: Override) -> bool:
-    key = override.key_or_group
-    return key in GROUPS or override.package is not None or key.startswith("hydra")
-
-
-@functools.cache
-def _files(choices: tuple[str, ...]) -> DictConfig:
-    """Return what the chosen files say together."""
-    with _compose_api():
-        return hydra_compose("config", overrides=list(choices))
-
-
-def from_hydra(tree: DictConfig) -> Config:
+def from_hydra(tree: DictConfig, overridden: Sequence[str] = ()) -> Config:
     """Check a tree that Hydra composed; the ``hydra`` node is ignored.
 
+    Args:
+        tree: The composed config.
+        overridden: The keys that the user gave.
+
     Raises:
-        RequestError: As ``config.load``, or when an interpolation cannot be resolved.
+        RequestError: As ``load``, or when an interpolation cannot be resolved.
     """
     try:
         plain = OmegaConf.to_container(
@@ -104,95 +80,57 @@ def from_hydra(tree: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         raise RequestError(_one_sentence(error)) from None
     assert isinstance(plain, Mapping)
-    return load({str(key): value for key, value in plain.items()})
+    return load({str(key): value for key, value in plain.items()}, overridden)
 
 
-def quote_path(word: str) -> str:
-    """Quote a path that Hydra's grammar would not read: one with spaces, umlauts, ``~``, ..."""
-    key, _, value = word.partition("=")
-    if key not in PATHS or not value or value[0] in "'\"":
-        return word
-    try:
-        OverridesParser.create().parse_override(word)
-    except HydraException:
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-        return f"{key}='{escaped}'"
-    return word
+def _compose(overrides: Sequence[Override], search_path: Sequence[str]) -> DictConfig:
+    """Return what Hydra composes: the chosen files, then the single settings on top.
 
-
-def check_overrides(words: Iterable[str], multirun: bool = False) -> tuple[list[str], list[str]]:
-    """Check override words one by one.
-
-    Args:
-        words: Overrides in Hydra's grammar.
-        multirun: Whether a word may name several values.
-
-    Returns:
-        The problems found, and the words without any.
+    Hydra takes 0.1 s for the files, and tables compose hundreds of runs of the same few.
     """
-    parser = OverridesParser.create()
-    keys = known_keys()
-    problems: list[str] = []
-    good: list[str] = []
-    for word in words:
-        try:
-            override = parser.parse_override(word)
-        except HydraException:
-            override = None
-        if override is None or not override.key_or_group:
-            key, equals, value = word.partition("=")
-            hint = f", a value with signs in quotes: {key}='\"{value}\"'" if key and equals else ""
-            problems.append(f"'{word}': cannot be read, expected key=value{hint}.")
-            continue
-        found = _word_problems(override, keys, multirun)
-        problems += found
-        if not found:
-            good.append(word)
-    return problems, good
+    choices = [str(each.input_line) for each in overrides if _chooses_file(each)]
+    tree = copy.deepcopy(_compose_files(tuple(choices), tuple(search_path)))
+    for override in overrides:
+        if not _chooses_file(override):
+            _apply(override, tree)
+    return tree
 
 
-def _word_problems(override: Override, keys: list[str], multirun: bool) -> list[str]:
+def _chooses_file(override: Override) -> bool:
     key = override.key_or_group
-    if multirun and _is_empty(override):
-        return [f"{key}: '{str(override.input_line).split('=', 1)[1]}' stands for no value."]
-    if key == "hydra.job.chdir":
-        return [f"{key}: runs name their folders themselves, results_dir and outputs_dir."]
-    if key == "hydra" or key.startswith(("hydra.", "hydra/")):
-        return []
-    if key in GROUPS:
-        allowed = options(key)
-        return [unknown_name(key, str(v), allowed) for v in _values(override) if v not in allowed]
-    if key not in keys and not key.startswith(("model.config.", "model.overrides.")):
-        return [f"{key}: there is no such setting{_nearest_key(key, keys) or '.'}"]
-    if override.is_sweep_override() and not multirun:
-        value = str(override.input_line).split("=", 1)[1]
-        return [f"{key}: '{value}' names several values, add -m to run one after the other."]
-    return []
+    return key in GROUPS or override.package is not None or key.startswith("hydra")
 
 
-def _is_empty(override: Override) -> bool:
-    """Return whether a range or a glob has nothing in it."""
-    value = override.value()
-    if isinstance(value, Glob):
-        key = override.key_or_group
-        return key in GROUPS and not value.filter(options(key))
-    return isinstance(value, RangeSweep) and not list(override.sweep_string_iterator())
+@functools.cache
+def _compose_files(choices: tuple[str, ...], search_path: tuple[str, ...]) -> DictConfig:
+    """Return what the chosen files say together."""
+    folders = [folder if "://" in folder else f"file://{folder}" for folder in search_path]
+    quoted = ",".join("'" + folder.replace("'", "\\'") + "'" for folder in folders)
+    choices = tuple(each for each in choices if not each.startswith("hydra.searchpath"))
+    with _compose_api():
+        return hydra_compose("config", [*choices, f"hydra.searchpath=[{quoted}]"])
 
 
-def _nearest_key(key: str, keys: list[str]) -> str:
-    """Look in the key's own group first: its last part is what was mistyped most often."""
-    group, dot, leaf = key.rpartition(".")
-    inside = [known.rpartition(".")[2] for known in keys if known.rpartition(".")[0] == group]
-    found = did_you_mean(leaf, inside)
-    return found.replace("'", f"'{group}{dot}", 1) if found else did_you_mean(key, keys)
+def _apply(override: Override, tree: DictConfig) -> None:
+    """Set, add (``+``, ``++``) or delete (``~``) one setting, as Hydra does.
 
-
-def _values(override: Override) -> list[Any]:
-    if isinstance(override.value(), Glob):
-        return []  # it matches names that exist
-    if override.is_sweep_override():
-        return list(override.sweep_string_iterator())
-    return [] if override.is_delete() else [override.get_value_element_as_str()]
+    Raises:
+        ValueError: When there is nothing to delete, or something to add is there already.
+    """
+    key, value = override.key_or_group, override.value()
+    found = OmegaConf.select(tree, key, throw_on_missing=False)
+    if override.is_delete():
+        if found is None or value not in (None, found):
+            shown = "there is no such value" if found is None else f"its value is {found}"
+            raise ValueError(f"{override.input_line}: cannot delete, {shown}.")
+        group, _, name = key.rpartition(".")
+        with open_dict(tree):
+            del (OmegaConf.select(tree, group) if group else tree)[name]
+    elif override.is_add() and found is not None and not isinstance(value, dict | list):
+        raise ValueError(f"{override.input_line}: there is a value already, leave out the '+'.")
+    else:
+        adds = override.is_add() or override.is_force_add()
+        OmegaConf.update(tree, key, value, merge=True, force_add=adds)
 
 
 def _one_sentence(error: Exception) -> str:
@@ -203,13 +141,15 @@ def _one_sentence(error: Exception) -> str:
 
 
 @contextmanager
-def _compose_api() -> Iterator[None]:
+def _compose_api() -> Iterator[Any]:
     """Open Hydra's compose API on this project's conf folder; a running Hydra stays as it was."""
-    running = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
+    instance = GlobalHydra.instance()
+    running = instance.hydra
+    instance.clear()
     try:
-        initialize_config_dir(str(CONF_DIR), version_base="1.3")
-        yield
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            yield
     finally:
         GlobalHydra.instance().clear()
-        GlobalHydra.instance().hydra = running
+        if running is not None:
+            GlobalHydra.instance().initialize(running)

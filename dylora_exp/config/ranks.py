@@ -3,7 +3,7 @@
 Ranks are 1-based (1..r_max). The training distribution is p_B of Algorithm 1; the rank of optimizer
 step t is a pure function of (seed, t), so every process draws the same rank and a resumed run
 continues with the ranks it would have drawn anyway. So are the ranks of micro-batches and examples,
-of (seed, t, place in the step).
+of (seed, t, index in the step).
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ class Ranks:
         score = tuple(sorted(set(config.score or values)))
         return cls(config.r_max, _weights(config, values), score, values, config.sandwich)
 
-    def rank_of_step(self, seed: int, step: int, place: int | None = None) -> int:
+    def rank_of_step(self, seed: int, step: int, index: int | None = None) -> int:
         """Return the rank of one optimizer step, drawn from ``weights``.
 
         Args:
             seed: The run's seed.
             step: The 0-based optimizer step.
-            place: Of a micro-batch or an example in the step, where each has a rank of its own.
+            index: Of a micro-batch or an example in the step, where each has a rank of its own.
         """
-        uniform = _uniform(seed, step) if place is None else _uniform(seed, step, place)
+        uniform = _uniform(seed, step) if index is None else _uniform(seed, step, index)
         # The last positive weight bounds the index: rounding may leave the sum just below 1.
         last = max(i for i, weight in enumerate(self.weights) if weight > 0)
         return 1 + min(bisect.bisect_right(self._cumulative, uniform), last)
@@ -63,16 +63,16 @@ class Ranks:
         Args:
             seed: The run's seed.
             step: The 0-based optimizer step.
-            first: The place of the first example in the step.
+            first: The index of the first example in the step.
             count: The number of examples.
         """
-        places = range(first, first + count)
+        indices = range(first, first + count)
         # By lot, since a batch is sorted by length; the number is exact.
-        order = sorted(places, key=lambda place: _uniform(seed, step, place, "full"))
+        order = sorted(indices, key=lambda index: _uniform(seed, step, index, "full"))
         full = set(order[: math.floor(self.sandwich * count + 0.5)])
         return [
-            self.r_max if place in full else self.rank_of_step(seed, step, place)
-            for place in places
+            self.r_max if index in full else self.rank_of_step(seed, step, index)
+            for index in indices
         ]
 
     @functools.cached_property

@@ -1,40 +1,52 @@
-"""The typed schema of a run and every check on it that needs neither a model nor data.
+"""The typed schema of a run: every group of settings, its types, bounds and defaults.
 
-A config is a tree of dataclasses. Field types are enforced as written; bounds stand in the field's
-metadata. ``load`` collects every problem of a tree at once.
+A method and an objective bring settings of their own: subclasses of ``MethodSettings`` and
+``TaskConfig`` beside the classes that use them, chosen by ``method.kind`` and ``task.objective``
+(see ``registry``).
 
-A field's default must never change: a run's identity leaves out the values that equal their default
-(see ``identity.run_id``), so that adding an option does not orphan the records made before it.
+A default must never change: a run's identity leaves out the values that equal their default (see
+``run_identity.run_id``), so that adding an option does not orphan the records made before it.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import enum
 import math
-import typing
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
-from dylora_exp.config.building import bound, build, keys, only
-from dylora_exp.core import RequestError, unknown_name
+from pydantic import Field, SerializeAsAny
+
+from dylora_exp.core import StrictModel, unknown_name
+from dylora_exp.metrics import METRICS
 
 Scale = Literal["alpha/b", "alpha/r"]
 Truncation = Literal["leading", "svd"]
-Metric = Literal[
-    "accuracy", "f1", "matthews_correlation", "pearson", "spearmanr",
-    "bleu", "nist", "meteor", "rouge_l", "cider", "ter",
-]  # fmt: skip
 
-# What a metric scores; the others score labels.
-_SCORED = dict.fromkeys(("pearson", "spearmanr"), "numbers") | dict.fromkeys(
-    ("bleu", "nist", "meteor", "rouge_l", "cider", "ter"), "texts"
-)
-_TEXT_READERS = ("e2e", "dart", "webnlg")
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+# A share of a whole, without both ends, without the upper end, and with both.
+OpenShare = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+ClosedShare = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
 
 
-@dataclass
-class ModelConfig:
+class Mark(enum.Enum):
+    """What is special about a setting, in the ``Annotated`` of its field."""
+
+    # Paths, logging and hardware choices: where and how fast a run is, not what comes out.
+    NOT_IDENTITY = enum.auto()
+    # A folder or a file on this machine, which a run's identity names by its contents.
+    FOLDER = enum.auto()
+    FILE = enum.auto()
+    # Of no effect; taken from files, since profiles set it for all methods, but not as an override.
+    FROM_PROFILES = enum.auto()
+    # Of no effect; refused unless it has its default.
+    UNUSED = enum.auto()
+
+
+class ModelConfig(StrictModel):
     """A backbone. ``name_or_path``: hub name, local folder, or ``package://module/folder``.
 
     ``fused`` names the equal parts of a layer that computes several at once, so that one of them
@@ -43,32 +55,30 @@ class ModelConfig:
     """
 
     name: str = ""
-    name_or_path: str = ""
+    name_or_path: Annotated[str, Mark.FOLDER] = ""
     revision: str | None = None
     pretrained: bool = True
     config: dict[str, Any] | None = None
-    tokenizer: str | None = None
-    targets: list[str] = field(default_factory=lambda: ["query", "value"])
-    head: list[str] = field(default_factory=lambda: ["classifier"])
-    extra: str | None = None
+    tokenizer: Annotated[str | None, Mark.FOLDER] = None
+    targets: list[str] = Field(default_factory=lambda: ["query", "value"])
+    head: list[str] = Field(default_factory=lambda: ["classifier"])
+    extra: Annotated[str | None, Mark.NOT_IDENTITY] = None
     fused: dict[str, Any] | None = None
     overrides: dict[str, Any] | None = None
 
 
-@dataclass
-class HubSource:
+class HubSource(StrictModel):
     """Where a task lies on the hub, and the columns that hold its texts."""
 
     path: str = ""
     name: str | None = None
     train: str = "train"
     eval: str = "validation"
-    text: list[str] = field(default_factory=list)
+    text: list[str] = Field(default_factory=list)
     label: str = "label"
 
 
-@dataclass
-class TsvSource:
+class TsvSource(StrictModel):
     """The official GLUE layout of a task: its folder, files and columns.
 
     ``columns`` names the columns of a file without a header.
@@ -78,99 +88,111 @@ class TsvSource:
     train: str = "train.tsv"
     eval: str = "dev.tsv"
     columns: list[str] | None = None
-    text: list[str] = field(default_factory=list)
+    text: list[str] = Field(default_factory=list)
     label: str = "label"
 
 
-@dataclass
-class PublishedFile:
-    """A file of a task as its publisher has it; ``sha256`` None where no one has told it."""
+class PublishedFile(StrictModel):
+    """A file of a task as its publisher has it; ``sha256`` None where it is not known."""
 
     name: str = ""
     url: str = ""
     sha256: str | None = None
 
 
-@dataclass
-class DecodeConfig:
-    """How texts are generated, until an end token or a blank line; ``no_repeat_ngram`` 0: off."""
+class TaskConfig(StrictModel):
+    """What is learned, where its data are and how it is scored.
 
-    beams: int = bound(10, at_least=1)
-    max_new_tokens: int = bound(64, at_least=1)
-    no_repeat_ngram: int = bound(4, at_least=0)
-    length_penalty: float = 0.8
+    ``labels`` are in id order; none means a number. A subclass beside each objective adds the
+    settings that it alone has, marks those without effect as unused, and describes the objective:
 
-
-@dataclass
-class TaskConfig:
-    """What is learned and how it is scored. ``labels`` in id order; empty means a number.
-
-    The reader decides whether a task's answers are labels, numbers or generated texts. Tasks with
-    texts have ``eval_split`` and ``decode``; only the others may have ``labels``, ``hub``, ``tsv``.
+    Attributes:
+        auto_model_class: The class of transformers that loads a model for it.
+        peft_task_type: PEFT's name for it.
+        trains_head: Whether the modules of ``model.head`` are trained beside an adapter.
     """
 
+    auto_model_class: ClassVar[str]
+    peft_task_type: ClassVar[str]
+    trains_head: ClassVar[bool]
+
     name: str = ""
+    objective: str
     reader: Literal["glue", "demo", "e2e", "dart", "webnlg"] = "glue"
-    data_dir: str | None = None
-    labels: list[str] = field(default_factory=list)
+    data_dir: Annotated[str | None, Mark.NOT_IDENTITY, Mark.FOLDER] = None
+    labels: list[str] = Field(default_factory=list)
     label_range: list[float] | None = None
-    metrics: list[Metric] = field(default_factory=list)
+    metrics: list[str] = Field(default_factory=list)
     headline: str = ""
     hub: HubSource | None = None
     tsv: TsvSource | None = None
     broken_lines: Literal["error", "skip"] = "error"
-    max_length: int = bound(512, at_least=2)
-    max_train_samples: int | None = bound(None, at_least=1)
-    max_eval_samples: int | None = bound(None, at_least=1)
+    max_length: Annotated[int, Field(ge=2)] = 512
+    max_train_samples: Count | None = None
+    max_eval_samples: Count | None = None
     eval_split: Literal["dev", "test"] | None = None
-    decode: DecodeConfig | None = None
-    published: list[PublishedFile] = field(default_factory=list)
+    published: Annotated[list[PublishedFile], Mark.NOT_IDENTITY] = Field(default_factory=list)
+
+    @property
+    def scored(self) -> str:
+        """What the metrics compare: ``labels``, ``numbers`` or ``texts``."""
+        raise NotImplementedError
+
+    @property
+    def number_of_outputs(self) -> int | None:
+        """The width of the model's head: one for each label, 1 for a number, None for texts."""
+        raise NotImplementedError
+
+    def problems(self) -> list[str]:
+        """Return a sentence for each setting that does not go with the others."""
+        found = []
+        if not self.metrics:
+            found.append("task.metrics: found an empty list, expected at least one metric.")
+        elif self.headline not in self.metrics:
+            found.append(unknown_name("task.headline", self.headline, self.metrics))
+        if len(self.labels) == 1:
+            found.append("task.labels: found one label, expected several, or none for a number.")
+        for index, name in enumerate(self.metrics):
+            if name not in METRICS:
+                found.append(unknown_name(f"task.metrics[{index}]", name, METRICS))
+            elif METRICS[name].scores != self.scored:
+                scored = METRICS[name].scores
+                found.append(f"task.metrics: '{name}' scores {scored}, which this task has not.")
+            elif METRICS[name].two_labels_only and len(self.labels) > 2:
+                found.append(f"task.metrics: '{name}' is of two labels, this task has more.")
+        if self.reader == "glue" and self.tsv is None and self.hub is None:
+            found.append("task: a glue task needs 'hub' or 'tsv' to say where its data lie.")
+        if self.data_dir == "":
+            found.append("task.data_dir: found an empty text, expected a folder.")
+        return found + [
+            f"task.{name}: task '{self.name}' has no such setting, its answers are {self.scored}."
+            for name, field in type(self).model_fields.items()
+            if Mark.UNUSED in field.metadata and getattr(self, name)
+        ]
 
 
-@dataclass
-class CutConfig:
-    """One way to make a lower rank from trained factors."""
+class CutConfig(StrictModel):
+    """How a lower rank is made from trained factors."""
 
     truncation: Truncation = "leading"
     scale: Scale = "alpha/b"
 
 
-@dataclass
-class MethodConfig:
-    """What is trained. ``kind`` names the module under ``dylora_exp/methods``.
-
-    A method with ranks has at least one way to score them. The settings in the second part each
-    belong to the kinds they name.
-    """
+class MethodSettings(StrictModel):
+    """What every method has; a subclass beside each method adds its own settings."""
 
     name: str = ""
-    kind: str = ""
-    alpha: float = bound(16.0, above=0)
-    dropout: float = bound(0.0, at_least=0, below=1)
-    init: Literal["kaiming_uniform", "gaussian"] = "kaiming_uniform"
-    update: Literal["prefix", "row"] = "prefix"
-    freeze: Literal["released", "strict"] = "released"
-    scale: Scale = "alpha/b"
-    score: list[CutConfig] = field(default_factory=list)
-    adapter: str | None = None
+    kind: str
+    alpha: Annotated[Positive, Mark.FROM_PROFILES] = 16.0
+    dropout: Annotated[Share, Mark.FROM_PROFILES] = 0.0
 
-    share: float = only("sorted_lora", 0.8, above=0, below=1)
-    optimizer_state: Literal["reset", "keep"] = only("sorted_lora", "reset")
-    loss_weights: Literal["uniform", "distribution"] = only("nested_dropout", "uniform")
-    budget: Literal["steps", "passes"] = only("nested_dropout", "steps")
-    examples_per_pass: int = only("nested_dropout", 256, at_least=1)
-    target_parameters: float | None = only("flop", None, above=0)
-    target_sparsity: float | None = only("flop", None, above=0, below=1)
-    gate_drop_rate: float = only("flop", 0.05, above=0, below=1)
-    gate_learning_rate: float = only("flop", 0.1, above=0)
-    multiplier_learning_rate: float = only("flop", 0.5, above=0)
-    weight_learning_rate_share: float = only("finetune flop", 0.1, above=0)
-    anneal_share: float = only("flop", 0.5, above=0, at_most=1)
-    final_count: Literal["target", "expected"] = only("flop", "target")
+    @property
+    def cuts(self) -> list[CutConfig]:
+        """How ranks are made to be scored; empty for a method without ranks."""
+        return []
 
 
-@dataclass
-class RanksConfig:
+class RanksConfig(StrictModel):
     """The training distribution over ranks and the ranks to score (default: all).
 
     ``values`` restricts both to some ranks. ``sandwich`` is the share of examples at r_max when
@@ -178,49 +200,95 @@ class RanksConfig:
     """
 
     distribution: Literal["uniform", "geometric", "custom"] = "uniform"
-    r_max: int = bound(8, at_least=1)
-    p: float = bound(0.15, above=0, below=1)
+    r_max: Count = 8
+    p: OpenShare = 0.15
     tail: Literal["renormalise", "clip"] = "renormalise"
     weights: list[float] | None = None
     score: list[int] | None = None
     sample_every: Literal["step", "micro_batch", "example"] = "step"
     values: list[int] | None = None
-    sandwich: float = bound(0.0, at_least=0, at_most=1)
-    tolerance: float = bound(0.01, at_least=0, below=1)
+    sandwich: ClosedShare = 0.0
+    tolerance: Annotated[Share, Mark.NOT_IDENTITY] = 0.01
+
+    def problems(self) -> list[str]:
+        """Return a sentence for each setting that does not go with the others."""
+        allowed: Sequence[int] = range(1, self.r_max + 1)
+        limit = "(r_max)"
+        found = _list_problems("ranks.values", self.values, allowed, limit)
+        if self.values and not found:
+            allowed, limit = sorted(set(self.values)), "(ranks.values)"
+        found += _list_problems("ranks.score", self.score, allowed, limit)
+        if self.distribution == "custom" and not found:
+            found += self._weight_problems()
+        if self.sandwich and self.sample_every != "example":
+            found.append(
+                f"ranks.sandwich: found {self.sandwich:g} with ranks.sample_every="
+                f"{self.sample_every}, it needs ranks.sample_every=example."
+            )
+        return found
+
+    def _weight_problems(self) -> list[str]:
+        weights = self.weights or []
+        count = len(set(self.values)) if self.values else self.r_max
+        if len(weights) != count:
+            which = "of ranks.values" if self.values else "1..r_max"
+            return [
+                f"ranks.weights: found {len(weights)} weights, expected {count}, "
+                f"one for each rank {which}."
+            ]
+        if any(weight < 0 for weight in weights):
+            return [f"ranks.weights: found {min(weights)}, expected weights of at least 0."]
+        if not math.isclose(math.fsum(weights), 1, abs_tol=1e-6):
+            return [f"ranks.weights: they sum to {math.fsum(weights):g}, expected 1."]
+        return []
 
 
-@dataclass
-class TrainerConfig:
+def _list_problems(
+    name: str, ranks: list[int] | None, allowed: Sequence[int], limit: str
+) -> list[str]:
+    if ranks is None:
+        return []
+    if not ranks:
+        return [f"{name}: found an empty list, expected at least one rank."]
+    listed = f"1..{allowed[-1]}" if isinstance(allowed, range) else ", ".join(map(str, allowed))
+    twice = sorted({rank for rank in ranks if ranks.count(rank) > 1})
+    return [
+        f"{name}: found {rank}, expected ranks {listed} {limit}."
+        for rank in ranks
+        if rank not in allowed
+    ] + [f"{name}: found {rank} more than once, expected different ranks." for rank in twice]
+
+
+class TrainerConfig(StrictModel):
     """Optimisation. ``max_steps`` replaces ``epochs``, ``warmup_steps`` the ratio, where given.
 
     ``score_every=epoch`` also scores all ranks after each epoch but the last. ``compile`` is
     ``torch.compile``, in training and in scoring; its kernels round differently.
     """
 
-    learning_rate: float = bound(4e-4, above=0)
-    batch_size: int = bound(32, at_least=1)
-    eval_batch_size: int = bound(64, at_least=1)
-    accumulation_steps: int = bound(1, at_least=1)
-    epochs: float = bound(30.0, above=0)
-    max_steps: int | None = bound(None, at_least=1)
-    weight_decay: float = bound(0.1, at_least=0)
-    adam_beta1: float = bound(0.9, at_least=0, below=1)
-    adam_beta2: float = bound(0.999, at_least=0, below=1)
-    adam_epsilon: float = bound(1e-8, above=0)
+    learning_rate: Positive = 4e-4
+    batch_size: Count = 32
+    eval_batch_size: Annotated[Count, Mark.NOT_IDENTITY] = 64
+    accumulation_steps: Count = 1
+    epochs: Positive = 30.0
+    max_steps: Count | None = None
+    weight_decay: NotNegative = 0.1
+    adam_beta1: Share = 0.9
+    adam_beta2: Share = 0.999
+    adam_epsilon: Positive = 1e-8
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    warmup_ratio: float = bound(0.06, at_least=0, below=1)
-    warmup_steps: int | None = bound(None, at_least=0)
-    max_grad_norm: float = bound(1.0, at_least=0)
+    warmup_ratio: Share = 0.06
+    warmup_steps: Annotated[int, Field(ge=0)] | None = None
+    max_grad_norm: NotNegative = 1.0
     bf16: bool = False
     compile: bool = False
-    label_smoothing: float = bound(0.0, at_least=0, below=1)
+    label_smoothing: Share = 0.0
     score_every: Literal["end", "epoch"] = "end"
-    save_steps: int = bound(500, at_least=1)
-    threads: int | None = bound(None, at_least=1, below=4097)
+    save_steps: Annotated[Count, Mark.NOT_IDENTITY] = 500
+    threads: Annotated[Annotated[int, Field(ge=1, lt=4097)] | None, Mark.NOT_IDENTITY] = None
 
 
-@dataclass
-class TrackerConfig:
+class TrackerConfig(StrictModel):
     """Where curves go besides the record."""
 
     name: Literal["none", "wandb"] = "none"
@@ -228,166 +296,49 @@ class TrackerConfig:
     mode: Literal["online", "offline"] = "online"
 
 
-@dataclass
-class Config:
+class Config(StrictModel):
     """A run: everything that decides its record, and where the record and its files go.
 
     ``hub_cache`` is a folder that ``dylora data fetch`` and ``dylora models fetch`` prepared.
     ``running`` says what to do about a run that another process is doing.
     """
 
-    seed: int = bound(10, at_least=0, below=2**32)
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 10
     profile: str = "demo"
-    model: ModelConfig = field(default_factory=ModelConfig)
-    task: TaskConfig = field(default_factory=TaskConfig)
-    method: MethodConfig = field(default_factory=MethodConfig)
-    ranks: RanksConfig = field(default_factory=RanksConfig)
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    tracker: TrackerConfig = field(default_factory=TrackerConfig)
-    results_dir: str = "results"
-    outputs_dir: str = "outputs"
-    hub_cache: str | None = None
-    running: Literal["wait", "skip"] = "wait"
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    task: SerializeAsAny[TaskConfig]
+    method: SerializeAsAny[MethodSettings]
+    ranks: RanksConfig = Field(default_factory=RanksConfig)
+    trainer: TrainerConfig = Field(default_factory=TrainerConfig)
+    tracker: Annotated[TrackerConfig, Mark.NOT_IDENTITY] = Field(default_factory=TrackerConfig)
+    results_dir: Annotated[str, Mark.NOT_IDENTITY, Mark.FOLDER] = "results"
+    outputs_dir: Annotated[str, Mark.NOT_IDENTITY, Mark.FOLDER] = "outputs"
+    hub_cache: Annotated[str | None, Mark.NOT_IDENTITY, Mark.FOLDER] = None
+    running: Annotated[Literal["wait", "skip"], Mark.NOT_IDENTITY] = "wait"
+
+    def problems(self) -> list[str]:
+        """Return a sentence for each setting that does not go with the others."""
+        return (
+            self.ranks.problems()
+            + self.task.problems()
+            + [
+                f"{name}: found an empty text, expected a folder."
+                for name in ("results_dir", "outputs_dir", "hub_cache")
+                if getattr(self, name) == ""
+            ]
+        )
 
 
-def load(tree: Mapping[str, Any]) -> Config:
-    """Check a plain config tree against the schema and build the typed config.
-
-    Raises:
-        RequestError: With one sentence for each unknown key, wrong type, value out of bounds, or
-            pair of values that do not go together.
-    """
-    problems: list[str] = []
-    config = build(Config, tree, "", problems)
-    if not problems:
-        problems = _cross_checks(config)
-    if problems:
-        raise RequestError(problems)
-    return typing.cast(Config, config)
-
-
-def known_keys() -> list[str]:
-    """Return every dotted key of the schema, groups included."""
-    return list(keys(Config))
-
-
-def has_ranks(method: MethodConfig) -> bool:
-    """Return whether a method makes a model that can be shown at several ranks."""
-    return bool(method.score)
+def has_ranks(method: MethodSettings) -> bool:
+    """Return whether a method trains a model that can be scored at several ranks."""
+    return bool(method.cuts)
 
 
 def generates(task: TaskConfig) -> bool:
     """Return whether a task's answers are texts, not labels or numbers."""
-    return task.reader in _TEXT_READERS
+    return task.scored == "texts"
 
 
 def outputs(task: TaskConfig) -> int | None:
     """Return the width of a task's head: its labels, 1 for a number, None for texts."""
-    return None if generates(task) else len(task.labels) or 1
-
-
-def _cross_checks(config: Config) -> list[str]:
-    """Return the problems that only show in several values together."""
-    problems = _rank_problems(config.ranks) + _task_problems(config.task)
-    problems += _foreign_settings(config.method)
-    for name in ("results_dir", "outputs_dir", "hub_cache"):
-        if getattr(config, name) == "":
-            problems.append(f"{name}: found an empty text, expected a folder.")
-    return problems
-
-
-def _rank_problems(ranks: RanksConfig) -> list[str]:
-    problems = _list_problems("ranks.values", ranks.values, range(1, ranks.r_max + 1), "(r_max)")
-    allowed: Sequence[int] = range(1, ranks.r_max + 1)
-    where = "(r_max)"
-    if ranks.values and not problems:
-        allowed, where = sorted(set(ranks.values)), "(ranks.values)"
-    problems += _list_problems("ranks.score", ranks.score, allowed, where)
-    if ranks.distribution == "custom" and not problems:
-        problems += _weight_problems(ranks)
-    if ranks.sandwich and ranks.sample_every != "example":
-        problems.append(
-            f"ranks.sandwich: found {ranks.sandwich:g} with ranks.sample_every="
-            f"{ranks.sample_every}, it needs ranks.sample_every=example."
-        )
-    return problems
-
-
-def _list_problems(
-    name: str, ranks: list[int] | None, allowed: Sequence[int], where: str
-) -> list[str]:
-    if ranks is None:
-        return []
-    if not ranks:
-        return [f"{name}: found an empty list, expected at least one rank."]
-    words = f"1..{allowed[-1]}" if isinstance(allowed, range) else ", ".join(map(str, allowed))
-    twice = sorted({rank for rank in ranks if ranks.count(rank) > 1})
-    return [
-        f"{name}: found {rank}, expected ranks {words} {where}."
-        for rank in ranks
-        if rank not in allowed
-    ] + [f"{name}: found {rank} more than once, expected different ranks." for rank in twice]
-
-
-def _foreign_settings(method: MethodConfig) -> list[str]:
-    """Return the settings that were changed and that this kind of method does not have."""
-    problems = []
-    for item in dataclasses.fields(method):
-        kinds = item.metadata.get("kinds")
-        value = getattr(method, item.name)
-        if kinds and method.kind not in kinds and value != item.default:
-            whose = " and ".join(kind.replace("_", "-") for kind in kinds)
-            problems.append(
-                f"method.{item.name}: method '{method.name}' has no such setting, only {whose} has."
-            )
-    return problems
-
-
-def _task_problems(task: TaskConfig) -> list[str]:
-    problems = []
-    if not task.metrics:
-        problems.append("task.metrics: found an empty list, expected at least one metric.")
-    elif task.headline not in task.metrics:
-        problems.append(unknown_name("task.headline", task.headline, task.metrics))
-    if len(task.labels) == 1:
-        problems.append("task.labels: found one label, expected several, or none for a number.")
-    answers = "texts" if generates(task) else "labels" if task.labels else "numbers"
-    for metric in task.metrics:
-        scored = _SCORED.get(metric, "labels")
-        if scored != answers:
-            problems.append(f"task.metrics: '{metric}' scores {scored}, which this task has not.")
-    if "f1" in task.metrics and len(task.labels) > 2:
-        problems.append("task.metrics: 'f1' is that of label 1 of two, this task has more labels.")
-    if task.reader == "glue" and task.tsv is None and task.hub is None:
-        problems.append("task: a glue task needs 'hub' or 'tsv' to say where its data lie.")
-    if task.data_dir == "":
-        problems.append("task.data_dir: found an empty text, expected a folder.")
-    of_texts, of_others = ("eval_split", "decode"), ("labels", "label_range", "hub", "tsv")
-    if generates(task):
-        problems += [
-            f"task.{name}: found nothing, a task whose answers are texts needs it."
-            for name in of_texts
-            if getattr(task, name) is None
-        ]
-    problems += [
-        f"task.{name}: task '{task.name}' has no such setting, its answers are {answers}."
-        for name in (of_others if generates(task) else of_texts)
-        if getattr(task, name)
-    ]
-    return problems
-
-
-def _weight_problems(ranks: RanksConfig) -> list[str]:
-    weights = ranks.weights or []
-    count = len(set(ranks.values)) if ranks.values else ranks.r_max
-    if len(weights) != count:
-        whose = "of ranks.values" if ranks.values else "1..r_max"
-        return [
-            f"ranks.weights: found {len(weights)} weights, expected {count}, "
-            f"one for each rank {whose}."
-        ]
-    if any(weight < 0 for weight in weights):
-        return [f"ranks.weights: found {min(weights)}, expected weights of at least 0."]
-    if not math.isclose(math.fsum(weights), 1, abs_tol=1e-6):
-        return [f"ranks.weights: they sum to {math.fsum(weights):g}, expected 1."]
-    return []
+    return task.number_of_outputs

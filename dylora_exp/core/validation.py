@@ -165,7 +165,8 @@ def _sentences(name: str, details: ErrorDetails, group: Any) -> list[str]:
         return [f"{name}.{_literals(context['discriminator'])[0]}: found nothing."]
     if kind in _BOUNDS:
         limit, word = _BOUNDS[kind]
-        return [f"{name}: found {found!r}, expected a number {word} {context[limit]:.12g}."]
+        bounds = _bounds(group, details["loc"][-1]) or [f"{word} {context[limit]:.12g}"]
+        return [f"{name}: found {found!r}, expected a number {' and '.join(bounds)}."]
     if kind == "value_error":
         error = context["error"]
         if isinstance(error, RequestError):
@@ -175,6 +176,28 @@ def _sentences(name: str, details: ErrorDetails, group: Any) -> list[str]:
     if kind in _TYPES:
         return [f"{subject}found {found!r}, expected {_TYPES[kind]}."]
     return [f"{subject}found {found!r}, {details['msg'][:1].lower()}{details['msg'][1:]}."]
+
+
+def _bounds(group: Any, name: str | int) -> list[str]:
+    """Return all bounds of a field, since pydantic names the one that a value violates first."""
+    field = group.model_fields.get(name) if _is_model(group) else None
+    if field is None:
+        return []
+    metadata = list(field.metadata)
+    for option in typing.get_args(field.annotation):
+        if typing.get_origin(option) is typing.Annotated:
+            metadata += [each for extra in typing.get_args(option)[1:] for each in _flat(extra)]
+    return [
+        f"{word} {getattr(each, limit):.12g}"
+        for each in metadata
+        for limit, word in _BOUNDS.values()
+        if hasattr(each, limit)
+    ]
+
+
+def _flat(extra: Any) -> list[Any]:
+    """Return what a ``Field(...)`` in an annotation stands for, or the annotation's own part."""
+    return list(extra.metadata) if hasattr(extra, "metadata") else [extra]
 
 
 def _literals(expected: str) -> list[str]:

@@ -1,13 +1,19 @@
 from .base import Objective as Objective
 from .base import ObjectiveContext as ObjectiveContext
 from .base import make_objective as make_objective
-from .batches import SharedBatches as SharedBatches
-from .batches import batch_part as batch_part
-from .decoding import decode as decode
+from .classification import ClassificationTask as ClassificationTask
+from .decode_config import DecodeConfig as DecodeConfig
 from .generation import GenerationObjective as GenerationObjective
+from .generation import GenerationTask as GenerationTask
+from .torch_parts.batches import SharedBatches as SharedBatches
+from .torch_parts.batches import batch_part as batch_part
+from .torch_parts.decoding import decode as decode
 
 __all__ = [
+    "ClassificationTask",
+    "DecodeConfig",
     "GenerationObjective",
+    "GenerationTask",
     "Objective",
     "ObjectiveContext",
     "SharedBatches",

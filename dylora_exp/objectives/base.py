@@ -1,24 +1,30 @@
-"""What training and the sweep ask of an objective, and the choice of the objective."""
+"""What training and the rank sweep ask of an objective, and the choice of the objective.
+
+An objective is a class with a ``settings_class`` in a module of this folder, which must import
+neither torch nor transformers nor datasets: configs are checked without them. Import them inside
+functions, and put what cannot do so into ``torch_parts``.
+"""
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
-
-from dylora_exp.config import Config, generates
+from dylora_exp.config import Config, TaskConfig, objective_class
 from dylora_exp.methods import Cut, Method, TrainedModel
-from dylora_exp.tasks import TaskData
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+    from dylora_exp.tasks import TaskData
 
 
 @dataclass(frozen=True)
 class CutScore:
-    """The metrics of one way, as the record keeps them, and the seconds that it took."""
+    """The metrics at one cut, as the record keeps them, and the seconds that scoring took."""
 
     metrics: dict[str, float | None]
     seconds: float
@@ -51,6 +57,8 @@ class Objective:
         RequestError: When an example does not fit the model.
     """
 
+    settings_class: ClassVar[type[TaskConfig]]
+
     def __init__(self, setting: ObjectiveContext) -> None:
         self.config = setting.config
         self.tokenizer = setting.tokenizer
@@ -74,12 +82,12 @@ class Objective:
         raise NotImplementedError
 
     def score(self, model: TrainedModel, method: Method, cut: Cut, folder: Path) -> CutScore:
-        """Score a model in one way. Several processes share the work and return the same.
+        """Return the scores of a model at one cut; several processes share the work.
 
         Args:
             model: The trained model.
-            method: Shows the model at a rank.
-            way: How the rank is made.
+            method: Sets the model to a cut.
+            cut: The rank and how it is made.
             folder: The run's folder, for what a killed run must not do twice.
         """
         raise NotImplementedError
@@ -97,8 +105,6 @@ class Objective:
 
 
 def make_objective(setting: ObjectiveContext) -> Objective:
-    """Return the objective of a task, named by the module that holds it."""
-    kind = "generation" if generates(setting.config.task) else "classification"
-    module = importlib.import_module(f"dylora_exp.objectives.{kind}")
-    objective: Objective = getattr(module, f"{kind.capitalize()}Objective")(setting)
+    """Return the objective that the task names."""
+    objective: Objective = objective_class(setting.config.task)(setting)
     return objective

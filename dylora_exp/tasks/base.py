@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
 import pkgutil
 from dataclasses import dataclass
@@ -127,6 +126,4 @@ def _with_fetched_files(task: TaskConfig, hub_cache: str | None) -> TaskConfig:
     """Return the task with its published files where ``dylora data fetch`` puts them."""
     if hub_cache is None or task.data_dir is not None or not task.published:
         return task
-    task = copy.copy(task)
-    task.data_dir = hub_cache
-    return task
+    return task.model_copy(update={"data_dir": hub_cache})

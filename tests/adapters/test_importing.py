@@ -9,13 +9,13 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
-from dylora_exp.adapters.importing import import_adapter
 from dylora_exp.cli.entry import main
 from dylora_exp.config.composition import compose
 from dylora_exp.core.errors import RequestError
 from dylora_exp.methods.base import Cut, make_method
 from dylora_exp.models.loading import load
-from dylora_exp.runner.run import check, run_if_needed
+from dylora_exp.runner.preflight import check
+from dylora_exp.runner.run import run_if_needed
 
 R, ALPHA = 4, 16
 IDS = torch.tensor([[0, 40, 50, 60, 70, 2], [0, 30, 31, 32, 33, 2]])
@@ -96,7 +96,7 @@ def imported(words, file):
     backbone, _ = load(config.model, labels=2)
     method = make_method(config)
     model = method.attach(backbone).eval()
-    return model, method, import_adapter(model, config)
+    return model, method, method.load_adapter(model)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -247,10 +247,27 @@ def test_what_is_no_adapter_file_shows_in_the_check(kind, tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_the_method_imported_scores_without_training(state, tmp_path, tiny_words):
+    file = tmp_path / "old.bin"
+    torch.save(state, file)
+    record = run_if_needed(
+        compose([*tiny_words, *WORDS, "method=imported", f"method.adapter={file}"])
+    ).record
+    assert record.timing["steps"] == 0
+    assert record.training["imported"]["file"] == "old.bin"
+    assert [entry.rank for entry in record.ranks] == [1, 2, 3, 4]
+    with pytest.raises(RequestError) as caught:
+        check(compose(["method=imported"]))
+    assert caught.value.problems == [
+        "method.adapter: found nothing, expected the file of a state dict."
+    ]
+
+
 def test_a_method_without_adapters_takes_none(state, tmp_path):
     torch.save(state, tmp_path / "old.bin")
     with pytest.raises(RequestError) as caught:
-        check(compose(["method=finetune", f"method.adapter={tmp_path / 'old.bin'}"]))
-    assert caught.value.problems == [
-        "method.adapter: method 'finetune' has no adapters to put it into."
-    ]
+        compose(["method=finetune", f"method.adapter={tmp_path / 'old.bin'}"])
+    (problem,) = caught.value.problems
+    assert problem.startswith(
+        "method.adapter: method 'finetune' has no such setting, only dylora, "
+    )

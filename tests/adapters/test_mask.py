@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from dylora_exp.adapters.cuts import singular_factors
 from dylora_exp.adapters.layers import factors, lora_layers
 from dylora_exp.adapters.mask import MaskedLinear, RankMask, install_mask
+from dylora_exp.adapters.truncation import singular_factors
 from dylora_exp.config.composition import compose
 from dylora_exp.methods.base import Cut, count_parameters, make_method
-from dylora_exp.methods.dylora import pass_gradient_of_row_only
+from dylora_exp.methods.torch_parts.row_parameters import pass_gradient_of_row_only
 from dylora_exp.models.loading import load
 
 R, D_IN, D_OUT, N, ALPHA = 8, 12, 10, 5, 16.0

@@ -6,7 +6,8 @@ import pytest
 
 from dylora_exp.cli.entry import main
 from dylora_exp.cli.fetch import FetchFailed, fetch
-from dylora_exp.config.composition import compose, options
+from dylora_exp.config.composition import compose
+from dylora_exp.config.overrides import options
 from dylora_exp.config.run_identity import run_id
 from dylora_exp.config.schema import PublishedFile, TaskConfig
 
@@ -16,7 +17,7 @@ def published(tmp_path, content=b"mr,ref\n", sha256=True):
     source.write_bytes(content)
     digest = hashlib.sha256(b"mr,ref\n").hexdigest() if sha256 else None
     file = PublishedFile("e2e/devset.csv", source.as_uri(), digest)
-    return TaskConfig(name="e2e", published=[file])
+    return TaskConfig(name="e2e", objective="generation", published=[file])
 
 
 def left(folder):
@@ -76,7 +77,7 @@ def test_a_wrong_request_is_one_sentence(words, expected, tmp_path, capsys):
 def test_every_task_that_is_generated_says_where_its_files_are():
     for name in options("task"):
         task = compose([f"task={name}"]).task
-        if task.decode and not task.data_dir:
+        if task.scored == "texts" and not task.data_dir:
             assert {file.url.split(":")[0] for file in task.published} == {"https"}
             assert all(file.name.startswith(f"{name}/") for file in task.published)
 

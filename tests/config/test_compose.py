@@ -5,14 +5,8 @@ import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 
-from dylora_exp.config.composition import (
-    CONF_DIR,
-    GROUPS,
-    check_overrides,
-    compose,
-    from_hydra,
-    options,
-)
+from dylora_exp.config.composition import compose, from_hydra
+from dylora_exp.config.overrides import CONF_DIR, GROUPS, check_overrides, options
 from dylora_exp.core.errors import RequestError
 
 CHOICES = [

@@ -1,17 +1,23 @@
-import dataclasses
+import pickle
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dylora_exp.config.composition import compose
-from dylora_exp.config.run_identity import identity, run_id
-from dylora_exp.config.schema import Config, load
+from dylora_exp.config.loading import default_tree, load
+from dylora_exp.config.run_identity import (
+    configs_match,
+    distinguishing_settings,
+    identity,
+    run_id,
+)
+from dylora_exp.config.schema import Config
 from dylora_exp.core.errors import RequestError
 
 
 def tree(**changes):
-    base = dataclasses.asdict(compose([]))
+    base = compose([]).model_dump()
     for key, value in changes.items():
         *groups, leaf = key.split("__")
         node = base
@@ -38,7 +44,7 @@ def test_a_composed_tree_loads_to_the_same_config():
         ({"seed": True}, "seed: found True, expected a whole number."),
         ({"seed": -1}, "seed: found -1, expected a number at least 0 and below 4294967296."),
         ({"ranks__r_max": 0}, "ranks.r_max: found 0, expected a number at least 1."),
-        ({"method__alpha": -1}, "method.alpha: found -1.0, expected a number above 0."),
+        ({"method__alpha": -1}, "method.alpha: found -1, expected a number above 0."),
         ({"method__alpha": float("nan")}, "method.alpha: found nan, expected a finite number."),
         ({"method__freeze": "strickt"}, "did you mean 'strict'?"),
         ({"ranks__score": [0]}, "ranks.score: found 0, expected ranks 1..8 (r_max)."),
@@ -55,7 +61,18 @@ def test_a_composed_tree_loads_to_the_same_config():
         ({"ranks__values": []}, "ranks.values: found an empty list"),
         ({"ranks__sandwich": 1.5, "ranks__sample_every": "example"}, "at least 0 and at most 1."),
         ({"ranks__sandwich": 0.5}, "it needs ranks.sample_every=example."),
-        ({"method__share": 0.5}, "method.share: method 'dylora' has no such setting"),
+        (
+            {"method__share": 0.5},
+            "method.share: method 'dylora' has no such setting, only sorted-lora has.",
+        ),
+        (
+            {"method__weight_learning_rate_share": 0.5},
+            "method 'dylora' has no such setting, only finetune and flop have.",
+        ),
+        ({"method__kind": "dilora"}, "method.kind: 'dilora' is not one of dylora, finetune"),
+        ({"method": 3}, "method: found 3, expected a group of settings."),
+        ({"task__objective": "classify"}, "not one of classification, generation; did you mean"),
+        ({"task__decode": {"beams": 2}}, "task 'demo' has no such setting, only generation has."),
         ({"results_dir": ""}, "results_dir: found an empty text"),
         ({"task__data_dir": ""}, "task.data_dir: found an empty text"),
     ],
@@ -126,14 +143,12 @@ def test_run_id_changes_with_what_decides_the_outcome(word):
 def test_run_id_does_not_change_when_an_option_is_added(monkeypatch):
     before = run_id(compose([]))
 
-    @dataclasses.dataclass
     class WithOption(Config):
         added_later: str = "as before"
 
-    longer = WithOption(
-        **{f.name: getattr(compose([]), f.name) for f in dataclasses.fields(Config)}
-    )
-    monkeypatch.setattr("dylora_exp.config.run_identity.Config", WithOption)
+    longer = WithOption.model_construct(**dict(compose([])))
+    monkeypatch.setattr("dylora_exp.config.loading.Config", WithOption)
+    monkeypatch.setattr("dylora_exp.config.loading.default_tree", default_tree.__wrapped__)
     assert run_id(longer) == before
     longer.added_later = "otherwise"
     assert run_id(longer) != before
@@ -144,7 +159,7 @@ def test_run_id_does_not_change_when_an_option_is_added(monkeypatch):
 def test_run_id_is_the_same_for_equal_numbers(alpha):
     config = compose([])
     config.method.alpha = alpha
-    again = load(dataclasses.asdict(config))
+    again = load(config.model_dump())
     assert run_id(again) == run_id(config)
 
 
@@ -157,3 +172,58 @@ def test_a_local_model_is_named_by_its_content(tmp_path):
         return run_id(compose([f"model.name_or_path={folder}"]))
 
     assert model_in("a", b"1") == model_in("b", b"1") != model_in("c", b"2")
+
+
+def test_a_config_is_the_same_in_another_process():
+    config = compose(["method=nested-dropout", "task=e2e", "method.budget=passes"])
+    assert pickle.loads(pickle.dumps(config)) == config
+
+
+METHODS = ["dylora", "lora", "nested-dropout", "matryoshka", "sorted-lora", "finetune", "flop"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("task", ["mrpc", "stsb", "e2e"])
+def test_the_tree_of_a_record_is_that_of_its_config(method, task):
+    config = compose([f"method={method}", f"task={task}", "trainer.bf16=true"])
+    tree = identity(config)
+    # As records were written while every method had the settings of all.
+    old = {**tree, "method": default_tree()["method"] | tree["method"]}
+    del old["task"]["objective"]
+    assert run_id(load(old)) == run_id(config)
+    assert distinguishing_settings(old) == distinguishing_settings(identity(config))
+    assert distinguishing_settings(tree)["trainer.bf16"] is True
+
+
+def test_two_configs_are_the_same_run_where_their_distinguishing_settings_are():
+    one = identity(compose(["seed=11"]))
+    older = identity(compose([]))
+    del older["trainer"]["compile"], older["method"]["adapter"]
+    assert configs_match(one, older, ["seed"]) and not configs_match(one, older)
+    other = identity(compose(["trainer.compile=true"]))
+    assert not configs_match(other, older)
+    assert configs_match(other, older, ["trainer"])
+    assert distinguishing_settings(other, ["task", "method", "model", "ranks"]) == {
+        "trainer.compile": True,
+        "trainer.learning_rate": 5e-3,
+        "trainer.max_steps": 800,
+    }
+
+
+def test_the_readers_objective_is_not_part_of_the_run_id():
+    config = compose(["task=e2e"])
+    tree = config.model_dump()
+    del tree["task"]["objective"]
+    assert load(tree).task.objective == "generation"
+    assert "task.objective" not in distinguishing_settings(tree)
+    assert "task.objective" not in distinguishing_settings(config.model_dump())
+
+
+@pytest.mark.parametrize("method", ["finetune", "flop"])
+def test_what_profiles_set_for_adapters_is_refused_where_it_has_no_effect(method):
+    config = compose([f"method={method}", "profile=mini-nlg"])
+    assert (config.method.alpha, config.method.dropout) == (32, 0.1)  # from the file, as ever
+    with pytest.raises(RequestError) as error:
+        compose([f"method={method}", "method.alpha=8"])
+    (problem,) = error.value.problems
+    assert problem.startswith(f"method.alpha: method '{method}' has no such setting, only dylora, ")

@@ -10,7 +10,8 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 
-from dylora_exp.config.composition import CONF_DIR, compose, options
+from dylora_exp.config.composition import compose
+from dylora_exp.config.overrides import CONF_DIR, options
 from dylora_exp.config.run_identity import run_id
 from dylora_exp.config.schema import Config
 from dylora_exp.reporting.make_tables import table_runs
@@ -25,6 +26,7 @@ HYDRAS = [file for file in FILES if file.startswith("hydra/")]
 BESIDE = {
     "ranks/custom": ["ranks.weights=[0.5,0.5,0,0,0,0,0,0]"],
     "method/flop": ["method.target_sparsity=0.5"],
+    "method/imported": ["method.adapter=old.bin"],
 }
 
 

@@ -14,9 +14,11 @@ from dylora_exp.config.composition import compose
 from dylora_exp.core.errors import RequestError
 from dylora_exp.methods import flop
 from dylora_exp.methods.base import Batch, make_method
-from dylora_exp.methods.hard_concrete import Gates
+from dylora_exp.methods.torch_parts import flop_layers
+from dylora_exp.methods.torch_parts.hard_concrete import Gates
 from dylora_exp.models.loading import load
-from dylora_exp.runner.run import RunFailed, check, run_if_needed
+from dylora_exp.runner.preflight import check
+from dylora_exp.runner.run import RunFailed, run_if_needed
 
 
 def attached(*words):
@@ -85,7 +87,7 @@ def test_the_expected_number_of_ranks_is_kept_and_they_are_the_largest():
 @pytest.mark.parametrize("shape", [(64, 64), (128, 64), (64, 128)])
 def test_the_factors_are_exact_and_balanced_at_full_rank(shape):
     weight = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    layer = flop.GatedLinear(weight, nn.Parameter(torch.ones(shape[0])), 0.05).eval()
+    layer = flop_layers.GatedLinear(weight, nn.Parameter(torch.ones(shape[0])), 0.05).eval()
     assert layer.rank == min(shape)
     nn.init.constant_(layer.gates.log_alpha, 80.0)
     x = torch.randn(5, shape[1])

@@ -8,7 +8,7 @@ from dylora_exp.adapters.layers import factors, lora_layers
 from dylora_exp.config.composition import compose
 from dylora_exp.methods.base import Batch, make_method
 from dylora_exp.models.loading import load
-from dylora_exp.objectives.classification import mean_loss
+from dylora_exp.objectives.torch_parts.labels import mean_loss
 
 N = 6
 

@@ -13,8 +13,8 @@ from dylora_exp.config.composition import compose
 from dylora_exp.core.errors import RequestError
 from dylora_exp.methods.base import Batch, make_method
 from dylora_exp.objectives.base import ObjectiveContext
-from dylora_exp.objectives.decoding import stop_tokens
 from dylora_exp.objectives.generation import IGNORED, GenerationObjective
+from dylora_exp.objectives.torch_parts.decoding import stop_tokens
 from dylora_exp.tasks.base import TaskData, read
 from tests.support.small_gpt2 import END, small_gpt2, small_tokenizer
 
@@ -194,11 +194,11 @@ def test_what_is_too_long_is_cut_at_the_end_and_may_leave_nothing_to_learn():
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("passes", [1, 4])
-def test_nested_dropout_takes_the_mean_of_the_ranks_losses(smoothing, forward_passes):
+def test_nested_dropout_takes_the_mean_of_the_ranks_losses(smoothing, passes):
     tokenizer = small_tokenizer()
     objective = make_objective(
         tokenizer, PAIRS, "method=nested-dropout", "ranks.r_max=4",
-        f"trainer.label_smoothing={smoothing}", f"method.examples_per_pass={12 // forward_passes}",
+        f"trainer.label_smoothing={smoothing}", f"method.examples_per_pass={12 // passes}",
     )  # fmt: skip
     method = make_method(objective.config)
     model = method.attach(small_gpt2(tokenizer)).eval()
@@ -207,14 +207,14 @@ def test_nested_dropout_takes_the_mean_of_the_ranks_losses(smoothing, forward_pa
     batch = objective.collate(list(objective.train_set))
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     with torch.no_grad():
-        places = method.forward_passes(Batch(0, 0, 0, len(PAIRS)))
-        summed = [method.loss(model, batch, objective.loss).item() for _ in places]
+        forward_passes = method.forward_passes(Batch(0, 0, 0, len(PAIRS)))
+        summed = [method.loss(model, batch, objective.loss).item() for _ in forward_passes]
         single = []
         for rank in range(1, 5):
             method.mask.select(rank)
             logits = model(**inputs).logits
             single.append(reference_loss(logits, batch["labels"], smoothing))
-    assert len(summed) == forward_passes
+    assert len(summed) == passes
     assert len({round(loss, 3) for loss in single}) == 4
     assert sum(summed) == pytest.approx(sum(single) / 4, rel=1e-6)
 

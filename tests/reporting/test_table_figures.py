@@ -4,7 +4,7 @@ import re
 import struct
 from pathlib import Path
 
-from dylora_exp.config.composition import options
+from dylora_exp.config.overrides import options
 from dylora_exp.reporting.render.drawing import METHOD_COLOURS, STYLES
 from dylora_exp.reporting.render.figures import _curve, draw_figures
 from tests.reporting.test_table_cells import build, mini

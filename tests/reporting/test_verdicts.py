@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from dylora_exp.config.composition import options
+from dylora_exp.config.overrides import options
 from dylora_exp.core.errors import RequestError
 from dylora_exp.reporting.analysis.groups import groups_of
 from dylora_exp.reporting.analysis.plan import setups_by_rank

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,7 +41,7 @@ class Results:
         **changes: Any,
     ) -> Record:
         """Write the record of the run that these override words compose, and return it."""
-        config = dataclasses.replace(composed(tuple(words.split())), seed=seed)
+        config = composed(tuple(words.split())).model_copy(update={"seed": seed})
         ranks = [RankScore(*cut, dict(metrics), 0.1) for cut, metrics in scores.items()]
         fields: dict[str, Any] = {
             "run_id": run_id(config),

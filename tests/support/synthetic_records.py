@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import random
 import sys
@@ -30,7 +29,7 @@ def synthetic_records(count: int) -> Iterator[Record]:
     configs = [compose(text.split()) for text in words[:count]]
     for number in range(count):
         config = configs[number % len(configs)]
-        yield _record(dataclasses.replace(config, seed=number // len(configs)))
+        yield _record(config.model_copy(update={"seed": number // len(configs)}))
 
 
 def _record(config: Config) -> Record:

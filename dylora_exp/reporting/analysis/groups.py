@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import math
@@ -10,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dylora_exp.config import NOT_IDENTITY, Config
+from dylora_exp.config import default_tree, distinguishing_settings
 from dylora_exp.records import Record
 
 # A lower translation edit rate is the better one; every other metric is better when higher.
@@ -96,14 +95,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 @functools.cache
 def default_settings() -> Settings:
     """Return the schema's defaults by dotted key."""
-    return dict(flatten(dataclasses.asdict(Config())))
-
-
-@functools.cache
-def is_identity(key: str) -> bool:
-    """Return whether a setting is none of the paths, logging and hardware choices."""
-    parts = key.split(".")
-    return not any(".".join(parts[:end]) in NOT_IDENTITY for end in range(1, len(parts) + 1))
+    return dict(flatten(default_tree()))
 
 
 def settings_of(record: Record) -> Settings:
@@ -112,14 +104,7 @@ def settings_of(record: Record) -> Settings:
     So a record made before an option existed is of one group with those that have its default.
     Scoring after every epoch leaves the scores at the end as they are and does not count either.
     """
-    defaults = default_settings()
-    return {
-        key: value
-        for key, value in sorted(flatten(record.config))
-        if key not in _SAME_SCORES
-        and is_identity(key)
-        and (key not in defaults or value != defaults[key])
-    }
+    return dict(sorted(distinguishing_settings(record.config, _SAME_SCORES).items()))
 
 
 def groups_of(records: Iterable[Record]) -> tuple[list[Group], list[str]]:

@@ -7,7 +7,6 @@ and a record made before an option existed still counts.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -133,7 +132,7 @@ def planned_runs(spec: TableSpec, part: ProfileSpec, profile: str) -> list[Plann
     _check_metrics(part, optional)
     return [
         PlannedRun(
-            run_id(dataclasses.replace(setup.config, seed=seed)), setup, seed, optional[setup]
+            run_id(setup.config.model_copy(update={"seed": seed})), setup, seed, optional[setup]
         )
         for setup in optional
         for seed in part.seeds
@@ -217,7 +216,7 @@ def left_out(runs: Sequence[PlannedRun], used: Used) -> list[MissingRun]:
 
 
 def _check_cut(row: RowSpec, setup: Setup) -> None:
-    cuts = [f"{cut.truncation} {cut.scale}" for cut in setup.config.method.score] or ["none"]
+    cuts = [f"{cut.truncation} {cut.scale}" for cut in setup.config.method.cuts] or ["none"]
     found = f"{row.truncation} {row.scale}" if row.truncation or row.scale else "none"
     if found not in cuts:
         raise RequestError(unknown_name("truncation and scale", found, cuts))

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dylora_exp.config import known_keys
+from dylora_exp.config import is_identity, known_keys
 from dylora_exp.core import RequestError, did_you_mean
 from dylora_exp.records import Record
-from dylora_exp.reporting.analysis.groups import default_settings, flatten, is_identity
+from dylora_exp.reporting.analysis.groups import default_settings, flatten
 
 FIELDS = ("task", "method", "model", "profile", "status", "seed")
 PARTS = ("rank", "metric")

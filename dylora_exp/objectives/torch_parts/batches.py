@@ -53,7 +53,7 @@ class Collator:
 
 @dataclass(frozen=True)
 class ScoringBatch:
-    """Some examples of a data set: where they stand in it, and their padded inputs."""
+    """Some examples of a data set: their indices in it, and their padded inputs."""
 
     indices: list[int]
     inputs: dict[str, torch.Tensor]
@@ -77,7 +77,7 @@ class Part:
     """What one process has of a batch.
 
     Attributes:
-        rows: The places of its examples in the batch, at least one.
+        rows: The indices of its examples in the batch, at least one.
         counts: Whether they count. A batch with fewer examples than there are processes gives the
             first example to those that would have none, since all have to take part in a step.
     """
@@ -98,7 +98,7 @@ class SharedBatches(Sampler[list[int]]):
     Args:
         sampler: Gives the order of the examples, which must be the same in every process.
         batch_size: Over all processes.
-        process: The place of this process.
+        process: The index of this process.
         processes: How many there are.
     """
 
@@ -107,7 +107,7 @@ class SharedBatches(Sampler[list[int]]):
     ) -> None:
         self.sampler = sampler
         self.size = batch_size
-        self.place = process, processes
+        self.part = process, processes
 
     def __len__(self) -> int:
         assert isinstance(self.sampler, Sized)
@@ -115,4 +115,4 @@ class SharedBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in BatchSampler(self.sampler, self.size, drop_last=False):
-            yield [batch[row] for row in batch_part(len(batch), *self.place).rows]
+            yield [batch[row] for row in batch_part(len(batch), *self.part).rows]
