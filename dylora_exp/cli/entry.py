@@ -18,11 +18,11 @@ from dylora_exp.core import (
     TerminationRequested,
     raise_on_sigterm,
     set_verbosity,
-    silence_other_processes,
+    silence_workers,
 )
 
 
-@silence_other_processes
+@silence_workers
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     set_verbosity("normal")

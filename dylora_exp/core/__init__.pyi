@@ -1,5 +1,4 @@
 from . import locks as locks
-from . import processes as processes
 from .errors import RequestError as RequestError
 from .errors import did_you_mean as did_you_mean
 from .errors import first_line as first_line
@@ -25,7 +24,17 @@ from .logs import set_verbosity as set_verbosity
 from .packages import NotInstalled as NotInstalled
 from .packages import in_package as in_package
 from .packages import package_folder as package_folder
-from .processes import silence_other_processes as silence_other_processes
+from .processes import batch_size_problems as batch_size_problems
+from .processes import broadcast_from_main as broadcast_from_main
+from .processes import failure_reported as failure_reported
+from .processes import gather as gather
+from .processes import is_main_process as is_main_process
+from .processes import process_count as process_count
+from .processes import process_index as process_index
+from .processes import run_distributed as run_distributed
+from .processes import silence_workers as silence_workers
+from .processes import start_workers as start_workers
+from .processes import wait_for_all as wait_for_all
 from .progress import progress_bar as progress_bar
 from .signals import TerminationRequested as TerminationRequested
 from .signals import raise_on_sigterm as raise_on_sigterm
@@ -44,6 +53,8 @@ __all__ = [
     "RunLog",
     "StrictModel",
     "TerminationRequested",
+    "batch_size_problems",
+    "broadcast_from_main",
     "check_writable",
     "commit_of",
     "describe_unfetched",
@@ -51,23 +62,30 @@ __all__ = [
     "dotted",
     "download",
     "echo",
+    "failure_reported",
     "file_sha256",
     "find_fetched",
     "first_line",
+    "gather",
     "in_package",
+    "is_main_process",
     "is_quiet",
     "is_unreachable",
     "keys",
     "locks",
     "package_folder",
     "parse",
-    "processes",
+    "process_count",
+    "process_index",
     "progress_bar",
     "raise_on_sigterm",
+    "run_distributed",
     "run_log",
     "set_verbosity",
-    "silence_other_processes",
+    "silence_workers",
+    "start_workers",
     "unfinished",
     "unknown_name",
+    "wait_for_all",
     "write_atomically",
 ]

@@ -1,8 +1,18 @@
-"""One run by several processes: how many there are, what they tell each other, how they end.
+"""One run by several processes: how many there are, what they exchange, and how they end together.
 
 A launcher such as ``torchrun`` starts the processes, on one machine or on several with a common
-file system. The main one leads: it checks the request, holds the run's folder and is the only one
-to write and to print. The others join in where training and scoring begin.
+file system. The main process (index 0) checks the request, holds the run's locks, and alone writes
+and prints. The others, the workers, take part in training and scoring.
+
+``run_distributed`` keeps them together by a few keys in PyTorch's key-value store:
+
+==================  ===============================================================================
+``begun``           set by the main process where the workers' part starts (``start_workers``)
+``left/INDEX``      set by a worker when its part is over, whether it succeeded or failed
+``outcome``         set by the main process: the pickled result, or the exception, of the whole run
+``reporters``       counts the workers that want to report a failure; the first one does
+``failure``         set by the process that has reported a failure and ends the run
+==================  ===============================================================================
 """
 
 from __future__ import annotations
@@ -10,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
+import math
 import os
 import pickle
 import sys
@@ -25,70 +36,71 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
-_NEEDED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 # One process may score for hours while the others wait for it; a launcher ends them if it dies.
-_LONGEST_WAIT = datetime.timedelta(days=7)
+_COLLECTIVE_TIMEOUT = datetime.timedelta(days=7)
 _POLL_SECONDS = 0.05
-# How long a process that failed waits for the others to fail too, in seconds.
-_PATIENCE = 5.0
+# How long a process that failed waits for the others to end too.
+_GRACE_SECONDS = 5.0
 
 
-def count() -> int:
+def process_count() -> int:
     """Return how many processes do this run together.
 
     Raises:
-        RequestError: When a launcher's variables do not say it.
+        RequestError: When the launcher's variables do not hold numbers.
     """
-    return _number("WORLD_SIZE", 1) if _launched() else 1
+    launched = all(os.environ.get(name) for name in _LAUNCHER_VARIABLES)
+    return _launcher_number("WORLD_SIZE", 1) if launched else 1
 
 
-def index() -> int:
-    """Return the place of this process among them, from 0; ``count`` says what it raises."""
-    return _number("RANK", 0, count()) if count() > 1 else 0
+def process_index() -> int:
+    """Return the 0-based index of this process.
+
+    Raises:
+        RequestError: As ``process_count``.
+    """
+    return _launcher_number("RANK", 0, process_count()) if process_count() > 1 else 0
 
 
-def _launched() -> bool:
-    return all(os.environ.get(name) for name in _NEEDED)
-
-
-def _number(name: str, at_least: int, below: int = 1 << 20) -> int:
-    found = os.environ[name]
+def _launcher_number(variable: str, at_least: int, below: int = 1 << 20) -> int:
+    found = os.environ[variable]
     if not found.isdecimal() or not at_least <= int(found) < below:
         raise RequestError(
-            f"{name}: found '{found}' in the environment, expected a number from {at_least} to "
-            f"{below - 1}, as torchrun sets it."
+            f"{variable}: found '{found}' in the environment, expected a number from {at_least} "
+            f"to {below - 1}, as torchrun sets it."
         )
     return int(found)
 
 
-def is_main() -> bool:
+def is_main_process() -> bool:
     """Return whether this process is the one that writes and prints."""
-    return index() == 0
+    return process_index() == 0
 
 
-def problems(batch_size: int) -> list[str]:
-    """Return what stands in the way of sharing a batch among the processes."""
-    if batch_size % count() == 0:
+def batch_size_problems(batch_size: int) -> list[str]:
+    """Return a sentence if a batch cannot be shared evenly among the processes."""
+    if batch_size % process_count() == 0:
         return []
     return [
-        f"trainer.batch_size: found {batch_size} with {count()} processes, expected a multiple of "
-        f"{count()}: a batch is shared among the processes."
+        f"trainer.batch_size: found {batch_size} with {process_count()} processes, expected a "
+        f"multiple of {process_count()}: a batch is shared among the processes."
     ]
 
 
-def silence_other_processes(command: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Let only the main process print while a command runs; leave the others when it is done."""
+def silence_workers(command: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Return a command that prints in the main process only, and leaves the process group."""
 
     @functools.wraps(command)
-    def quiet(*arguments: _P.args, **options: _P.kwargs) -> _T:
+    def silenced(*arguments: _P.args, **options: _P.kwargs) -> _T:
         try:
-            main = is_main()
-            if count() > 1:
-                _number("LOCAL_RANK", 0)
+            main = is_main_process()
+            if process_count() > 1:
+                _launcher_number("LOCAL_RANK", 0)
         except RequestError as error:
             print(f"dylora: {error.problems[0]}", file=sys.stderr)
             raise SystemExit(2) from None
-        with contextlib.nullcontext() if main else _silence():
+        with contextlib.nullcontext() if main else _no_output():
             result = command(*arguments, **options)
         if _run is not None:
             import torch.distributed
@@ -96,11 +108,11 @@ def silence_other_processes(command: Callable[_P, _T]) -> Callable[_P, _T]:
             torch.distributed.destroy_process_group()
         return result
 
-    return quiet
+    return silenced
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def _no_output() -> Iterator[None]:
     with (
         open(os.devnull, "w", encoding="utf-8") as nowhere,
         contextlib.redirect_stdout(nowhere),
@@ -110,65 +122,63 @@ def _silence() -> Iterator[None]:
 
 
 def gather(value: _T) -> list[_T]:
-    """Return the value of every process, in their order."""
-    if count() == 1:
+    """Return the values of all processes, in the order of their indices."""
+    if process_count() == 1:
         return [value]
     import torch.distributed
 
-    values: list[Any] = [None] * count()
+    values: list[Any] = [None] * process_count()
     torch.distributed.all_gather_object(values, value)
     return values
 
 
-def broadcast_from_main(make: Callable[[], _T]) -> _T:
-    """Return in every process what the main one makes."""
-    if count() == 1:
-        return make()
+def broadcast_from_main(compute: Callable[[], _T]) -> _T:
+    """Return in every process what the main process, and it alone, computes."""
+    if process_count() == 1:
+        return compute()
     import torch.distributed
 
-    values: list[Any] = [make() if is_main() else None]
+    values: list[Any] = [compute() if is_main_process() else None]
     torch.distributed.broadcast_object_list(values, src=0)
-    made: _T = values[0]
-    return made
+    computed: _T = values[0]
+    return computed
 
 
 def wait_for_all() -> None:
-    """Return when every process is here."""
-    if count() > 1:
+    """Return when every process has called this function."""
+    if process_count() > 1:
         import torch.distributed
 
         torch.distributed.barrier()
 
 
-class _Run:
-    """The run that is being done: notes that the processes leave for each other in a store."""
+class _SharedRun:
+    """The keys of one run in the store that its processes share."""
 
-    number = -1
+    def __init__(self, previous: _SharedRun | None) -> None:
+        from torch.distributed import PrefixStore
 
-    def __init__(self) -> None:
-        _Run.number += 1
-        self.store = _join()
+        self.number: int = previous.number + 1 if previous else 0
+        self.group_store: Store = previous.group_store if previous else _join_group()
+        self.store = PrefixStore(f"run-{self.number}", self.group_store)
 
-    def note(self, name: str, value: bytes = b"") -> None:
-        self.store.set(f"{self.number}/{name}", value)  # type: ignore[arg-type]
+    def set(self, key: str, value: bytes = b"") -> None:
+        self.store.set(key, value)  # type: ignore[arg-type]
 
-    def noted(self, *names: str) -> bool:
-        return self.store.check([f"{self.number}/{name}" for name in names])
+    def is_set(self, *keys: str) -> bool:
+        return self.store.check(list(keys))
 
-    def wait(self, *names: str, seconds: float = float("inf")) -> bool:
-        """Return whether all notes are there, in time."""
+    def wait_for(self, *keys: str, seconds: float = _GRACE_SECONDS) -> bool:
+        """Return whether all keys are set before the time is over."""
         end = time.monotonic() + seconds
-        while not self.noted(*names):
+        while not self.is_set(*keys):
             if time.monotonic() > end:
                 return False
             time.sleep(_POLL_SECONDS)
         return True
 
-    def ending(self) -> Any:
-        return pickle.loads(self.store.get(f"{self.number}/end"))
 
-
-_run: _Run | None = None
+_run: _SharedRun | None = None
 
 
 def run_distributed(
@@ -176,87 +186,90 @@ def run_distributed(
     worker: Callable[[], None],
     record_failure: Callable[[Exception], Exception],
 ) -> _T:
-    """Do a run: the main process the whole, the others their part, and all end alike.
+    """Do a run in all processes and end alike in all of them.
 
-    A process that fails while the others wait for it can be neither waited for nor replaced: it
-    tells why and ends, and the launcher ends the others.
+    A process that fails while the others wait for it in a collective operation cannot be replaced:
+    it reports the failure and exits, and the launcher ends the others.
 
     Args:
-        work: The whole. It calls ``begin`` where the others are to join in.
-        along: What the others do from there on.
-        tell: Leaves a record of the failure of one of the others; returns what to print.
+        main: The whole run, for the main process; it calls ``start_workers``.
+        worker: The part of the workers, from ``start_workers`` on.
+        record_failure: Records the failure of a worker; returns the exception to report.
 
     Returns:
-        What ``work`` returns, in every process.
+        What ``main`` returns, in every process.
 
     Raises:
-        Exception: What ``work`` raises, in every process.
+        Exception: What ``main`` raises, in every process.
     """
-    if count() == 1:
+    if process_count() == 1:
         return main()
     global _run
-    _run = _Run()
-    others = [f"ended {place}" for place in range(1, count())]
-    if is_main():
-        try:
-            result = main()
-        except (Exception, KeyboardInterrupt) as error:
-            if failure_reported():
-                raise SystemExit(1) from error
-            _run.note("end", _pickled(error))
-            if isinstance(error, KeyboardInterrupt):  # the others are told to stop as well
-                raise
-            if _run.noted("begin") and not _run.wait(*others, seconds=_PATIENCE):
-                _leave(error)
-            raise
-        _run.note("end", pickle.dumps(result))
-        return result
-    while not _run.noted("begin") and not _run.noted("end"):
-        time.sleep(_POLL_SECONDS)
-    if _run.noted("begin"):
-        try:
-            worker()
-        except BaseException as error:
-            _run.note(f"ended {index()}")
-            if not isinstance(error, Exception):
-                raise
-            if not _run.wait("end", seconds=_PATIENCE) and _first_to_tell():
-                _leave(record_failure(error))
-            if not _run.wait("end", seconds=_PATIENCE):
-                raise SystemExit(1) from error
-        _run.note(f"ended {index()}")
-    _run.wait("end")
-    ending = _run.ending()
-    if isinstance(ending, BaseException):
-        raise ending
-    return ending
+    _run = _SharedRun(_run)
+    if is_main_process():
+        return _run_main(_run, main)
+    return _run_worker(_run, worker, record_failure)
 
 
-def begin() -> None:
-    """Let the others join in; called by the main process."""
-    if _run is not None and is_main():
-        _run.note("begin")
+def start_workers() -> None:
+    """Let the workers join the run; called by the main process."""
+    if _run is not None and is_main_process():
+        _run.set("begun")
 
 
 def failure_reported() -> bool:
-    """Return whether one of the others has told why the run fails."""
-    return _run is not None and _run.noted("told")
+    """Return whether a process has reported why the run fails."""
+    return _run is not None and _run.is_set("failure")
 
 
-def _first_to_tell() -> bool:
-    assert _run is not None
-    return _run.store.add(f"{_run.number}/tellers", 1) == 1
+def _run_main(run: _SharedRun, main: Callable[[], _T]) -> _T:
+    try:
+        result = main()
+    except (Exception, KeyboardInterrupt) as error:
+        if failure_reported():  # by a worker: this error is but its consequence
+            raise SystemExit(1) from error
+        run.set("outcome", _pickled(error))
+        interrupted = isinstance(error, KeyboardInterrupt)  # and so are the workers
+        workers = [f"left/{index}" for index in range(1, process_count())]
+        if not interrupted and run.is_set("begun") and not run.wait_for(*workers):
+            _report_and_exit(run, error)
+        raise
+    run.set("outcome", pickle.dumps(result))
+    return result
 
 
-def _leave(error: BaseException) -> NoReturn:
-    """Tell why and end this process; the launcher ends the others, which wait for it in vain."""
-    assert _run is not None
-    _run.note("told")
+def _run_worker(
+    run: _SharedRun, worker: Callable[[], None], record_failure: Callable[[Exception], Exception]
+) -> Any:
+    while not run.is_set("begun") and not run.is_set("outcome"):
+        time.sleep(_POLL_SECONDS)
+    if run.is_set("begun"):
+        try:
+            worker()
+        except Exception as error:
+            run.set(f"left/{process_index()}")
+            if not run.wait_for("outcome") and run.store.add("reporters", 1) == 1:
+                _report_and_exit(run, record_failure(error))
+            if not run.wait_for("outcome"):
+                raise SystemExit(1) from error
+        finally:
+            run.set(f"left/{process_index()}")
+    run.wait_for("outcome", seconds=math.inf)
+    outcome = pickle.loads(run.store.get("outcome"))
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
+
+
+def _report_and_exit(run: _SharedRun, error: BaseException) -> NoReturn:
+    """Print why the run fails and exit, so that the launcher ends the processes that wait."""
+    run.set("failure")
     print(f"dylora: run failed: {error}", file=sys.__stderr__, flush=True)
     raise SystemExit(1) from error
 
 
 def _pickled(error: BaseException) -> bytes:
+    """Return the pickled error, or a plain one in its stead if it does not survive pickling."""
     try:
         pickled = pickle.dumps(error)
         pickle.loads(pickled)
@@ -265,14 +278,21 @@ def _pickled(error: BaseException) -> bytes:
         return pickle.dumps(RuntimeError(f"{type(error).__name__}: {first_line(error)}"))
 
 
-def _join() -> Store:
+def _join_group() -> Store:
+    """Join the launcher's process group and return a store of the run's own."""
     import torch
-    from torch import distributed
+    from torch.distributed import PrefixStore, init_process_group
+    from torch.distributed.rendezvous import rendezvous
 
-    if not distributed.is_initialized():
-        gpus = torch.cuda.is_available()
-        if gpus:
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
-        distributed.init_process_group(backend, timeout=_LONGEST_WAIT)
-    return distributed.distributed_c10d._get_default_store()
+    gpus = torch.cuda.is_available()
+    if gpus:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    store, index, count = next(rendezvous("env://", timeout=_COLLECTIVE_TIMEOUT))
+    init_process_group(
+        "cpu:gloo,cuda:nccl" if gpus else "gloo",
+        timeout=_COLLECTIVE_TIMEOUT,
+        store=PrefixStore("group", store),
+        rank=index,
+        world_size=count,
+    )
+    return PrefixStore("dylora", store)

@@ -35,12 +35,9 @@ from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from dylora_exp.core import locks
 from dylora_exp.config import CONF_DIR, from_hydra
-from dylora_exp.core import RequestError, first_line
-from dylora_exp.core import echo
+from dylora_exp.core import RequestError, echo, first_line, locks, write_atomically
 from dylora_exp.records import search_score
-from dylora_exp.core import write_atomically
 from dylora_exp.runner import Outcome, RunBusy, RunFailed, run_if_needed
 
 # Beside the jobs' own folders, on the file system that they share; gone when the sweep ends. Sweeps
@@ -86,7 +83,7 @@ def attempt(tree: DictConfig, show: Callable[[Outcome], None], later: bool = Fal
     """
     job = " ".join(HydraConfig.get().overrides.task)
     try:
-        outcome = run_if_needed(from_hydra(tree), later=later)
+        outcome = run_if_needed(from_hydra(tree), wait=not later)
         show(outcome)
     except RequestError as error:
         return Ended(job, error.problems, request=True)

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from dylora_exp.config import CONF_DIR, check_overrides, quote_path
-from dylora_exp.core import RequestError, first_line, is_quiet, processes
+from dylora_exp.core import RequestError, first_line, is_quiet, process_count
 from dylora_exp.multirun.jobs import Ended, attempt, enduring_launchers, print_failures
 from dylora_exp.runner import Outcome
 
@@ -34,9 +34,9 @@ def launch(overrides: Sequence[str], flags: Sequence[str], show: Callable[[Outco
         RequestError: When the overrides are wrong, before anything has started.
     """
     multirun = _MULTIRUN in flags
-    if multirun and processes.count() > 1:
+    if multirun and process_count() > 1:
         raise RequestError(
-            f"-m: found with {processes.count()} processes (torchrun), which do one run together; "
+            f"-m: found with {process_count()} processes (torchrun), which do one run together; "
             "start a sweep without it."
         )
     overrides = [quote_path(override) for override in overrides]

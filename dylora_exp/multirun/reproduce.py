@@ -18,20 +18,27 @@ from pathlib import Path
 import joblib
 from omegaconf import DictConfig
 
-from dylora_exp.core import locks, processes
-from dylora_exp.config import check_overrides, compose, options, quote_path
-from dylora_exp.core import RequestError, unknown_name
-from dylora_exp.config import is_identity
+from dylora_exp.config import check_overrides, compose, is_identity, options, quote_path
+from dylora_exp.core import (
+    RequestError,
+    check_writable,
+    echo,
+    is_quiet,
+    locks,
+    process_count,
+    unknown_name,
+)
 from dylora_exp.multirun.jobs import Ended, attempt, launch_jobs, print_failures
-from dylora_exp.core import is_quiet, echo
-from dylora_exp.records import Record
-from dylora_exp.records import RecordStore
-from dylora_exp.core import check_writable
-from dylora_exp.runner import Outcome
-from dylora_exp.runner import run_locks
-from dylora_exp.reporting import table_names, table_runs
-from dylora_exp.reporting import PlannedRun, missing_runs, records_of
-from dylora_exp.reporting import profiles_of
+from dylora_exp.records import Record, RecordStore
+from dylora_exp.reporting import (
+    PlannedRun,
+    missing_runs,
+    profiles_of,
+    records_of,
+    table_names,
+    table_runs,
+)
+from dylora_exp.runner import Outcome, run_locks
 
 
 @dataclass(frozen=True)
@@ -253,7 +260,7 @@ def _tables(request: Request) -> tuple[list[str], list[str]]:
 def _problems(request: Request) -> list[str]:
     """Return what is wrong with a request but for its table and profile."""
     problems, good = check_overrides(map(quote_path, request.overrides))
-    if processes.count() > 1:
+    if process_count() > 1:
         problems.append("reproduce: found several processes, expected one; --jobs runs several.")
     for word in good:
         key = word.lstrip("+").partition("=")[0]

@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 
 from dylora_exp import adapters, metrics
 from dylora_exp.config import HubSource, Mark, TaskConfig, TsvSource
-from dylora_exp.core import RequestError, processes
+from dylora_exp.core import RequestError, broadcast_from_main
 from dylora_exp.methods import Cut, Method, TrainedModel
 from dylora_exp.objectives import base
 from dylora_exp.objectives.decode_config import DecodeConfig
@@ -155,7 +155,7 @@ class GenerationObjective(base.Objective):
             )
         # One process starts Java.
         return base.CutScore(
-            processes.broadcast_from_main(lambda: self._metrics(decoded.texts)), decoded.seconds
+            broadcast_from_main(lambda: self._metrics(decoded.texts)), decoded.seconds
         )
 
     def close(self) -> None:

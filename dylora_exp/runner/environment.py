@@ -18,7 +18,7 @@ import datasets
 import torch
 import transformers
 
-from dylora_exp.core import processes
+from dylora_exp.core import process_count
 
 
 def environment() -> dict[str, Any]:
@@ -32,7 +32,7 @@ def environment() -> dict[str, Any]:
         "git_commit": commit,
         "dirty": dirty,
         "hardware": _hardware(),
-        "processes": processes.count(),
+        "processes": process_count(),
     }
 
 

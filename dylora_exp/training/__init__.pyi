@@ -1,7 +1,15 @@
-from .epochs import EpochSweep as EpochSweep
-from .epochs import epoch_scores as epoch_scores
-from .rank_sweep import sweep as sweep
-from .trainer import Trained as Trained
+from .callbacks import TrainingDiverged as TrainingDiverged
+from .epoch_sweep import EpochSweep as EpochSweep
+from .epoch_sweep import epoch_scores as epoch_scores
+from .rank_sweep import score_all_ranks as score_all_ranks
+from .trainer import TrainingResult as TrainingResult
 from .trainer import train as train
 
-__all__ = ["EpochSweep", "Trained", "epoch_scores", "sweep", "train"]
+__all__ = [
+    "EpochSweep",
+    "TrainingDiverged",
+    "TrainingResult",
+    "epoch_scores",
+    "score_all_ranks",
+    "train",
+]

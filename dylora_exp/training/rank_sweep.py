@@ -1,4 +1,4 @@
-"""A trained model, scored at every rank."""
+"""The rank sweep: one trained model, scored at every rank."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from dylora_exp.objectives import Objective
 from dylora_exp.records import RankScore
 
 
-def sweep(
+def score_all_ranks(
     model: TrainedModel, objective: Objective, method: Method, folder: Path
 ) -> list[RankScore]:
-    """Score a trained model in every way that its method knows, the same in every process.
+    """Score a trained model at every cut of its method; the result is the same in every process.
 
     Args:
         model: The trained model.
-        objective: Scores the model as it is shown.
-        method: Shows the model at a rank.
-        folder: The run's folder.
+        objective: Scores the model.
+        method: Lists the cuts and applies them.
+        folder: Where predictions go.
 
     Returns:
-        One entry for each way, in the method's order.
+        One score for each cut, in the method's order.
     """
     compile_where_asked(model, method.config)
     scores = []
     headline = method.config.task.headline
     for cut in progress_bar(method.cuts(), desc="scoring", unit="rank"):
         scored = objective.score(model, method, cut, folder)
-        LOG.info("scored %s: %s %s", _name(cut), headline, scored.metrics.get(headline))
+        LOG.info("scored %s: %s %s", _describe(cut), headline, scored.metrics.get(headline))
         scores.append(
             RankScore(cut.rank, cut.truncation, cut.scale, scored.metrics, scored.seconds)
         )
     return scores
 
 
-def _name(cut: Cut) -> str:
-    parts = [f"rank {cut.rank}" if cut.rank else "the whole", cut.truncation, cut.scale]
+def _describe(cut: Cut) -> str:
+    parts = [f"rank {cut.rank}" if cut.rank else "the whole model", cut.truncation, cut.scale]
     return " ".join(part for part in parts if part)

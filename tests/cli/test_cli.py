@@ -62,7 +62,7 @@ TINY = ["trainer.max_steps=2", "task.max_train_samples=64", "task.max_eval_sampl
         (["model.targets=[]"], ["model.targets: found an empty list"]),
         (
             ["method=finetune", "method.score=[{truncation: svd}]"],
-            ["method.score: method 'finetune' has no such setting, only dylora, imported,"],
+            ["method.score: method 'finetune' has no such setting, only dylora, imported, lora"],
         ),
         (
             ["method=matryoshka", "method.score=[{truncation: svd, scale: alpha/r}]"],

@@ -17,7 +17,8 @@ from dylora_exp.config.run_identity import run_id
 from dylora_exp.core.errors import RequestError
 from dylora_exp.models.architecture import model_problems, resolve
 from dylora_exp.models.loading import load, revision
-from dylora_exp.runner.run import check, run_if_needed
+from dylora_exp.runner.preflight import check
+from dylora_exp.runner.run import run_if_needed
 from dylora_exp.tasks.base import read
 from tests.support.fake_hub import FakeHub, serving
 

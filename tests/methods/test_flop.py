@@ -17,7 +17,8 @@ from dylora_exp.methods.base import Batch, make_method
 from dylora_exp.methods.torch_parts import flop_layers
 from dylora_exp.methods.torch_parts.hard_concrete import Gates
 from dylora_exp.models.loading import load
-from dylora_exp.runner.run import RunFailed, check, run_if_needed
+from dylora_exp.runner.preflight import check
+from dylora_exp.runner.run import RunFailed, run_if_needed
 
 
 def attached(*words):

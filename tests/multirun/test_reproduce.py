@@ -8,15 +8,15 @@ import sys
 
 import pytest
 
-from dylora_exp.multirun import jobs, reproduce
 from dylora_exp.cli.entry import main
 from dylora_exp.config.run_identity import identity, run_id
+from dylora_exp.multirun import jobs, reproduce
 from dylora_exp.multirun.jobs import Ended
+from dylora_exp.multirun.reproduce import Request, make_plan
 from dylora_exp.records.record import RankScore, Record
 from dylora_exp.records.store import RecordStore
-from dylora_exp.multirun.reproduce import Request, make_plan
-from dylora_exp.runner.run import Outcome, RunFailed
 from dylora_exp.reporting.specs import tables as spec
+from dylora_exp.runner.run import Outcome, RunFailed
 
 TABLE = """
 title: T
@@ -57,7 +57,7 @@ class Worker:
         self.done = []
         self.failures = {}
 
-    def __call__(self, config, later=False):
+    def __call__(self, config, wait=True):
         name = f"{config.method.name} {config.seed}"
         self.done.append(name)
         store = RecordStore(config.results_dir)
@@ -245,7 +245,7 @@ def test_a_wrong_request_is_one_sentence(words, expected, capsys, worker, tmp_pa
 def test_overrides_reach_every_run_and_make_no_other_run(monkeypatch, capsys):
     seen = []
 
-    def see(config, later=False):
+    def see(config, wait=True):
         seen.append((config.trainer.threads, config.outputs_dir, config.task.data_dir))
         return Worker()(config)
 

@@ -2,10 +2,10 @@
 
 import pytest
 import yaml
-from tests.support.tiny_runs import TINY
 
 from dylora_exp.cli.entry import main
 from dylora_exp.records.store import RecordStore
+from tests.support.tiny_runs import TINY
 
 pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
 

@@ -11,11 +11,11 @@ import sys
 import time
 
 import pytest
-from tests.support.compared_records import without_times
-from tests.support.tiny_runs import TINY
 
 from dylora_exp.cli.entry import main
 from dylora_exp.records.store import RecordStore
+from tests.support.compared_records import without_times
+from tests.support.tiny_runs import TINY
 
 METHODS = "method=lora,dylora,dylora-frozen"
 

@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -15,8 +14,6 @@ from dylora_exp.objectives.torch_parts.batches import SharedBatches, batch_part
 from dylora_exp.records.store import RecordStore
 from tests.support import watched_runs
 from tests.support.small_gpt2 import save_small_gpt2
-
-HERE = Path(__file__).parent
 
 # 100 examples in batches of 32: the fourth of an epoch has 4 examples, and 5 steps begin a second.
 SMALL = [
@@ -67,7 +64,7 @@ class Both:
         self.folder = folder
         file = folder / "cases.json"
         file.write_text(json.dumps(cases))
-        self.done = torchrun(str(HERE / "watched_runs.py"), str(file), str(folder / "two"))
+        self.done = torchrun(watched_runs.__file__, str(file), str(folder / "two"))
         assert self.done.returncode == 0, self.done.stderr
         watched_runs.main(cases, folder / "one")
 
@@ -228,5 +225,5 @@ def test_a_batch_smaller_than_the_number_of_processes():
 
 def test_one_process_is_not_asked_of_a_launcher(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")  # as a scheduler may leave it, without the rest
-    assert (processes.count(), processes.is_main()) == (1, True)
+    assert (processes.process_count(), processes.is_main_process()) == (1, True)
     assert processes.gather("x") == ["x"] and processes.broadcast_from_main(lambda: 3) == 3

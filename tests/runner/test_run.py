@@ -15,6 +15,7 @@ from dylora_exp.config.ranks import Ranks
 from dylora_exp.config.run_identity import run_id, setup_id
 from dylora_exp.core.errors import RequestError
 from dylora_exp.records.store import RecordStore
+from dylora_exp.runner import pipeline
 from dylora_exp.runner import run as run_module
 from dylora_exp.runner.run import RunBusy, RunFailed, run_if_needed
 from tests.support.compared_records import without_times
@@ -75,7 +76,7 @@ def test_the_same_config_gives_the_same_record(tiny_words, tmp_path):
 
 def test_a_complete_run_is_not_repeated(tiny_words, monkeypatch):
     first = run_if_needed(compose(tiny_words))
-    monkeypatch.setattr(run_module, "_work", None)
+    monkeypatch.setattr(pipeline, "train_and_record", None)
     again = run_if_needed(compose(tiny_words))
     assert not again.fresh
     assert again.record == first.record
@@ -150,14 +151,14 @@ def test_checkpoints_made_before_an_option_existed_are_resumed_from(tiny_words, 
         raise ZeroDivisionError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dylora_exp.training.rank_sweep.sweep", stop)
+        patch.setattr("dylora_exp.runner.pipeline.score_all_ranks", stop)
         with pytest.raises(RunFailed):
             run_if_needed(config)
     note = json.loads((folder / "run.json").read_text())
     del note["config"]["trainer"]["label_smoothing"]
     (folder / "run.json").write_text(json.dumps(note))
     assert run_if_needed(config).record.timing["steps"] == 3
-    assert "training was over before: checkpoint-3" in (folder / "run.log").read_text()
+    assert "training was finished before: checkpoint-3" in (folder / "run.log").read_text()
 
 
 def test_a_tracker_that_fails_loses_no_run(tiny_words, monkeypatch, tmp_path):
@@ -178,7 +179,7 @@ def test_a_failure_leaves_a_failed_record_and_is_tried_again(tiny_words, monkeyp
         raise ZeroDivisionError("the first line\nthe second")
 
     config = compose(tiny_words)
-    monkeypatch.setattr(run_module, "_work", broken)
+    monkeypatch.setattr(pipeline, "train_and_record", broken)
     with pytest.raises(RunFailed, match="ZeroDivisionError: the first line"):
         run_if_needed(config)
     record = RecordStore(tmp_path / "results").read(run_id(config))
@@ -203,7 +204,7 @@ def test_a_run_that_another_process_does_is_waited_for_or_skipped(tiny_words, ca
         with pytest.raises(RunBusy, match="is being done by another process"):
             run_if_needed(compose([*tiny_words, "running=skip"]))
         with pytest.raises(RunBusy):
-            run_if_needed(config, later=True)
+            run_if_needed(config, wait=False)
         threading.Timer(2, other.kill).start()
         assert run_if_needed(config).fresh  # the dead owner's lock is taken over
     assert capsys.readouterr().out.count("waiting") == 1
@@ -214,7 +215,7 @@ def test_a_full_disk_in_the_work_is_a_failure_and_no_wrong_request(tiny_words, m
     def full(*_):
         raise RequestError("outputs: cannot be written to (No space left on device).")
 
-    monkeypatch.setattr(run_module, "_work", full)
+    monkeypatch.setattr(pipeline, "train_and_record", full)
     with pytest.raises(RunFailed, match="No space left"):
         run_if_needed(compose(tiny_words))
 
@@ -234,6 +235,36 @@ def test_a_wrong_request_writes_nothing(tmp_path, tiny_words):
         run_if_needed(compose(words))
     assert len(error.value.problems) == 2
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_model_that_does_not_match_leaves_no_folder(tmp_path, tiny_words):
+    """It is found only when the model is loaded, with the run's locks held."""
+    config = compose([*tiny_words, "model.targets=[nonsense]"])
+    with pytest.raises(RequestError, match=r"model\.targets.*nonsense"):
+        run_if_needed(config)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert not (tmp_path / "outputs" / run_id(config)).exists()
+
+
+def test_the_record_of_a_process_that_was_faster_is_found_under_the_lock(
+    tiny_words, monkeypatch, tmp_path
+):
+    """Another process completes the run after this one has looked and before it has the lock."""
+    config = compose(tiny_words)
+    first = run_if_needed(config)
+    text = first.path.read_text()
+    first.path.unlink()
+    checked = run_module.check_all
+
+    def check_slowly(config):
+        data = checked(config)
+        first.path.write_text(text)
+        return data
+
+    monkeypatch.setattr(run_module, "check_all", check_slowly)
+    monkeypatch.setattr(pipeline, "train_and_record", None)
+    again = run_if_needed(config)
+    assert not again.fresh and again.record == first.record
 
 
 def wandb_records(log):

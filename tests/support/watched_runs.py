@@ -42,7 +42,7 @@ def run(name, words, folder, kill_at=None):
     finally:
         training.MethodTrainer.training_step = STEPS
     kind = "cut" if kill_at is not None else "notes"
-    (folder / f"{name}-{kind}-{processes.index()}.json").write_text(json.dumps(notes))
+    (folder / f"{name}-{kind}-{processes.process_index()}.json").write_text(json.dumps(notes))
     return None if isinstance(notes, str) else outcome
 
 

@@ -54,7 +54,7 @@ def flip(path):
 
 
 def drop_digests(path):
-    """As sealed by a version that did not note them."""
+    """As a version wrote it that did not know them."""
     marker = json.loads(path.read_text())
     del marker["files"]
     path.write_text(json.dumps(marker))
@@ -63,8 +63,8 @@ def drop_digests(path):
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        ({"checkpoint-4/adapter_model.safetensors": halve}, ["goes on from checkpoint-2"]),
-        ({"checkpoint-4/optimizer.pt": flip}, ["goes on from checkpoint-2"]),
+        ({"checkpoint-4/adapter_model.safetensors": halve}, ["resumes from checkpoint-2"]),
+        ({"checkpoint-4/optimizer.pt": flip}, ["resumes from checkpoint-2"]),
         (
             {"checkpoint-4/rng_state.pth": lambda path: path.unlink()},
             ["'rng_state.pth' is missing"],
@@ -102,7 +102,7 @@ def test_what_is_no_checkpoint_is_left_alone(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-3", "checkpoint-x"]
 
 
-def test_a_seal_names_every_file(tmp_path):
+def test_a_marker_names_every_file(tmp_path):
     checkpoint = tmp_path / "checkpoint-7"
     checkpoint.mkdir()
     (checkpoint / "weights").write_bytes(b"12")

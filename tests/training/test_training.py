@@ -13,8 +13,9 @@ from dylora_exp.models.loading import load
 from dylora_exp.objectives.base import ObjectiveContext, make_objective
 from dylora_exp.objectives.torch_parts.batches import Collator, scoring_batches, tokenize
 from dylora_exp.tasks.base import read
+from dylora_exp.training.callbacks import TrainingDiverged
 from dylora_exp.training.checkpoints import find_resume_point
-from dylora_exp.training.trainer import TrainingDiverged, train
+from dylora_exp.training.trainer import train
 
 
 class Killed(Exception):
@@ -185,14 +186,15 @@ def test_training_moves_adapters_and_head_and_nothing_else(tmp_path):
 
 
 def test_weight_decay_spares_biases_and_layernorm(tmp_path):
-    from dylora_exp.training.trainer import EpochOrder, MethodTrainer, _arguments
+    from dylora_exp.training.arguments import training_arguments
+    from dylora_exp.training.trainer import MethodTrainer
 
     config = compose(["method=finetune"])
     backbone, tokenizer = load(config.model, labels=2)
     method = make_method(config)
     objective = make_objective(ObjectiveContext(config, tokenizer, 64, read(config.task)))
-    model, args = method.attach(backbone), _arguments(config, tmp_path)
-    trainer = MethodTrainer(method, objective, EpochOrder(None), model=model, args=args)
+    model, args = method.attach(backbone), training_arguments(config, tmp_path)
+    trainer = MethodTrainer(method, objective, model=model, args=args)
     decayed, spared = trainer.create_optimizer().param_groups
     names = {id(p): n for n, p in backbone.named_parameters()}
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)

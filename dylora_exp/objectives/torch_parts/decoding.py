@@ -15,7 +15,15 @@ import torch
 from torch import nn
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
-from dylora_exp.core import processes, progress_bar, write_atomically
+from dylora_exp.core import (
+    broadcast_from_main,
+    gather,
+    is_main_process,
+    process_count,
+    process_index,
+    progress_bar,
+    write_atomically,
+)
 from dylora_exp.models import eager
 from dylora_exp.objectives.decode_config import DecodeConfig
 
@@ -88,11 +96,11 @@ def decode(
     head = json.dumps(
         {"weights": weights, "batch_size": batch_size, "contexts": contexts.hexdigest()[:16]}
     )
-    done = processes.broadcast_from_main(lambda: _read(file, head))
+    done = broadcast_from_main(lambda: _read(file, head))
     seconds = sum(line["seconds"] for line in done)
     texts = {index: text for line in done for index, text in line["texts"]}
     bar = progress_bar(total=len(prompts), initial=len(texts), desc=title, unit="context")
-    own, together = processes.index(), processes.count()
+    own, together = process_index(), process_count()
     with eager(model), _appending(file) as write:
         for first in range(len(done), len(batches), together):
             start = time.monotonic()
@@ -100,7 +108,7 @@ def decode(
             for batch in batches[first : first + together][own : own + 1]:
                 new = _decode_batch(model, tokenizer, [prompts[index] for index in batch], settings)
                 found = list(zip(batch, new, strict=True))
-            lines = [pairs for pairs in processes.gather(found) if pairs]
+            lines = [pairs for pairs in gather(found) if pairs]
             each = (time.monotonic() - start) / len(lines)
             for pairs in lines:
                 write(json.dumps({"texts": pairs, "seconds": each}) + "\n")
@@ -114,7 +122,7 @@ def decode(
 @contextlib.contextmanager
 def _appending(file: Path) -> Iterator[Callable[[str], None]]:
     """Open a file to which the main process appends, so that a kill leaves what was appended."""
-    if not processes.is_main():
+    if not is_main_process():
         yield lambda text: None
         return
     with file.open("a", encoding="utf-8") as stream:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from dylora_exp.core import processes
+from dylora_exp.core import gather, process_count, process_index
 from dylora_exp.models import eager_for_one
 from dylora_exp.objectives.torch_parts.batches import ScoringBatch
 
@@ -34,7 +34,7 @@ def predict(model: nn.Module, batches: Sequence[ScoringBatch], bf16: bool = Fals
     model.eval()
     device = next(model.parameters()).device
     finite, found = True, dict[int, float]()
-    for batch in batches[processes.index() :: processes.count()]:
+    for batch in batches[process_index() :: process_count()]:
         inputs = {name: tensor.to(device) for name, tensor in batch.inputs.items()}
         autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
         with autocast, eager_for_one(model, len(batch.indices)):
@@ -45,7 +45,7 @@ def predict(model: nn.Module, batches: Sequence[ScoringBatch], bf16: bool = Fals
         best = logits[:, 0].float() if logits.shape[-1] == 1 else logits.argmax(dim=-1)
         found |= dict(zip(batch.indices, best.tolist(), strict=True))
     predictions: dict[int, float] = {}
-    for each_finite, part in processes.gather((finite, found)):
+    for each_finite, part in gather((finite, found)):
         if not each_finite:
             raise ArithmeticError("the model's outputs are not finite; was training stable?")
         predictions |= part

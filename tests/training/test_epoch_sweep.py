@@ -11,8 +11,9 @@ import pytest
 from dylora_exp.config.composition import compose
 from dylora_exp.core.errors import RequestError
 from dylora_exp.records.store import RecordStore
-from dylora_exp.runner.run import check, run_if_needed
-from dylora_exp.training.epochs import epoch_scores
+from dylora_exp.runner.preflight import check
+from dylora_exp.runner.run import run_if_needed
+from dylora_exp.training.epoch_sweep import epoch_scores
 from tests.support.compared_records import without_times
 
 # 96 examples in batches of 32: three steps an epoch.

@@ -1,4 +1,4 @@
-"""Every rank scored after every epoch: ``trainer.score_every=epoch``."""
+"""The rank sweep after every epoch: ``trainer.score_every=epoch``."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from typing import Any
 
 from transformers import TrainerState
 
-from dylora_exp.core import processes, write_atomically
+from dylora_exp.core import is_main_process, write_atomically
 from dylora_exp.methods import Method, TrainedModel
 from dylora_exp.objectives import Objective
 from dylora_exp.records import EpochScores, RankScore
-from dylora_exp.training.rank_sweep import sweep
-from dylora_exp.training.trainer import UntimedCallback
+from dylora_exp.training.callbacks import UntimedCallback
+from dylora_exp.training.rank_sweep import score_all_ranks
 
 _FOLDER = "epochs"
 _FILE = "scores.json"
 
 
 class EpochSweep(UntimedCallback):
-    """Scores all ranks after each epoch but the last, which is scored at the end.
+    """Scores all ranks after each epoch but the last, which is scored after training.
 
-    The scores are on disk before the checkpoint of the same step, so that a killed run has those of
+    The scores are written before the checkpoint of the same step, so that a killed run has those of
     every epoch that it does not train again.
 
     Args:
         model: The model in training.
-        objective: Scores it.
-        method: Shows it at a rank.
+        objective: Scores the model.
+        method: Cuts the model to a rank.
         folder: The run's folder.
     """
 
@@ -44,30 +44,27 @@ class EpochSweep(UntimedCallback):
         self.folder = folder / _FOLDER
 
     def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
-        """Forget the epochs that will be trained again, or that another training left."""
-        for place in self.folder.glob("step-*") if processes.is_main() else ():
-            if int(place.name.removeprefix("step-")) > state.global_step:
-                shutil.rmtree(place, ignore_errors=True)
+        """Remove the scores of steps that will be trained again."""
+        for folder in self.folder.glob("step-*") if is_main_process() else ():
+            if int(folder.name.removeprefix("step-")) > state.global_step:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def on_step_end(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
-        """Score when the step ended an epoch."""
+        """Score and write the scores if the step ended an epoch."""
         epoch = state.epoch or 0.0
         if not epoch.is_integer() or state.global_step >= state.max_steps:
             return
-        begin = time.monotonic()
-        place = self.folder / f"step-{state.global_step}"
-        scores = EpochScores(
-            int(epoch),
-            state.global_step,
-            sweep(self.model, self.objective, self.method, place),
-        )
-        if processes.is_main():
-            write_atomically(place / _FILE, json.dumps(dataclasses.asdict(scores), indent=2))
-        self.seconds += time.monotonic() - begin
+        start = time.monotonic()
+        folder = self.folder / f"step-{state.global_step}"
+        ranks = score_all_ranks(self.model, self.objective, self.method, folder)
+        if is_main_process():
+            scores = EpochScores(int(epoch), state.global_step, ranks)
+            write_atomically(folder / _FILE, json.dumps(dataclasses.asdict(scores), indent=2))
+        self.seconds += time.monotonic() - start
 
 
 def epoch_scores(folder: Path) -> list[EpochScores]:
-    """Return the scores after each epoch of a run, in their order."""
+    """Return the scores after each epoch of a run, in the order of the epochs."""
     found = []
     for file in (folder / _FOLDER).glob(f"step-*/{_FILE}"):
         tree = json.loads(file.read_text(encoding="utf-8"))
