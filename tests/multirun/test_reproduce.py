@@ -220,7 +220,7 @@ def test_all_that_is_wrong_is_said_at_once(capsys, worker):
         (["one", "hydra/launcher=joblib"], "expected --launcher NAME in its place."),
         (["one", "--jobs", "0"], "--jobs: found 0, expected a number at least 1."),
         (["one", "--launcher", "jobslib"], "did you mean 'joblib'?"),
-        (["one", "--jbos", "2"], "unrecognized arguments: --jbos"),
+        (["one", "--jbos", "2"], "did you mean '--jobs'?"),
         (["one", "--outputs", "/dev/null/x"], "/dev/null/x: cannot be written to"),
     ],
 )
