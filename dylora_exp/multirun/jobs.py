@@ -22,12 +22,13 @@ class Job:
     Attributes:
         overrides: The overrides that it is composed of.
         label: What to call it in messages; empty for the overrides.
-        config_dir: A further folder of config files (Hydra's ``--config-dir``).
+        search_path: Further places of config files, as ``hydra.searchpath`` has them; those of
+            ``--config-dir``, for example ``file:///home/me/conf``.
     """
 
     overrides: tuple[str, ...]
     label: str = ""
-    config_dir: str | None = None
+    search_path: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -40,7 +41,8 @@ class Job:
         Raises:
             RequestError: With every problem of the overrides and of the composed config.
         """
-        further = [f"hydra.searchpath=['file://{self.config_dir}']"] if self.config_dir else []
+        paths = ",".join(f"'{path}'" for path in self.search_path)
+        further = [f"hydra.searchpath=[{paths}]"] if paths else []
         return compose([*self.overrides, *further])
 
 

@@ -60,13 +60,11 @@ class ExecutorLauncher(Launcher):
         """Keep what Hydra hands over."""
         assert isinstance(task_function, RunTask)
         self.task = task_function
-        self.config_dir = next(
-            (
-                str(source.path)
-                for source in config.hydra.runtime.config_sources
-                if source.provider == "command-line"
-            ),
-            None,
+        # What the jobs' overrides do not say: --config-dir and hydra.searchpath=[...].
+        self.search_path = tuple(
+            f"{source.schema}://{source.path}"
+            for source in config.hydra.runtime.config_sources
+            if "command-line" in source.provider
         )
 
     def launch(
@@ -77,7 +75,7 @@ class ExecutorLauncher(Launcher):
         Raises:
             RequestError: When a setting of the launcher is wrong.
         """
-        jobs = [Job(tuple(job), config_dir=self.config_dir) for job in job_overrides]
+        jobs = [Job(tuple(job), search_path=self.search_path) for job in job_overrides]
         with make_executor(self.settings) as executor:
             results = run_jobs(jobs, executor, self.task.job_function, self.task.report)
         self.task.results += results

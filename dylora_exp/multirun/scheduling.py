@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import joblib
 
 from dylora_exp import locks
+from dylora_exp.errors import RequestError, first_line
 from dylora_exp.logs import tell as echo
 from dylora_exp.multirun.executors import Executor
 from dylora_exp.multirun.jobs import Job, JobResult, run_job
@@ -31,6 +32,9 @@ def run_jobs(
         executor: What runs them; it must have been entered.
         function: Runs one job. It is pickled, so it must be importable.
         report: Called with each result as it comes in.
+
+    Raises:
+        RequestError: When nothing could be launched.
     """
     results: dict[int, JobResult] = {}
     retried: set[int] = set()
@@ -38,13 +42,27 @@ def run_jobs(
     def run_round(indices: Sequence[int]) -> list[int]:
         """Run some jobs; return those whose process died and that were not retried before."""
         lost = []
-        for number, result in executor.run(function, [jobs[index] for index in indices]):
-            index = indices[number]
-            results[index] = result
-            if result.worker_lost and index not in retried:
-                lost.append(index)
-            elif report is not None and not result.busy_locks:
-                report(result)
+        try:
+            for number, result in executor.run(function, [jobs[index] for index in indices]):
+                index = indices[number]
+                results[index] = result
+                if result.worker_lost and index not in retried:
+                    lost.append(index)
+                elif report is not None and not result.busy_locks:
+                    report(result)
+        except RequestError:
+            raise
+        except Exception as error:  # of an executor that cannot be reached, or not any more
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            if not results:
+                raise RequestError(f"launching failed: {reason}") from error
+            problem = f"it could not be launched ({reason})"
+            for index in indices:
+                if index not in results or results[index].worker_lost or results[index].busy_locks:
+                    results[index] = JobResult(
+                        jobs[index].name, problems=(problem,), worker_lost=True
+                    )
+            return []
         return sorted(lost)
 
     ready = list(range(len(jobs)))

@@ -1,11 +1,15 @@
 """What the tests of executors run in place of a training: importable by any worker."""
 
+import math
 import os
 import signal
 import time
 from pathlib import Path
 
+from dylora_exp.identity import run_id
 from dylora_exp.multirun.jobs import Job, JobResult
+from dylora_exp.records import Record
+from dylora_exp.run import Outcome
 
 
 def note(folder, what):
@@ -58,8 +62,8 @@ def hang(folder, name):
 
 
 def echo_overrides(job):
-    """Return what the job was given: its overrides as the name, its folder in ``skipped_owner``."""
-    return JobResult(job.name, skipped_owner=job.config_dir or "", seconds=float(os.getpid()))
+    """Return the overrides as the name, and where the job looks for files as the owner."""
+    return JobResult(job.name, skipped_owner=" ".join(job.search_path), seconds=float(os.getpid()))
 
 
 def run_job_of_key(job):
@@ -68,3 +72,37 @@ def run_job_of_key(job):
     result = run_job(Job((value,)))
     problems = ("it is poisoned.",) if value.startswith("report") else ()
     return JobResult(result.name, problems=problems)
+
+
+def record_of(job, height):
+    """Return the result of a job whose record has a height in its summary."""
+    config = job.compose()
+    record = Record(
+        run_id=run_id(config), status="completed", config={}, model="m", task="t", method="m",
+        profile="p", seed=1, created_at="", summary=[{"aurac": height}],
+    )  # fmt: skip
+    return JobResult(job.name, Outcome(record, Path(), True, []))
+
+
+def run_quadratic(job):
+    """Return a score that is highest at a learning rate of 1e-3."""
+    note(".", "trial")
+    result = record_of(job, -abs(math.log10(job.compose().trainer.learning_rate) + 3))
+    note(".", "ended")
+    return result
+
+
+def run_quadratic_slowly(job):
+    """The same, each trial but the first two slow enough to be killed meanwhile."""
+    if count(".", "trial") >= 2:
+        note(".", "trial")
+        time.sleep(60)
+    return run_quadratic(job)
+
+
+def poisoned_record(job):
+    """Return a score that is the seed; the seed 2 fails."""
+    seed = job.compose().seed
+    if seed == 2:
+        return JobResult(job.name, problems=("run failed: it is poisoned",))
+    return record_of(job, float(seed))

@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -180,9 +181,15 @@ class Scripted(Executor):
         self.rounds = list(rounds)
         self.asked = []
 
+    def start(self):
+        pass
+
     def run(self, function, jobs):
         self.asked.append([job.name for job in jobs])
-        yield from enumerate(self.rounds.pop(0))
+        for number, result in enumerate(self.rounds.pop(0)):
+            if isinstance(result, Exception):
+                raise result
+            yield number, result
 
     def release(self, interrupted):
         pass
@@ -200,6 +207,30 @@ def test_a_job_that_is_lost_twice_is_reported_once():
     assert executor.asked == [["a", "b"], ["a"]]
     assert results[0].problems == ("its process ended before it did (gone again)",)
     assert [result.name for result in reported] == ["b", "a"]
+
+
+def test_an_executor_that_cannot_be_reached_is_a_wrong_request():
+    with pytest.raises(RequestError, match=r"launching failed: OSError: no cluster here"):
+        run_jobs([Job(("a",))], Scripted([OSError("no cluster here")]))
+
+
+def test_an_executor_that_cannot_be_reached_any_more_is_not_asked_for_ever():
+    a, b, c = (Job((name,)) for name in "abc")
+    executor = Scripted(
+        [good("a"), lost(b, "gone"), OSError("no cluster")], [OSError("no cluster")]
+    )
+    results = run_jobs([a, b, c], executor)
+    assert executor.asked == [["a", "b", "c"]]
+    assert [bool(result.problems) for result in results] == [False, True, True]
+    assert all("it could not be launched (OSError: no cluster)" in r.problems for r in results[1:])
+
+
+@pytest.mark.skipif(bool(shutil.which("srun")), reason="this machine has Slurm")
+def test_a_machine_without_slurm_is_a_sentence(tmp_path):
+    pytest.importorskip("submitit")
+    message = "launching failed: RuntimeError: Could not detect"
+    with pytest.raises(RequestError, match=message), load("slurm", tmp_path):
+        pass
 
 
 def test_busy_runs_are_waited_for_at_the_end(tmp_path, monkeypatch, capsys):

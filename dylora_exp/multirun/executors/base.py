@@ -49,7 +49,16 @@ class Executor(ABC):
         """The number of jobs that share the cores of this machine at a time."""
         return 1
 
+    @abstractmethod
+    def start(self) -> None:
+        """Start or reach what runs the jobs; called when the context is entered."""
+
     def __enter__(self) -> Self:
+        try:
+            self.start()
+        except Exception as error:
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise RequestError(f"launching failed: {reason}") from error
         return self
 
     def __exit__(

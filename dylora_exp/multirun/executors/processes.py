@@ -8,7 +8,6 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, as_completed
-from typing import Self
 
 import joblib
 from pebble import ProcessExpired, ProcessPool
@@ -47,11 +46,11 @@ class ProcessesExecutor(Executor):
         """The number of workers."""
         return self.n_jobs
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """Start the pool; its workers start with the first jobs."""
         # Spawned: a fork of a process that has threads, or has used the GPU, may hang.
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPool(self.n_jobs, initializer=_end_with_parent, context=context)
-        return self
 
     def run(self, function: JobFunction, jobs: Sequence[Job]) -> Iterator[tuple[int, JobResult]]:
         """Run the jobs in the pool and yield the index and the result of each as it ends."""

@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import Any, Self
+from typing import Any
 
 from dylora_exp.errors import first_line
 from dylora_exp.multirun.executors.base import Executor, JobFunction, check_count, failed, lost
@@ -48,7 +48,8 @@ class RayExecutor(Executor):
         self.gpus_per_job = gpus_per_job
         self._running: dict[Future[JobResult], tuple[int, Any]] = {}
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """Connect to the cluster, or start a Ray of our own."""
         import ray
 
         local: dict[str, Any] = {"include_dashboard": False} if self.address is None else {}
@@ -58,7 +59,6 @@ class RayExecutor(Executor):
         ray.init(self.address, log_to_driver=True, logging_level=logging.ERROR, **local)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)  # Ray sets its own, which exits
-        return self
 
     def run(self, function: JobFunction, jobs: Sequence[Job]) -> Iterator[tuple[int, JobResult]]:
         """Run the jobs and yield the index and the result of each as it ends."""

@@ -58,16 +58,19 @@ class SlurmExecutor(Executor):
             self.settings["slurm_array_parallelism"] = array_parallelism
         self._running: dict[Any, int] = {}
 
-    def run(self, function: JobFunction, jobs: Sequence[Job]) -> Iterator[tuple[int, JobResult]]:
-        """Submit the jobs and yield the index and the result of each as it ends."""
+    def start(self) -> None:
+        """Find the cluster and check the settings."""
         import submitit
 
-        executor = submitit.AutoExecutor(
+        self._submitit = submitit.AutoExecutor(
             folder=self.folder,
             cluster=self.cluster,
             **{f"{self.cluster}_max_num_timeout": self.max_num_timeout},
         )
-        executor.update_parameters(**self.settings)
+        self._submitit.update_parameters(**self.settings)
+
+    def run(self, function: JobFunction, jobs: Sequence[Job]) -> Iterator[tuple[int, JobResult]]:
+        """Submit the jobs and yield the index and the result of each as it ends."""
         # An array counts its jobs itself; processes on this machine are counted here.
         at_a_time = len(jobs) if self.cluster == "slurm" else self.limit or len(jobs)
         waiting = list(enumerate(jobs))
@@ -76,7 +79,8 @@ class SlurmExecutor(Executor):
             free = at_a_time - len(self._running)
             batch, waiting = waiting[:free], waiting[free:]
             if batch:
-                submitted = executor.map_array(_Requeued(function), [job for _, job in batch])
+                array = [job for _, job in batch]
+                submitted = self._submitit.map_array(_Requeued(function), array)
                 self._running |= dict(zip(submitted, (i for i, _ in batch), strict=True))
             for task in [task for task in self._running if task.done()]:
                 index = self._running.pop(task)
