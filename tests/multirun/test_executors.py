@@ -20,6 +20,7 @@ from dylora_exp.errors import RequestError
 from dylora_exp.multirun import scheduling
 from dylora_exp.multirun.executors import executor_names, launcher_names, load_executor
 from dylora_exp.multirun.executors.base import Executor, executor_class, lost
+from dylora_exp.multirun.executors.slurm import Requeued
 from dylora_exp.multirun.jobs import Job, JobResult
 from dylora_exp.multirun.scheduling import run_jobs, thread_overrides
 
@@ -327,3 +328,11 @@ def test_slurm_gets_one_array_with_the_usual_settings(tmp_path, monkeypatch):
         *("--gpus-per-node=1", "--cpus-per-task=4", "--job-name=dylora", "--requeue"),
     ):
         assert f"#SBATCH {line}\n" in sent, sent
+
+
+def test_a_job_that_is_out_of_time_is_queued_again_as_it_is(tmp_path):
+    pytest.importorskip("submitit")
+    (job,) = make_jobs(tmp_path, "done")
+    again = Requeued(run_job).checkpoint(job)
+    assert (again.function(*again.args).name, count(tmp_path, "ended-0")) == ("job 0", 1)
+    assert hasattr(again.function, "checkpoint")  # it may run out of time once more

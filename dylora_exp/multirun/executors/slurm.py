@@ -21,6 +21,22 @@ _SHARED = frozenset(
 )
 
 
+class Requeued:
+    """A function that submitit submits again when its time is up or it is preempted."""
+
+    def __init__(self, function: JobFunction) -> None:
+        self.function = function
+
+    def __call__(self, job: Job) -> JobResult:
+        return self.function(job)
+
+    def checkpoint(self, job: Job) -> Any:
+        """Return what to submit: the same again, as a run resumes from its own checkpoints."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self, job)
+
+
 class SlurmExecutor(Executor):
     """Runs jobs with submitit, on Slurm as one array.
 
@@ -80,7 +96,7 @@ class SlurmExecutor(Executor):
             batch, waiting = waiting[:free], waiting[free:]
             if batch:
                 array = [job for _, job in batch]
-                submitted = self._submitit.map_array(_Requeued(function), array)
+                submitted = self._submitit.map_array(Requeued(function), array)
                 self._running |= dict(zip(submitted, (i for i, _ in batch), strict=True))
             for task in [task for task in self._running if task.done()]:
                 index = self._running.pop(task)
@@ -98,22 +114,6 @@ class SlurmExecutor(Executor):
             return
         for task in self._running:
             task.cancel(check=False)
-
-
-class _Requeued:
-    """A function that submitit submits again when its time is up or it is preempted."""
-
-    def __init__(self, function: JobFunction) -> None:
-        self.function = function
-
-    def __call__(self, job: Job) -> JobResult:
-        return self.function(job)
-
-    def checkpoint(self, job: Job) -> Any:
-        """Return what to submit: the same again, as a run resumes from its own checkpoints."""
-        import submitit
-
-        return submitit.helpers.DelayedSubmission(self, job)
 
 
 def _result(task: Any, job: Job) -> JobResult:
