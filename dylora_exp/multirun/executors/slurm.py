@@ -28,6 +28,7 @@ class Requeued:
         self.function = function
 
     def __call__(self, job: Job) -> JobResult:
+        """Run the job."""
         return self.function(job)
 
     def checkpoint(self, job: Job) -> Any:
