@@ -8,29 +8,25 @@ from pathlib import Path
 
 import torch
 
-from dylora_exp.compose import compose
-from dylora_exp.config import Config
-from dylora_exp.environment import quiet_libraries
-from dylora_exp.methods.adapters import merged
-from dylora_exp.methods.base import TrainedModel, make_method
-from dylora_exp.models.backbone import load, longest_input
-from dylora_exp.objectives.base import Setting
-from dylora_exp.objectives.decoding import decode
-from dylora_exp.objectives.generation import Objective
-from dylora_exp.tasks.base import read
+from dylora_exp.adapters import merged
+from dylora_exp.config import Config, compose
+from dylora_exp.methods import TrainedModel, make_method
+from dylora_exp.models import load, longest_input
+from dylora_exp.objectives import GenerationObjective, ObjectiveContext, decode
+from dylora_exp.runner import quiet_libraries
+from dylora_exp.tasks import read
 
 
 def seconds(
-    model: TrainedModel, objective: Objective, prompts: list[list[int]], batch_size: int
+    model: TrainedModel, objective: GenerationObjective, prompts: list[list[int]], batch_size: int
 ) -> float:
     """Decode prompts into a file that is thrown away and return the seconds."""
-    assert objective.config.task.decode is not None
     with tempfile.TemporaryDirectory() as folder:
         return decode(
             model,
             objective.tokenizer,
             prompts,
-            objective.config.task.decode,
+            objective.decoding,
             batch_size,
             Path(folder) / "texts.jsonl",
             "",
@@ -38,14 +34,16 @@ def seconds(
         ).seconds
 
 
-def prepared(config: Config) -> tuple[Objective, TrainedModel]:
+def prepared(config: Config) -> tuple[GenerationObjective, TrainedModel]:
     """Return the task's contexts and a model with fresh adapters, which cost what trained ones do.
 
     They are shown at r_max, where a model with mask and one without cost the same.
     """
     torch.manual_seed(0)
     backbone, tokenizer = load(config.model, labels=None)
-    objective = Objective(Setting(config, tokenizer, longest_input(backbone), read(config.task)))
+    objective = GenerationObjective(
+        ObjectiveContext(config, tokenizer, longest_input(backbone), read(config.task))
+    )
     return objective, make_method(config).attach(backbone)
 
 

@@ -9,11 +9,10 @@ import time
 import torch
 from tqdm import trange
 
-from dylora_exp.compose import compose
-from dylora_exp.environment import quiet_libraries
-from dylora_exp.methods.base import make_method
-from dylora_exp.models.backbone import load
-from dylora_exp.ranks import Ranks
+from dylora_exp.config import Ranks, compose
+from dylora_exp.methods import make_method
+from dylora_exp.models import load
+from dylora_exp.runner import quiet_libraries
 
 METHODS = {
     "lora": ["method=lora"],
@@ -42,7 +41,7 @@ class Contestant:
         """Take one optimizer step and return its seconds."""
         start = time.perf_counter()
         if self.method.mask is not None:
-            self.method.mask.select(self.ranks.at(0, index))
+            self.method.mask.select(self.ranks.rank_of_step(0, index))
         self.model(**batch).loss.backward()
         for callback in self.callbacks:
             callback.on_pre_optimizer_step(None, None, None)

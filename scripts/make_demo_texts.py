@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from dylora_exp.records import write_atomically
+from dylora_exp.core import write_atomically
 
 FOLDER = Path(__file__).parents[1] / "dylora_exp" / "tasks" / "demo_nlg"
 SEED = 7

@@ -16,7 +16,7 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
-from dylora_exp.tasks.demo_text import pretraining_text
+from dylora_exp.tasks import pretraining_text
 
 FOLDER = Path(__file__).parents[1] / "dylora_exp" / "models" / "tiny-roberta"
 SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]

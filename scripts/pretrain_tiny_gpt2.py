@@ -17,7 +17,7 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
-from dylora_exp.tasks import dart, webnlg
+from dylora_exp.tasks.readers import dart, webnlg
 
 FOLDER = Path(__file__).parents[1] / "dylora_exp" / "models" / "tiny-gpt2"
 END = "<|endoftext|>"

@@ -11,7 +11,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 from hypothesis import settings
-from tiny_runs import ROOT, TINY
+
+from tests.support.tiny_runs import ROOT, TINY
 
 # Times vary with the machine; laws do not.
 settings.register_profile("project", deadline=None, max_examples=30)

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from tiny_runs import ROOT, TINY
 from transformers import AutoModelForSequenceClassification
 
 import dylora_exp
-from dylora_exp.cli import main
-from dylora_exp.command_line import command_parser
-from dylora_exp.compose import check_words
-from dylora_exp.records import RecordStore
+from dylora_exp.cli.entry import main
+from dylora_exp.cli.parser import command_parser
+from dylora_exp.config.overrides import check_overrides
+from dylora_exp.records.store import RecordStore
+from tests.support.tiny_runs import ROOT, TINY
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TINY_MODEL = Path(dylora_exp.__file__).parent / "models" / "tiny-roberta"
@@ -74,7 +74,7 @@ def can_be_read(command):
     if words[1] in ("run", "validate"):
         overrides = [word for word in words[2:] if "=" in word]
         assert len(overrides) + words.count("-m") + 2 == len(words)
-        assert check_words(overrides, multirun="-m" in words)[0] == []
+        assert check_overrides(overrides, multirun="-m" in words)[0] == []
     else:
         _, rest = command_parser().parse_known_args(words[1:])
         assert [word for word in rest if word.startswith("-")] == []

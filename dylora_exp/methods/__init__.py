@@ -1,9 +1,6 @@
-"""What is trained. A method is a module with a class ``Method`` (see ``base``) and a YAML file."""
+"""Methods: what is trained, one class a method with its own settings."""
 
-from pathlib import Path
+import lazy_loader
 
-
-def method_kinds() -> list[str]:
-    """Return the modules of this folder that hold a method, without importing them."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    return [file.stem for file in files if "\nclass Method(" in file.read_text("utf-8")]
+# ``__init__.pyi`` lists the names that other rooms may use; each is imported when asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

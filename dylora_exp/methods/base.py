@@ -1,45 +1,41 @@
-"""What every method offers to training and to the sweep, and the choice of the method."""
+"""What every method offers to training and to the rank sweep, and the choice of the method.
+
+A method is a class with a ``settings_class`` in a module of this folder, which must import neither
+torch nor transformers nor peft: configs are checked without them. Import them inside functions;
+helper classes that need them lie in ``torch_parts``.
+"""
 
 from __future__ import annotations
 
-import importlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-import torch
-from peft import PeftModel
-from torch import nn
-from transformers import PreTrainedModel, TrainerCallback
+from dylora_exp import adapters
+from dylora_exp.adapters import Cut as Cut
+from dylora_exp.config import Config, MethodSettings, Ranks, method_class
 
-from dylora_exp.config import Config, Scale, Truncation
-from dylora_exp.methods.adapters import RankMask, factors, lora_layers
-from dylora_exp.ranks import Ranks
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftModel
+    from torch import nn
+    from transformers import PreTrainedModel, TrainerCallback
 
-TrainedModel: TypeAlias = PreTrainedModel | PeftModel
-MeanLoss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Way:
-    """One way to make a rank; all None for a method without ranks."""
-
-    rank: int | None = None
-    truncation: Truncation | None = None
-    scale: Scale | None = None
+TrainedModel: TypeAlias = "PreTrainedModel | PeftModel"
+MeanLoss: TypeAlias = "Callable[[torch.Tensor, torch.Tensor], torch.Tensor]"
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Where a (micro-)batch stands in training.
+    """The position of a (micro-)batch in training.
 
     Attributes:
         step: The 0-based optimizer step.
-        index: The 0-based place among the micro-batches of the step.
-        first: The place of its first example among all examples of the step.
+        index: The 0-based index among the micro-batches of the step.
+        first: The index of its first example among all examples of the step.
         size: The number of its examples, over all processes.
         rows: Which of them this process has; None for all.
     """
@@ -52,56 +48,73 @@ class Batch:
 
     @property
     def own(self) -> range:
-        """The places of this process's examples in the batch."""
+        """The indices of this process's examples in the batch."""
         return range(self.size) if self.rows is None else self.rows
 
 
-class BaseMethod:
+@dataclass(frozen=True)
+class ForwardPass:
+    """One forward and backward pass over a batch."""
+
+    is_last: bool
+
+
+class Method:
     """A method trains a backbone and can show the trained model at any rank.
 
     Args:
         config: The checked config of the run.
     """
 
-    # Where training goes from rank to rank: the mask that says at which it is.
-    mask: RankMask | None = None
-    # The part of the optimizer steps that are configured which the method takes.
+    settings_class: ClassVar[type[MethodSettings]]
+    settings: MethodSettings
+    # At which rank the model is, where training changes it from pass to pass.
+    mask: adapters.RankMask | None = None
+    # The share of the configured optimizer steps that the method takes.
     steps_share: float = 1.0
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.settings = config.method
         self.ranks = Ranks.from_config(config.ranks)
         self.drawn: Counter[int] = Counter()
 
     @classmethod
     def problems(cls, config: Config) -> list[str]:
         """Return a sentence for each setting that this method cannot work with."""
-        found, name = [], config.method.name
-        if config.method.score:
-            found.append(f"method.score: method '{name}' has no ranks to score.")
-        if config.method.adapter is not None:
-            found.append(f"method.adapter: method '{name}' has no adapters to put it into.")
-        return found
+        return []
+
+    @property
+    def is_trained_elsewhere(self) -> bool:
+        """Whether the run scores a model that others have trained, instead of training."""
+        return False
+
+    def load_adapter(self, model: TrainedModel) -> list[str]:
+        """Put what was trained elsewhere, if anything, into the model and return warnings."""
+        return []
+
+    def source(self) -> dict[str, Any]:
+        """Return where that comes from, for the record; empty where there is nothing."""
+        return {}
 
     def attach(self, backbone: PreTrainedModel) -> TrainedModel:
         """Return the model to train, with ``requires_grad`` set where the method trains."""
         raise NotImplementedError
 
     def callbacks(self, model: TrainedModel) -> list[TrainerCallback]:
-        """Return what the method does in the course of training."""
+        """Return the method's callbacks for the Trainer."""
         return []
 
     def optimizer_groups(self, groups: list[dict]) -> list[dict]:
         """Return the optimizer's parameter groups, given those of stock AdamW."""
         return groups
 
-    def passes(self, batch: Batch) -> Iterator[bool]:
-        """Make ready for each forward and backward pass over a batch; their gradients add up.
+    def forward_passes(self, batch: Batch) -> Iterator[ForwardPass]:
+        """Yield each forward and backward pass over a batch, once the model is ready for it.
 
-        Yields:
-            Whether another pass follows.
+        The gradients of the passes add up.
         """
-        yield False
+        yield ForwardPass(is_last=True)
 
     def loss(self, model: nn.Module, inputs: dict[str, Any], mean_loss: MeanLoss) -> torch.Tensor:
         """Return the loss of one pass.
@@ -118,8 +131,8 @@ class BaseMethod:
         """Return the model to score and save, once training is over."""
         return model
 
-    def told(self, model: TrainedModel) -> dict[str, Any]:
-        """Return what the record tells of training: plain data, by name."""
+    def training_stats(self, model: TrainedModel) -> dict[str, Any]:
+        """Return the record's statistics of training: plain data, by name."""
         if not self.drawn:
             return {}
         return {"drawn_ranks": {str(rank): self.drawn[rank] for rank in sorted(self.drawn)}}
@@ -128,28 +141,23 @@ class BaseMethod:
         """Save what was trained."""
         model.save_pretrained(folder)
 
-    def ways(self) -> Sequence[Way]:
-        """Return every way in which the sweep makes and scores the model."""
-        return [Way()]
+    def cuts(self) -> Sequence[Cut]:
+        """Return every cut at which the rank sweep scores the model."""
+        return [Cut()]
 
     def row_scale(self) -> torch.Tensor | None:
         """Return fixed factors of A's rows, shape (r_max,), None where the method has none."""
         return None
 
-    def at(self, model: TrainedModel, way: Way) -> AbstractContextManager[None]:
-        """Show the model as made in one way, as long as the context lasts."""
+    def at_cut(self, model: TrainedModel, cut: Cut) -> AbstractContextManager[None]:
+        """Return a context in which the model works at one cut."""
         return nullcontext()
 
 
-def method_class(kind: str) -> type[BaseMethod]:
-    """Return the class of a method by the module that holds it."""
-    method: type[BaseMethod] = importlib.import_module(f"dylora_exp.methods.{kind}").Method
-    return method
-
-
-def make_method(config: Config) -> BaseMethod:
+def make_method(config: Config) -> Method:
     """Return the method that the config names."""
-    return method_class(config.method.kind)(config)
+    method: Method = method_class(config.method.kind)(config)
+    return method
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
@@ -160,7 +168,9 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
     """
     counted = {n: p for n, p in model.named_parameters() if ".original_module." not in n}
     return {
-        "adapter": sum(f.numel() for layer in lora_layers(model) for f in factors(layer)),
+        "adapter": sum(
+            f.numel() for layer in adapters.lora_layers(model) for f in adapters.factors(layer)
+        ),
         "trainable": sum(p.numel() for p in counted.values() if p.requires_grad),
         "total": sum(p.numel() for p in counted.values()),
     }

@@ -13,28 +13,39 @@ and estimates the mean loss over ranks (the objective of nested dropout) without
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import nn
-from transformers import PreTrainedModel, TrainerCallback
+from dylora_exp import adapters
+from dylora_exp.config import Config, Scale
+from dylora_exp.methods.base import Batch, ForwardPass, TrainedModel
+from dylora_exp.methods.lora import LoRA, LoRASettings
 
-from dylora_exp.config import Config
-from dylora_exp.methods.adapters import RankMask, factors, install_mask, lora_layers
-from dylora_exp.methods.base import Batch, TrainedModel
-from dylora_exp.methods.lora import Method as LoraMethod
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, TrainerCallback
 
 
-class Method(LoraMethod):
+class DyLoRASettings(LoRASettings):
+    """Which rows and columns move at a rank, what freezes the others, and the product's scale."""
+
+    kind: str = "dylora"
+    update: Literal["prefix", "row"] = "prefix"
+    freeze: Literal["released", "strict"] = "released"
+    scale: Scale = "alpha/b"
+
+
+class DyLoRA(LoRA):
     """LoRA trained at a rank drawn anew for each optimizer step."""
 
-    mask: RankMask
+    settings_class = DyLoRASettings
+    settings: DyLoRASettings
+    mask: adapters.RankMask
 
     @classmethod
     def problems(cls, config: Config) -> list[str]:
         """Return what does not go together: rows of one rank need one rank a step."""
-        found = super().problems(config)
-        if config.method.update == "row" and config.ranks.sample_every == "example":
+        found, method = super().problems(config), config.method
+        assert isinstance(method, DyLoRASettings)
+        if method.update == "row" and config.ranks.sample_every == "example":
             found.append(
                 "ranks.sample_every: found example with method.update=row, "
                 "expected step or micro_batch."
@@ -43,122 +54,62 @@ class Method(LoraMethod):
 
     def attach(self, backbone: PreTrainedModel) -> TrainedModel:
         """Return the backbone with masked LoRA at rank r_max."""
+        from dylora_exp.methods.torch_parts import row_parameters
+
         model = super().attach(backbone)
-        self.mask = install_mask(model, self.ranks.r_max)
+        self.mask = adapters.install_mask(model, self.ranks.r_max)
         self.active: set[int] = set()
-        if self.config.method.update == "row":
-            pass_gradient_of_row_only(model, self.mask)
-        self.rows = RowParameters(model) if self.config.method.freeze == "strict" else None
+        if self.settings.update == "row":
+            row_parameters.pass_gradient_of_row_only(model, self.mask)
+        self.rows = (
+            row_parameters.RowParameters(model) if self.settings.freeze == "strict" else None
+        )
         return model
 
     def callbacks(self, model: TrainedModel) -> list[TrainerCallback]:
-        """Return, for the strict freeze, the hand-over of gradients."""
-        return [StrictFreeze(self.rows, self)] if self.rows else []
+        """Return the callback of the strict freeze, if that is chosen."""
+        from dylora_exp.methods.torch_parts.row_parameters import StrictFreeze
+
+        return [StrictFreeze(self.rows, lambda: self.active)] if self.rows else []
 
     def optimizer_groups(self, groups: list[dict]) -> list[dict]:
-        """Under the strict freeze, put single rows and columns in the place of whole factors."""
+        """Return the groups, under the strict freeze with rows and columns instead of factors."""
         if self.rows is None:
             return groups
         return [{**group, "params": self.rows.split(group["params"])} for group in groups]
 
-    def passes(self, batch: Batch) -> Iterator[bool]:
-        """Draw the rank of the step, of this part of it, or of each example."""
+    def forward_passes(self, batch: Batch) -> Iterator[ForwardPass]:
+        """Yield a pass at the rank drawn for the step, for this part of it, or for each example."""
         ranks = self.draw(batch)
         first = batch.index == 0
         if first or self.config.ranks.sample_every != "step":
             self.drawn.update(ranks)
         self.select(ranks, first, batch.own)
-        yield False
+        yield ForwardPass(is_last=True)
 
     def draw(self, batch: Batch) -> list[int]:
         """Return one rank for a batch, or one for each of its examples, those of all processes."""
         every, seed = self.config.ranks.sample_every, self.config.seed
         if every == "example":
-            return self.ranks.of_examples(seed, batch.step, batch.first, batch.size)
-        return [self.ranks.at(seed, batch.step, batch.index if every == "micro_batch" else None)]
+            return self.ranks.ranks_of_examples(seed, batch.step, batch.first, batch.size)
+        return [
+            self.ranks.rank_of_step(
+                seed, batch.step, batch.index if every == "micro_batch" else None
+            )
+        ]
 
     def select(self, ranks: list[int], first: bool = True, own: range | None = None) -> None:
-        """Work at one rank, or at one for each example, from now on.
+        """Set the model to one rank, or to one for each example.
 
         Args:
             ranks: As ``draw`` returns them.
             first: Whether a step begins, before which nothing of it is active.
-            own: The places of the examples that this process has; None for all.
+            own: The indices of the examples that this process has; None for all.
         """
-        scale = self.config.method.scale
+        scale = self.settings.scale
         if self.config.ranks.sample_every == "example":
             self.mask.select_each(ranks if own is None else [ranks[i] for i in own], scale)
         else:
             self.mask.select(ranks[0], scale)
-        lowest = max(ranks) - 1 if self.config.method.update == "row" else 0
+        lowest = max(ranks) - 1 if self.settings.update == "row" else 0
         self.active = (set() if first else self.active) | set(range(lowest, max(ranks)))
-
-
-class RowParameters:
-    """The rows of every A and columns of every B as leaf views of the same storage.
-
-    An optimizer that owns the views treats each row and column as a parameter of its own, and skips
-    those without a gradient: no momentum, no weight decay, not a bit changed.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self.of: dict[nn.Parameter, int] = {}
-        self.views: dict[nn.Parameter, list[nn.Parameter]] = {}
-        for layer in lora_layers(model):
-            for parameter, dim in zip(factors(layer), (0, 1), strict=True):
-                self.of[parameter] = dim
-
-    def split(self, parameters: list[nn.Parameter]) -> list[nn.Parameter]:
-        """Return the parameters with each factor replaced by its rows or columns."""
-        result = []
-        for parameter in parameters:
-            if parameter in self.of:
-                slices = parameter.data.unbind(self.of[parameter])
-                self.views[parameter] = [nn.Parameter(piece) for piece in slices]
-                result += self.views[parameter]
-            else:
-                result.append(parameter)
-        return result
-
-    def hand_over(self, active: set[int]) -> None:
-        """Give each active row and column its gradient and take it from all others."""
-        for parameter, views in self.views.items():
-            if views[0].data_ptr() != parameter.data_ptr():  # the model was moved
-                pieces = parameter.data.unbind(self.of[parameter])
-                for view, piece in zip(views, pieces, strict=True):
-                    view.data = piece
-            gradient = parameter.grad
-            for index, view in enumerate(views):
-                has_one = gradient is not None and index in active
-                view.grad = gradient.select(self.of[parameter], index) if has_one else None  # type: ignore[union-attr]
-
-
-class StrictFreeze(TrainerCallback):
-    """Hands the gradients of the active rows and columns to the optimizer's views."""
-
-    def __init__(self, rows: RowParameters, method: Method) -> None:
-        self.rows = rows
-        self.method = method
-
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """After clipping, which must see the gradients where the backward pass left them."""
-        self.rows.hand_over(self.method.active)
-
-
-def pass_gradient_of_row_only(model: nn.Module, mask: RankMask) -> None:
-    """Zero the weight gradients of all rows and columns but b (Eq. 10).
-
-    The gradients of activations still flow through the lower rows.
-    """
-
-    def keep(gradient: torch.Tensor, dim: int) -> torch.Tensor:
-        kept = torch.zeros_like(gradient)
-        (rank,) = mask.ranks
-        index = rank - 1
-        kept.select(dim, index).copy_(gradient.select(dim, index))
-        return kept
-
-    for layer in lora_layers(model):
-        a, b = factors(layer)
-        a.register_hook(lambda gradient: keep(gradient, 0))
-        b.register_hook(lambda gradient: keep(gradient, 1))

@@ -19,115 +19,61 @@ same 0.684 would leave 66.6M.
 
 A layer that keeps more than in * out / (in + out) ranks (half of them where it is square) would be
 smaller multiplied out. It stays in two factors: s counts it so, as FLOP does, so that the model
-that comes out has the size asked for. ``told`` says to what size multiplying out would bring it.
+that comes out has the size asked for. The record of
+training has the size that multiplying out would give.
 
 The multipliers leave s a few percent beside t where steps are few or little is to be left, and FLOP
 takes the number of ranks that comes out (``method.final_count=expected``). Our default, ``target``,
-closes the gap first, by one number added to every log_alpha. ``told`` has the s of before.
+closes the gap first, by one number added to every log_alpha. The record of
+training has the s of before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
-from torch import nn
-from torch.nn import functional
-from transformers import PreTrainedModel, TrainerCallback, TrainerState
-from transformers.pytorch_utils import Conv1D
+from pydantic import Field
 
-from dylora_exp.config import Config
-from dylora_exp.errors import RequestError
-from dylora_exp.methods.base import BaseMethod, Batch, MeanLoss, TrainedModel
-from dylora_exp.methods.hard_concrete import Gates
+from dylora_exp.config import Config, MethodSettings, OpenShare, Positive
+from dylora_exp.core import RequestError
+from dylora_exp.methods.base import Batch, ForwardPass, MeanLoss, Method, TrainedModel
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import PreTrainedModel, TrainerCallback
+
+    from dylora_exp.methods.torch_parts.flop_layers import GatedLinear
 
 _MULTIPLIERS = "flop_multipliers"
 # Of the bisection that ends on the target: wide enough for any gate, fine enough for its type.
 _WIDEST_SHIFT, _HALVINGS = 100.0, 40
 
 
-class LowRankLinear(nn.Module):
-    """A linear layer in two factors.
+class FLOPSettings(MethodSettings):
+    """The target and the speeds at which gates, multipliers and weights move towards it.
 
-    Args:
-        down: (rank, in).
-        up: (out, rank).
-        bias: (out,), or None.
+    ``target_parameters`` precedes ``target_sparsity`` where both are given.
     """
 
-    def __init__(self, down: torch.Tensor, up: torch.Tensor, bias: nn.Parameter | None) -> None:
-        super().__init__()
-        self.down, self.up = nn.Parameter(down), nn.Parameter(up)
-        self.bias = bias
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (..., in) to (..., out)."""
-        return functional.linear(functional.linear(x, self.down), self.up, self.bias)
-
-    @property
-    def rank(self) -> int:
-        """The number of columns of ``up`` and rows of ``down``."""
-        return len(self.down)
-
-    @property
-    def rank_weights(self) -> int:
-        """The weights of one rank: in + out."""
-        return self.down.shape[1] + len(self.up)
-
-    @property
-    def smallest(self) -> int:
-        """The weights, without bias, in two factors or multiplied out, whichever are fewer."""
-        return min(self.rank * self.rank_weights, self.down.shape[1] * len(self.up))
+    kind: str = "flop"
+    target_parameters: Positive | None = None
+    target_sparsity: OpenShare | None = None
+    gate_drop_rate: OpenShare = 0.05
+    gate_learning_rate: Positive = 0.1
+    multiplier_learning_rate: Positive = 0.5
+    weight_learning_rate_share: OpenShare = 0.1
+    anneal_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    final_count: Literal["target", "expected"] = "target"
 
 
-class GatedLinear(LowRankLinear):
-    """A linear layer in two factors of full rank with a gate for each rank between them.
-
-    Args:
-        weight: (out, in), factorised by SVD so that both factors have singular values sqrt(S).
-        bias: (out,), or None.
-        drop_rate: Of the gates at the start.
-    """
-
-    def __init__(self, weight: torch.Tensor, bias: nn.Parameter | None, drop_rate: float) -> None:
-        down, up = balanced_factors(weight)
-        super().__init__(down, up, bias)
-        self.gates = Gates(self.rank, drop_rate)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (..., in) to (..., out) through the gated ranks."""
-        down = functional.linear(x, self.down)
-        return functional.linear(down * self.gates().to(down.dtype), self.up, self.bias)
-
-    @torch.no_grad()
-    def compact(self) -> LowRankLinear:
-        """Return the layer that computes the same as this one in evaluation, of the ranks kept."""
-        kept = self.gates.kept()
-        down = self.gates.expected()[kept, None] * self.down[kept]
-        return LowRankLinear(down, self.up[:, kept].contiguous(), self.bias)
-
-
-class Multipliers(nn.Module):
-    """l1 and l2 of the augmented Lagrangian, both 0 at the start.
-
-    They are parameters of the model, so that its checkpoints hold them and AdamW moves them.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Parameter(torch.zeros(()))
-        self.quadratic = nn.Parameter(torch.zeros(()))
-
-    def forward(self, gap: torch.Tensor) -> torch.Tensor:
-        """Return ``l1 gap + l2 gap^2``, a scalar like the gap."""
-        return self.linear * gap + self.quadratic * gap.square()
-
-
-class Method(BaseMethod):
+class FLOP(Method):
     """Train the whole model, its encoder in gated factors, towards a number of parameters."""
 
+    settings_class = FLOPSettings
+    settings: FLOPSettings
     total_steps: int
     step_target: float
     terms: torch.Tensor
@@ -135,13 +81,14 @@ class Method(BaseMethod):
     @classmethod
     def problems(cls, config: Config) -> list[str]:
         """Return what is missing, a target, and what a model cannot have before it is compact."""
-        found = super().problems(config)
+        found, method = super().problems(config), config.method
+        assert isinstance(method, FLOPSettings)
         if config.trainer.score_every == "epoch":
             found.append(
                 "trainer.score_every: found epoch, but method 'flop' has no model to score before "
                 "it is compacted at the end, expected end."
             )
-        if config.method.target_parameters is None and config.method.target_sparsity is None:
+        if method.target_parameters is None and method.target_sparsity is None:
             found.append(
                 "method.target_sparsity: found null, expected a share, "
                 "or a number of parameters in method.target_parameters."
@@ -156,7 +103,14 @@ class Method(BaseMethod):
         Raises:
             RequestError: When the encoder has no linear layer, or the target cannot be reached.
         """
-        options = self.config.method
+        from transformers.pytorch_utils import Conv1D
+
+        from dylora_exp.methods.torch_parts.flop_layers import (
+            GatedLinear,
+            Multipliers,
+            encoder_layers,
+        )
+
         linear = encoder_layers(backbone, self.config.model.head)
         if not linear:
             raise RequestError(
@@ -167,10 +121,12 @@ class Method(BaseMethod):
         self.layers: dict[str, GatedLinear] = {}
         for name, layer in linear.items():
             weight = layer.weight.T if isinstance(layer, Conv1D) else layer.weight
-            self.layers[name] = GatedLinear(weight, layer.bias, options.gate_drop_rate)
+            self.layers[name] = GatedLinear(weight, layer.bias, self.settings.gate_drop_rate)
             backbone.set_submodule(name, self.layers[name])
         self.full = sum(layer.rank * layer.rank_weights for layer in self.layers.values())
-        self.target = target_sparsity(self.config, before, rest, self.full)
+        self.target = target_sparsity(
+            self.settings, self.config.model.name, before, rest, self.full
+        )
         self.target_parameters = round(rest + (1 - self.target) * self.full)
         self.multipliers = Multipliers()
         backbone.add_module(_MULTIPLIERS, self.multipliers)
@@ -178,16 +134,22 @@ class Method(BaseMethod):
         return backbone.requires_grad_(True)
 
     def callbacks(self, model: TrainedModel) -> list[TrainerCallback]:
-        """Return what tells the method how many steps there will be."""
-        return [StepCount(self)]
+        """Return what reads how many steps there will be."""
+        from dylora_exp.methods.torch_parts.flop_layers import StepCount
+
+        return [StepCount(self.set_total_steps)]
+
+    def set_total_steps(self, steps: int) -> None:
+        """Take note of the number of optimizer steps, which the Trainer works out."""
+        self.total_steps = steps
 
     def optimizer_groups(self, groups: list[dict]) -> list[dict]:
-        """Give gates and multipliers groups of their own, without weight decay.
+        """Return the groups with gates and multipliers in their own, without weight decay.
 
         All learning rates follow the schedule of ``trainer``. The weights' is a share of
         ``trainer.learning_rate``, which the profiles choose for adapters.
         """
-        options = self.config.method
+        options = self.settings
         gates = [layer.gates.log_alpha for layer in self.layers.values()]
         multipliers = list(self.multipliers.parameters())
         others = {*gates, *multipliers}
@@ -207,14 +169,14 @@ class Method(BaseMethod):
             },
         ]
 
-    def passes(self, batch: Batch) -> Iterator[bool]:
-        """Set the target of the step, a function of nothing but the step."""
+    def forward_passes(self, batch: Batch) -> Iterator[ForwardPass]:
+        """Yield a pass with the target of the step, a function of nothing but the step."""
         self.step_target = self.annealed(batch.step)
-        yield False
+        yield ForwardPass(is_last=True)
 
     def annealed(self, step: int) -> float:
-        """Return t, which goes in a line from 0 at step 0 to the target."""
-        steps = self.config.method.anneal_share * self.total_steps
+        """Return t, which grows linearly from 0 at step 0 to the target."""
+        steps = self.settings.anneal_share * self.total_steps
         return self.target * min(1.0, step / steps)
 
     def loss(self, model: nn.Module, inputs: dict[str, Any], mean_loss: MeanLoss) -> torch.Tensor:
@@ -223,9 +185,9 @@ class Method(BaseMethod):
         return task + self.terms
 
     def add_constraint(self, model: nn.Module, inputs: Any, output: Any) -> None:
-        """Work out the constraint's terms in a training pass; a forward hook.
+        """Put the constraint's terms into the output of a training pass; a forward hook.
 
-        They are put where the model, which sees no labels, leaves its own loss empty: several
+        They go where the model, which sees no labels, leaves its own loss empty: several
         processes only exchange gradients of what the outputs need.
         """
         if model.training:
@@ -241,6 +203,8 @@ class Method(BaseMethod):
         Args:
             shift: What to add to every log_alpha first.
         """
+        import torch
+
         kept = [
             layer.gates.open_probability(shift).sum() * layer.rank_weights
             for layer in self.layers.values()
@@ -251,7 +215,7 @@ class Method(BaseMethod):
     def finish(self, model: TrainedModel) -> TrainedModel:
         """Return the compact model: gates folded in, ranks that are not kept and l1, l2 gone."""
         self.trained_sparsity = self.removed().item()
-        if self.config.method.final_count == "target":
+        if self.settings.final_count == "target":
             self.close_gap()
         for name, layer in self.layers.items():
             model.set_submodule(name, layer.compact())
@@ -259,23 +223,25 @@ class Method(BaseMethod):
         self.hook.remove()
         return model
 
-    @torch.no_grad()
     def close_gap(self) -> None:
         """Add one number to every log_alpha, found by bisection, that makes s equal to the target.
 
         Ranks stay in their order within a layer, and layers in theirs.
         """
-        low, high = -_WIDEST_SHIFT, _WIDEST_SHIFT
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            if self.removed(middle) > self.target:
-                low = middle
-            else:
-                high = middle
-        for layer in self.layers.values():
-            layer.gates.log_alpha.add_(high)
+        import torch
 
-    def told(self, model: TrainedModel) -> dict[str, Any]:
+        low, high = -_WIDEST_SHIFT, _WIDEST_SHIFT
+        with torch.no_grad():
+            for _ in range(_HALVINGS):
+                middle = (low + high) / 2
+                if self.removed(middle) > self.target:
+                    low = middle
+                else:
+                    high = middle
+            for layer in self.layers.values():
+                layer.gates.log_alpha.add_(high)
+
+    def training_stats(self, model: TrainedModel) -> dict[str, Any]:
         """Return the target, and how many parameters and ranks the compact model has."""
         compact = {name: model.get_submodule(name) for name in self.layers}
         remaining = _count(model)
@@ -296,59 +262,17 @@ class Method(BaseMethod):
 
         The weights are a plain state dict in which each pruned layer has ``down`` (rank, in),
         ``up`` (out, rank) and ``bias``. Transformers knows no such layer: ``from_pretrained``
-        cannot load it; put a ``LowRankLinear`` in place of each, then load the state dict.
+        cannot load it; replace each by a ``LowRankLinear``, then load the state dict.
         """
         model.save_pretrained(folder)
 
 
-class StepCount(TrainerCallback):
-    """Tells the method how many optimizer steps there will be."""
-
-    def __init__(self, method: Method) -> None:
-        self.method = method
-
-    def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
-        """Where the Trainer has worked it out."""
-        self.method.total_steps = state.max_steps
-
-
-def encoder_layers(backbone: PreTrainedModel, head: Sequence[str]) -> dict[str, nn.Linear | Conv1D]:
-    """Return the linear layers of the stack of transformer layers, by name.
-
-    Embeddings and pooler lie outside the stack, which is an ``nn.ModuleList`` of the base model.
-
-    Args:
-        backbone: A model with a head.
-        head: Names of modules of the head, whose layers are left out.
-    """
-    stacks = [m for m in backbone.base_model.modules() if isinstance(m, nn.ModuleList)]
-    inside = {module for stack in stacks for module in stack.modules()}
-    return {
-        name: module
-        for name, module in backbone.named_modules()
-        if module in inside
-        and isinstance(module, nn.Linear | Conv1D)
-        and not set(name.split(".")) & set(head)
-    }
-
-
-@torch.no_grad()
-def balanced_factors(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ``sqrt(S) V^T`` (k, in) and ``U sqrt(S)`` (out, k) of a weight (out, in).
-
-    k = min(in, out); worked out in single precision at least, returned in the weight's type.
-    """
-    precise = weight.to(torch.promote_types(weight.dtype, torch.float32))
-    u, s, vh = torch.linalg.svd(precise, full_matrices=False)
-    root = s.sqrt()
-    return (root[:, None] * vh).to(weight.dtype), (u * root).to(weight.dtype)
-
-
-def target_sparsity(config: Config, before: int, rest: int, full: int) -> float:
+def target_sparsity(settings: FLOPSettings, model: str, before: int, rest: int, full: int) -> float:
     """Return the share of the weights of all factors to remove.
 
     Args:
-        config: The run's config, with a target.
+        settings: With a target.
+        model: The model's name, for messages.
         before: The parameters of the model before it is factorised.
         rest: Those of them that no gate can remove.
         full: The weights of all factors at full rank.
@@ -356,23 +280,22 @@ def target_sparsity(config: Config, before: int, rest: int, full: int) -> float:
     Raises:
         RequestError: When the target leaves more than there was before, or not even the rest.
     """
-    options, name = config.method, config.model.name
-    if options.target_parameters is None:
-        assert options.target_sparsity is not None
-        remaining = rest + (1 - options.target_sparsity) * full
+    if settings.target_parameters is None:
+        assert settings.target_sparsity is not None
+        remaining = rest + (1 - settings.target_sparsity) * full
         if remaining > before:
             least = 1 - (before - rest) / full
             raise RequestError(
-                f"method.target_sparsity: found {options.target_sparsity:g}, expected at least "
-                f"{least:.4f}, below which model '{name}' would grow."
+                f"method.target_sparsity: found {settings.target_sparsity:g}, expected at least "
+                f"{least:.4f}, below which model '{model}' would grow."
             )
-        return options.target_sparsity
-    if not rest < options.target_parameters <= before:
+        return settings.target_sparsity
+    if not rest < settings.target_parameters <= before:
         raise RequestError(
-            f"method.target_parameters: found {options.target_parameters:,.0f}, expected more than "
-            f"{rest:,} (what is not pruned) and at most {before:,} (all of model '{name}')."
+            f"method.target_parameters: found {settings.target_parameters:,.0f}, expected more "
+            f"than {rest:,} (what is not pruned) and at most {before:,} (all of model '{model}')."
         )
-    return 1 - (options.target_parameters - rest) / full
+    return 1 - (settings.target_parameters - rest) / full
 
 
 def _count(model: nn.Module) -> int:

@@ -5,67 +5,121 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import torch
-from torch import nn
-from transformers import PreTrainedModel
+from pydantic import Field
 
-from dylora_exp.config import Config
-from dylora_exp.methods.adapters import (
-    attach_lora,
-    factors,
-    install_mask,
-    lora_layers,
-    rotate,
-    save_adapter,
+from dylora_exp import adapters
+from dylora_exp.config import (
+    Config,
+    CutConfig,
+    Mark,
+    MethodSettings,
+    Positive,
+    Share,
+    file_digest,
 )
-from dylora_exp.methods.base import BaseMethod, TrainedModel, Way
+from dylora_exp.methods.base import Cut, Method, TrainedModel
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import PreTrainedModel
 
 
-class Method(BaseMethod):
+class LoRASettings(MethodSettings):
+    """An adapter's scale, dropout and start, and how lower ranks are made from it.
+
+    ``adapter`` names a file of a released state dict to score instead of training.
+    """
+
+    kind: str = "lora"
+    alpha: Positive = 16.0
+    dropout: Share = 0.0
+    init: Literal["kaiming_uniform", "gaussian"] = "kaiming_uniform"
+    score: list[CutConfig] = Field(default_factory=list)
+    adapter: Annotated[str | None, Mark.FILE] = None
+
+    @property
+    def cuts(self) -> list[CutConfig]:
+        """How ranks are made to be scored."""
+        return self.score
+
+
+class LoRA(Method):
     """Train PEFT's LoRA untouched; the mask comes in only when ranks are scored."""
+
+    settings_class: ClassVar[type[MethodSettings]] = LoRASettings
+    settings: LoRASettings
 
     @classmethod
     def problems(cls, config: Config) -> list[str]:
-        """Return what is missing: a way to score, modules to adapt."""
-        found = []
-        if not config.method.score:
-            found.append("method.score: found an empty list, expected at least one way to score.")
+        """Return what is missing, cuts to score or modules to adapt, or wrong with the file."""
+        found, method = [], config.method
+        assert isinstance(method, LoRASettings)
+        if not method.score:
+            found.append("method.score: found an empty list, expected at least one cut.")
         if not config.model.targets:
             found.append("model.targets: found an empty list, expected the modules to adapt.")
+        if method.adapter is not None:
+            found += adapters.import_problems(method.adapter)
         return found
+
+    @property
+    def is_trained_elsewhere(self) -> bool:
+        """Whether ``method.adapter`` names an adapter to score instead of training."""
+        return self.settings.adapter is not None
+
+    def load_adapter(self, model: TrainedModel) -> list[str]:
+        """Copy the adapter of the file into the model and return warnings.
+
+        Raises:
+            RequestError: When the file and the adapted layers do not match, with all problems.
+        """
+        if self.settings.adapter is None:
+            return []
+        return adapters.import_adapter(model, self.config, self.settings.adapter)
+
+    def source(self) -> dict[str, Any]:
+        """Return the name and the digest of the adapter's file, empty where there is none."""
+        if self.settings.adapter is None:
+            return {}
+        file = Path(self.settings.adapter).expanduser()
+        return {"file": file.name, "sha256": file_digest(file)}
 
     def attach(self, backbone: PreTrainedModel) -> TrainedModel:
         """Return the backbone with LoRA at rank r_max."""
-        return attach_lora(backbone, self.config)
+        return adapters.attach_lora(backbone, self.config, self.settings.init)
 
     def save(self, model: TrainedModel, folder: Path) -> None:
         """Save the adapter at r_max with the head, as PEFT does."""
-        save_adapter(model, folder, self.config.model.name_or_path)
+        adapters.save_adapter(model, folder, self.config.model.name_or_path)
 
-    def ways(self) -> Sequence[Way]:
-        """Return every rank to score, in each way of ``method.score``."""
+    def cuts(self) -> Sequence[Cut]:
+        """Return every rank to score, by each cut of ``method.score``."""
         return [
-            Way(rank, how.truncation, how.scale)
-            for how in self.config.method.score
+            Cut(rank, each.truncation, each.scale)
+            for each in self.settings.score
             for rank in self.ranks.score
         ]
 
     @contextmanager
-    def at(self, model: TrainedModel, way: Way) -> Iterator[None]:
+    def at_cut(self, model: TrainedModel, cut: Cut) -> Iterator[None]:
         """Show the model at a rank: leading rows and columns, or those of the singular basis."""
-        assert way.rank is not None
-        assert way.scale is not None
-        mask = install_mask(model, self.ranks.r_max)
+        assert cut.rank is not None
+        assert cut.scale is not None
+        mask = adapters.install_mask(model, self.ranks.r_max)
         kept: list[tuple[nn.Parameter, torch.Tensor]] = []
         try:
-            mask.select(way.rank, way.scale)
-            if way.truncation == "svd":
-                for layer in lora_layers(model):
-                    kept += [(factor, factor.detach().clone()) for factor in factors(layer)]
-                    rotate(layer)
+            mask.select(cut.rank, cut.scale)
+            if cut.truncation == "svd":
+                for layer in adapters.lora_layers(model):
+                    kept += [
+                        (factor, factor.detach().clone()) for factor in adapters.factors(layer)
+                    ]
+                    adapters.rotate(layer)
             yield
         finally:
             for parameter, value in kept:
                 parameter.data.copy_(value)
-            mask.select(self.ranks.r_max, way.scale)
+            mask.select(self.ranks.r_max, cut.scale)

@@ -14,36 +14,48 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import torch
-from transformers import PreTrainedModel
+from dylora_exp import adapters
+from dylora_exp.config import Config, Ranks, Scale
+from dylora_exp.methods.base import Cut, TrainedModel
+from dylora_exp.methods.lora import LoRA, LoRASettings
 
-from dylora_exp.config import Config, Scale
-from dylora_exp.methods.adapters import RankMask, install_mask
-from dylora_exp.methods.base import TrainedModel, Way
-from dylora_exp.methods.lora import Method as LoraMethod
-from dylora_exp.ranks import Ranks
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+
+class MatryoshkaSettings(LoRASettings):
+    """The scale of each listed rank."""
+
+    kind: str = "matryoshka"
+    scale: Scale = "alpha/b"
 
 
 def diagonal(ranks: Ranks, scale: Scale) -> torch.Tensor:
     """Return P relative to alpha/r_max, shape (r_max,), float64."""
+    import torch
+
     weights = torch.zeros(ranks.r_max, dtype=torch.float64)
     for rank in ranks.values:
         weights[:rank] += ranks.r_max / rank if scale == "alpha/b" else 1.0
     return weights
 
 
-class Method(LoraMethod):
+class MatryoshkaLoRA(LoRA):
     """LoRA with a fixed diagonal between its factors."""
 
-    mask: RankMask
+    settings_class = MatryoshkaSettings
+    settings: MatryoshkaSettings
+    mask: adapters.RankMask
 
     @classmethod
     def problems(cls, config: Config) -> list[str]:
-        """Return what does not fit the diagonal: another way to cut or to scale."""
+        """Return what does not fit the diagonal: another truncation or scale."""
         found = super().problems(config)
-        ways = {(way.truncation, way.scale) for way in config.method.score}
-        if ways - {("leading", "alpha/r")}:
+        cuts = {(cut.truncation, cut.scale) for cut in config.method.cuts}
+        if cuts - {("leading", "alpha/r")}:
             found.append(
                 "method.score: the diagonal of method 'matryoshka' belongs to rows and columns in "
                 "their order at its own scale, expected truncation leading, scale alpha/r."
@@ -53,22 +65,22 @@ class Method(LoraMethod):
     def attach(self, backbone: PreTrainedModel) -> TrainedModel:
         """Return the backbone with LoRA at rank r_max and the diagonal."""
         model = super().attach(backbone)
-        self.mask = install_mask(model, self.ranks.r_max)
+        self.mask = adapters.install_mask(model, self.ranks.r_max)
         self.mask.weigh(self.row_scale(), self.ranks.r_max)
         return model
 
     def row_scale(self) -> torch.Tensor:
         """Return the diagonal relative to alpha/r_max."""
-        return diagonal(self.ranks, self.config.method.scale)
+        return diagonal(self.ranks, self.settings.scale)
 
     @contextmanager
-    def at(self, model: TrainedModel, way: Way) -> Iterator[None]:
+    def at_cut(self, model: TrainedModel, cut: Cut) -> Iterator[None]:
         """Show the model cut to its first rows and columns."""
-        assert way.rank is not None
+        assert cut.rank is not None
         weights = self.row_scale()
-        weights[way.rank :] = 0
+        weights[cut.rank :] = 0
         try:
-            self.mask.weigh(weights, way.rank)
+            self.mask.weigh(weights, cut.rank)
             yield
         finally:
             self.mask.weigh(self.row_scale(), self.ranks.r_max)

@@ -10,52 +10,67 @@ gradients add up; this changes memory and time and not the result.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
-from torch import nn
-from transformers import PreTrainedModel
+from dylora_exp import adapters
+from dylora_exp.config import Config, Count, Mark, Scale
+from dylora_exp.methods.base import Batch, ForwardPass, MeanLoss, TrainedModel
+from dylora_exp.methods.lora import LoRA, LoRASettings
 
-from dylora_exp.config import Config
-from dylora_exp.methods.adapters import RankMask, install_mask
-from dylora_exp.methods.base import Batch, MeanLoss, TrainedModel
-from dylora_exp.methods.lora import Method as LoraMethod
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import PreTrainedModel
 
 
-class Method(LoraMethod):
+class NestedDropoutSettings(LoRASettings):
+    """The weights of the ranks' losses, and how many steps and examples a pass is made of."""
+
+    kind: str = "nested_dropout"
+    scale: Scale = "alpha/b"
+    loss_weights: Literal["uniform", "distribution"] = "uniform"
+    budget: Literal["steps", "passes"] = "steps"
+    examples_per_pass: Annotated[Count, Mark.NOT_IDENTITY] = 256
+
+
+class NestedDropout(LoRA):
     """LoRA trained at all ranks in each optimizer step."""
 
-    mask: RankMask
+    settings_class = NestedDropoutSettings
+    settings: NestedDropoutSettings
+    mask: adapters.RankMask
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         values = self.ranks.values
-        if config.method.loss_weights == "uniform":
+        if self.settings.loss_weights == "uniform":
             self.weights = dict.fromkeys(values, 1 / len(values))
         else:
             weights = {rank: self.ranks.weights[rank - 1] for rank in values}
             self.weights = {rank: weight for rank, weight in weights.items() if weight > 0}
-        if config.method.budget == "passes":
+        if self.settings.budget == "passes":
             self.steps_share = 1 / len(self.weights)
 
     def attach(self, backbone: PreTrainedModel) -> TrainedModel:
         """Return the backbone with masked LoRA at rank r_max."""
         model = super().attach(backbone)
-        self.mask = install_mask(model, self.ranks.r_max)
+        self.mask = adapters.install_mask(model, self.ranks.r_max)
         return model
 
-    def passes(self, batch: Batch) -> Iterator[bool]:
-        """Stack as many ranks as fit into a pass."""
+    def forward_passes(self, batch: Batch) -> Iterator[ForwardPass]:
+        """Yield the passes over all ranks, as many ranks stacked in each as fit."""
         ranks, size = list(self.weights), len(batch.own)
-        together = max(1, self.config.method.examples_per_pass // size)
+        together = max(1, self.settings.examples_per_pass // size)
         for start in range(0, len(ranks), together):
             self.stacked = ranks[start : start + together]
             each = [rank for rank in self.stacked for _ in range(size)]
-            self.mask.select_each(each, self.config.method.scale)
-            yield start + together < len(ranks)
+            self.mask.select_each(each, self.settings.scale)
+            yield ForwardPass(is_last=start + together >= len(ranks))
 
     def loss(self, model: nn.Module, inputs: dict[str, Any], mean_loss: MeanLoss) -> torch.Tensor:
         """Return the weighted sum of the losses of the stacked ranks."""
+        import torch
+
         count = len(self.stacked)
         repeated = {
             name: value.repeat(count, *[1] * (value.dim() - 1)) for name, value in inputs.items()

@@ -2,7 +2,7 @@
 
 For ``method.share`` of the steps this is LoRA at r_max. Then each product ``B A = U S V^T`` is
 written as ``A = sqrt(S) V^T``, ``B = U sqrt(S)``. The function stays what it was, and the first b
-rows and columns now are its best rank-b approximation (Eckart-Young). Training goes on from there
+rows and columns now are its best rank-b approximation (Eckart-Young). Training continues from there
 with ranks drawn as the ranks group says (by default for each example, half of them at r_max), at
 the constant scale alpha/r: a lower rank is the same sum with its last terms left out.
 """
@@ -10,20 +10,32 @@ the constant scale alpha/r: a lower rank is the same sum with its last terms lef
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
-from torch import nn
-from torch.optim import Optimizer
-from transformers import TrainerCallback, TrainerState
+from dylora_exp import adapters
+from dylora_exp.config import Config, OpenShare
+from dylora_exp.methods.base import Batch, ForwardPass, TrainedModel
+from dylora_exp.methods.dylora import DyLoRA, DyLoRASettings
 
-from dylora_exp.config import Config
-from dylora_exp.methods.adapters import factors, lora_layers, rotate
-from dylora_exp.methods.base import Batch, TrainedModel
-from dylora_exp.methods.dylora import Method as DyLoraMethod
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+    from transformers import TrainerCallback
 
 
-class Method(DyLoraMethod):
+class SortedLoRASettings(DyLoRASettings):
+    """The share of the steps before the rotation, and what becomes of AdamW's moments at it."""
+
+    kind: str = "sorted_lora"
+    share: OpenShare = 0.8
+    optimizer_state: Literal["reset", "keep"] = "reset"
+
+
+class SortedLoRA(DyLoRA):
     """LoRA whose factors are rotated into their singular basis, then trained at many ranks."""
+
+    settings_class = SortedLoRASettings
+    settings: SortedLoRASettings
 
     @classmethod
     def problems(cls, config: Config) -> list[str]:
@@ -34,47 +46,29 @@ class Method(DyLoraMethod):
         return found
 
     def callbacks(self, model: TrainedModel) -> list[TrainerCallback]:
-        """Return the rotation, before everything else that a step begins with."""
-        self.rotation = Rotation(model, self)
+        """Return the rotation, before the callbacks that need the factors of the step."""
+        from dylora_exp.methods.torch_parts.rotation import Rotation
+
+        def reset(optimizer: Optimizer) -> None:
+            if self.settings.optimizer_state == "reset":
+                self.drop_moments(model, optimizer)
+
+        self.rotation = Rotation(model, self.settings.share, reset)
         return [self.rotation, *super().callbacks(model)]
 
-    def passes(self, batch: Batch) -> Iterator[bool]:
-        """Work at r_max before the rotation and at drawn ranks from it on."""
+    def forward_passes(self, batch: Batch) -> Iterator[ForwardPass]:
+        """Yield a pass at r_max before the rotation, and at drawn ranks from it on."""
         if batch.step >= self.rotation.step:
-            yield from super().passes(batch)
+            yield from super().forward_passes(batch)
         else:
-            self.mask.select(self.ranks.r_max, self.config.method.scale)
+            self.mask.select(self.ranks.r_max, self.settings.scale)
             self.active = set(range(self.ranks.r_max))
-            yield False
+            yield ForwardPass(is_last=True)
 
-    def forget(self, model: nn.Module, optimizer: Optimizer) -> None:
+    def drop_moments(self, model: nn.Module, optimizer: Optimizer) -> None:
         """Drop the optimizer's moments of all factors, which belong to the old basis."""
-        for layer in lora_layers(model):
-            for factor in factors(layer):
+        for layer in adapters.lora_layers(model):
+            for factor in adapters.factors(layer):
                 views = self.rows.views.get(factor, []) if self.rows else []
                 for parameter in (factor, *views):
                     optimizer.state.pop(parameter, None)
-
-
-class Rotation(TrainerCallback):
-    """Rotates all factors before one step, which depends on the number of steps alone."""
-
-    def __init__(self, model: TrainedModel, method: Method) -> None:
-        self.model = model
-        self.method = method
-        self.step = 0
-
-    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
-        """Find the step, with at least one before it: untrained factors have no basis."""
-        share = self.method.config.method.share
-        self.step = max(1, min(round(share * state.max_steps), state.max_steps - 1))
-
-    def on_step_begin(
-        self, args: Any, state: TrainerState, control: Any, optimizer: Optimizer, **_: Any
-    ) -> None:
-        """Rotate where it is time."""
-        if state.global_step == self.step:
-            for layer in lora_layers(self.model):
-                rotate(layer)
-            if self.method.config.method.optimizer_state == "reset":
-                self.method.forget(self.model, optimizer)

@@ -3,24 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain, islice
-
-from dylora_exp.metrics.java import ptb_tokenize
-
-
-def ptb_words(
-    predictions: Sequence[str], references: Sequence[Sequence[str]]
-) -> tuple[list[str], list[list[str]]]:
-    """Return predictions and references as the E2E metrics compare them.
-
-    Raises:
-        JavaError: Without Java, or where the tokenizer fails.
-    """
-    tokenised = iter(ptb_tokenize(tuple(chain.from_iterable(references))))
-    return (
-        list(ptb_tokenize(tuple(predictions))),
-        [list(islice(tokenised, len(texts))) for texts in references],
-    )
+from itertools import chain
 
 
 def rouge_l(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:

@@ -54,13 +54,13 @@ class Meteor:
     """METEOR 1.5 (English, normalised) in one Java process.
 
     The process takes seconds to start, so it starts with the first score and stays for the next
-    ones, until ``close`` or the end of Python.
+    ones, until ``close``, the end of the object or the end of Python.
     """
 
     def __init__(self) -> None:
-        self._process: _MeteorProcess | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
-    def score(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    def __call__(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
         """Return corpus METEOR, 0..1 (Denkowski and Lavie 2014).
 
         Args:
@@ -70,12 +70,13 @@ class Meteor:
         Raises:
             JavaError: Without Java, or where the process fails; the next call starts another.
         """
-        process = self._process = self._process or _MeteorProcess()
+        process = self._process = self._process or self._start()
         try:
             pairs = zip(predictions, references, strict=True)
-            statistics = [process.ask("SCORE", *theirs, ours) for ours, theirs in pairs]
-            scores = [process.ask("EVAL", *statistics), *(process.hear() for _ in statistics)]
+            statistics = [_request(process, "SCORE", *theirs, ours) for ours, theirs in pairs]
+            _request(process, "EVAL", *statistics)
             # One score for each item comes before the one of all together.
+            scores = [_read_line(process) for _ in statistics]
             return float(scores[-1])
         except BaseException:
             # What is left in the pipes would be taken for the next call's answers.
@@ -85,14 +86,10 @@ class Meteor:
     def close(self) -> None:
         """End the process, if there is one."""
         if self._process is not None:
-            self._process.stop()
+            self._finalizer()
         self._process = None
 
-
-class _MeteorProcess:
-    """METEOR's own line protocol: fields in, one line of numbers out."""
-
-    def __init__(self) -> None:
+    def _start(self) -> subprocess.Popen[bytes]:
         from pycocoevalcap.meteor import meteor
 
         jar = Path(meteor.__file__).with_name(meteor.METEOR_JAR)
@@ -100,31 +97,34 @@ class _MeteorProcess:
         command += ["-", "-", "-stdio", "-l", "en", "-norm"]
         pipe = subprocess.PIPE
         try:
-            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
+            process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
         except OSError as error:
             raise JavaError(f"Java cannot be started: {error.strerror}.") from error
-        self.stop = weakref.finalize(self, _stop, self._process)
+        self._finalizer = weakref.finalize(self, _stop, process)
+        return process
 
-    def ask(self, *fields: str) -> str:
-        """Send one line and return the first line of the answer."""
-        assert self._process.stdin is not None
-        clean = (field.translate(_BREAKS).replace("|||", "").replace("  ", " ") for field in fields)
-        try:
-            self._process.stdin.write(f"{' ||| '.join(clean)}\n".encode())
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # hear() finds out why
-        return self.hear()
 
-    def hear(self) -> str:
-        """Return the next line of the answer."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline().decode().strip()
-        if not line:
-            self._process.kill()
-            _, errors = self._process.communicate()
-            raise JavaError(f"METEOR failed: {_first_line(errors)}.")
-        return line
+def _request(process: subprocess.Popen[bytes], *fields: str) -> str:
+    """Send METEOR one line and return the first line of the answer."""
+    assert process.stdin is not None
+    clean = (field.translate(_BREAKS).replace("|||", "").replace("  ", " ") for field in fields)
+    try:
+        process.stdin.write(f"{' ||| '.join(clean)}\n".encode())
+        process.stdin.flush()
+    except BrokenPipeError:
+        pass  # _read_line finds out why
+    return _read_line(process)
+
+
+def _read_line(process: subprocess.Popen[bytes]) -> str:
+    """Return the next line of METEOR's answer."""
+    assert process.stdout is not None
+    line = process.stdout.readline().decode().strip()
+    if not line:
+        process.kill()
+        _, errors = process.communicate()
+        raise JavaError(f"METEOR failed: {_first_line(errors)}.")
+    return line
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

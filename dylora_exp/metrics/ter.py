@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pyter
-
 # Below this many sentences for each process, starting one takes longer than its work.
 _SHARE = 16
 
@@ -33,6 +31,8 @@ def ter(
 
 
 def _lowest(prediction: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    import pyter
+
     # References are filled up with copies to six, and pyter is slow.
     different = dict.fromkeys(tuple(words) for words in references)
     return min(pyter.ter(prediction, words) if words else 1.0 for words in different)

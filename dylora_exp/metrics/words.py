@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-
-from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
-
-_thirteen_a = Tokenizer13a()
+from collections.abc import Callable, Sequence
+from functools import cache
 
 
 def format_text(text: str) -> str:
@@ -23,12 +21,28 @@ def words_13a(text: str) -> list[str]:
 
     Text without a word is one empty word, as e2e-metrics counts it.
     """
-    return str(_thirteen_a(text.lower().rstrip())).split(" ")
+    return _tokenizer_13a()(text.lower().rstrip()).split(" ")
 
 
-def words_nltk(text: str) -> list[str]:
-    """Return nltk's words of one sentence; needs none of nltk's downloads."""
-    # nltk takes seconds to load, and only METEOR and TER of WebNLG and DART need it.
+@cache
+def _tokenizer_13a() -> Callable[[str], str]:
+    from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+
+    return Tokenizer13a()
+
+
+def formatted_texts(texts: Sequence[str]) -> list[str]:
+    """Return the texts, formatted."""
+    return [format_text(text) for text in texts]
+
+
+def formatted_words(texts: Sequence[str]) -> list[list[str]]:
+    """Return the words of each text, formatted, as nltk finds them without its downloads."""
     from nltk.tokenize import word_tokenize
 
-    return list(word_tokenize(text, preserve_line=True))
+    return [list(word_tokenize(format_text(text), preserve_line=True)) for text in texts]
+
+
+def formatted_sentences(texts: Sequence[str]) -> list[str]:
+    """Return the words of each text, formatted, joined by spaces."""
+    return [" ".join(found) for found in formatted_words(texts)]

@@ -1,1 +1,6 @@
-"""Backbones: from the hub, a local folder, an installed package, or built from a config alone."""
+"""Backbones: loading, fused projections, compilation."""
+
+import lazy_loader
+
+# ``__init__.pyi`` lists the names that other rooms may use; each is imported when asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

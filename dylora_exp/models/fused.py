@@ -7,7 +7,6 @@ plain LoRA on the whole layer has as many parameters and is another model.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -15,20 +14,12 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from dylora_exp.config import ModelConfig
-from dylora_exp.errors import RequestError
-
-
-@dataclass(frozen=True)
-class Part:
-    """Which part (0-based) of how many, of which fused layer."""
-
-    layer: str
-    index: int
-    count: int
+from dylora_exp.core import RequestError
+from dylora_exp.models.layer_names import fused_part, name_matches
 
 
 class Parts(nn.Module):
-    """Equal layers on one input, their outputs side by side, in the place of one fused layer."""
+    """Equal layers on one input, their outputs side by side, instead of one fused layer."""
 
     def __init__(self, parts: Mapping[str, nn.Module]) -> None:
         super().__init__()
@@ -40,24 +31,10 @@ class Parts(nn.Module):
         return torch.cat([part(x) for part in self.children()], dim=-1)
 
 
-def is_meant(module: str, name: str) -> bool:
-    """Return whether a short name means a module: the end of its whole name, as in PEFT."""
-    return module == name or module.endswith(f".{name}")
-
-
-def part_of(name: str, fused: Mapping[str, Sequence[str]] | None) -> Part | None:
-    """Return the part that a module or a target names, None where it names no part."""
-    layer, _, part = name.rpartition(".")
-    for known, parts in (fused or {}).items():
-        if is_meant(layer, known) and part in parts:
-            return Part(layer, list(parts).index(part), len(parts))
-    return None
-
-
 def has_transposed_weights(backbone: PreTrainedModel, targets: Sequence[str]) -> bool:
     """Return whether a target is a Conv1D, whose weight has shape (d_in, d_out)."""
     return any(
-        isinstance(module, Conv1D) and any(is_meant(name, target) for target in targets)
+        isinstance(module, Conv1D) and any(name_matches(name, target) for target in targets)
         for name, module in backbone.named_modules()
     )
 
@@ -68,18 +45,18 @@ def split_fused(backbone: PreTrainedModel, model: ModelConfig) -> None:
     Raises:
         RequestError: When such a layer is quantised, no Linear or Conv1D, or of another width.
     """
-    named = [part.layer for target in model.targets if (part := part_of(target, model.fused))]
+    named = [part.layer for target in model.targets if (part := fused_part(target, model.fused))]
     for known, parts in (model.fused or {}).items():
-        if not any(is_meant(layer, known) for layer in named):
+        if not any(name_matches(layer, known) for layer in named):
             continue
         for name, module in list(backbone.named_modules()):
-            if is_meant(name, known):
+            if name_matches(name, known):
                 pieces = _pieces(name, module, len(parts))
                 backbone.set_submodule(name, Parts(dict(zip(parts, pieces, strict=True))))
 
 
 def _pieces(name: str, layer: nn.Module, count: int) -> list[nn.Module]:
-    # The exact type: quantised layers are subclasses that pack their weights in ways of their own.
+    # The exact type: quantised layers are subclasses that pack their weights differently.
     if type(layer) not in (nn.Linear, Conv1D):
         raise RequestError(
             f"model.targets: '{name}' is of type {type(layer).__name__}, only Linear and Conv1D "

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 import traceback
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from dylora_exp.compose import compose
-from dylora_exp.config import Config
-from dylora_exp.errors import RequestError, first_line
-from dylora_exp.logs import tell as echo
-from dylora_exp.rank_choice import objective as search_score
-from dylora_exp.run import Outcome, RunBusy, RunFailed, execute
+from hydra.core.utils import env_override
+
+from dylora_exp.config import Config, compose
+from dylora_exp.core import RequestError, echo, first_line
+from dylora_exp.records import search_score
+from dylora_exp.runner import Outcome, RunBusy, RunFailed, run_if_needed
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,15 @@ class Job:
     Attributes:
         overrides: The overrides that it is composed of.
         label: What to call it in messages; empty for the overrides.
-        search_path: Further places of config files, as ``hydra.searchpath`` has them; those of
+        search_path: Further folders of config files, as ``hydra.searchpath`` has them; those of
             ``--config-dir``, for example ``file:///home/me/conf``.
+        environment: Variables that are set while it runs, as ``hydra.job.env_set`` has them.
     """
 
     overrides: tuple[str, ...]
     label: str = ""
     search_path: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -41,9 +44,7 @@ class Job:
         Raises:
             RequestError: With every problem of the overrides and of the composed config.
         """
-        paths = ",".join(f"'{path}'" for path in self.search_path)
-        further = [f"hydra.searchpath=[{paths}]"] if paths else []
-        return compose([*self.overrides, *further])
+        return compose(self.overrides, self.search_path)
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,13 @@ class JobResult:
 
     Attributes:
         name: The name of the job.
-        outcome: The record, where it lies, and whether it was made just now; None without one.
+        outcome: The completed run; None without one.
         problems: A sentence for each thing that went wrong; none when the run is done.
         wrong_request: Whether the problems are about the request, so that a retry is of no use.
         worker_lost: Whether the process of the job ended before the job did.
         skipped_owner: Who is doing the run, where it was skipped for that.
         busy_locks: The locks of the process that is doing the run, where the run was deferred.
-        seconds: How long it took.
+        seconds: How long the job took.
     """
 
     name: str
@@ -87,30 +88,24 @@ def run_job(job: Job) -> JobResult:
     A run that another process is doing is deferred (``busy_locks``), or skipped if the job's
     config says so.
     """
-    start = time.monotonic()
-    try:
-        config = job.compose()
-    except RequestError as error:
-        return JobResult(job.name, problems=tuple(error.problems), wrong_request=True)
-    except Exception as error:
-        return _unexpected(job.name, error)
-    return run_config(config, job.name, defer_busy=True, start=start)
+    with env_override(dict(job.environment)):
+        return run_composed(job.compose, job.name, defer_busy=True)
 
 
-def run_config(
-    config: Config, name: str, defer_busy: bool = False, start: float | None = None
+def run_composed(
+    compose_config: Callable[[], Config], name: str, defer_busy: bool = False
 ) -> JobResult:
-    """Run a composed config and return how it ended; nothing but an interruption is raised.
+    """Compose a config, run it and return how that ended; only an interruption is raised.
 
     Args:
-        config: The run.
+        compose_config: Returns the config of the run.
         name: What to call it in messages.
         defer_busy: Whether to defer a run that another process is doing instead of waiting.
-        start: When the job began, by ``time.monotonic``; None for now.
     """
-    start = time.monotonic() if start is None else start
+    start = time.monotonic()
     try:
-        outcome = execute(config, later=defer_busy)
+        config = compose_config()
+        outcome = run_if_needed(config, wait=not defer_busy)
     except RequestError as error:
         return JobResult(name, problems=tuple(error.problems), wrong_request=True)
     except RunBusy as busy:
@@ -122,10 +117,7 @@ def run_config(
     except RunFailed as error:
         return JobResult(name, problems=(f"run failed: {error}",))
     except Exception as error:  # before the run could leave a record of it
-        return _unexpected(name, error)
+        traceback.print_exc()
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        return JobResult(name, problems=(f"run failed: {reason}",))
     return JobResult(name, outcome, seconds=time.monotonic() - start)
-
-
-def _unexpected(name: str, error: Exception) -> JobResult:
-    traceback.print_exc()
-    return JobResult(name, problems=(f"run failed: {type(error).__name__}: {first_line(error)}",))

@@ -11,7 +11,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from dylora_exp.multirun.executors import make_executor
+from dylora_exp.multirun.executors.settings import make_executor
 from dylora_exp.multirun.jobs import Job, JobResult, run_job
 from dylora_exp.multirun.scheduling import run_jobs
 
@@ -23,7 +23,7 @@ class RunTask:
         results: How each job ended, in the order of the jobs.
 
     Args:
-        run: Does the run of a composed tree; not used by a multirun.
+        run: Does a single run of a composed tree.
         report: Called with the result of each job of a multirun as it comes in.
         job_function: Does a job of a multirun, in whatever process; it must be importable.
     """
@@ -66,6 +66,7 @@ class ExecutorLauncher(Launcher):
             for source in config.hydra.runtime.config_sources
             if "command-line" in source.provider
         )
+        self.environment = {str(k): str(v) for k, v in config.hydra.job.env_set.items()}
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -75,7 +76,10 @@ class ExecutorLauncher(Launcher):
         Raises:
             RequestError: When a setting of the launcher is wrong.
         """
-        jobs = [Job(tuple(job), search_path=self.search_path) for job in job_overrides]
+        jobs = [
+            Job(tuple(job), search_path=self.search_path, environment=self.environment)
+            for job in job_overrides
+        ]
         with make_executor(self.settings) as executor:
             results = run_jobs(jobs, executor, self.task.job_function, self.task.report)
         self.task.results += results

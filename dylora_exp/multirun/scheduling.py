@@ -7,10 +7,8 @@ from collections.abc import Callable, Sequence
 
 import joblib
 
-from dylora_exp import locks
-from dylora_exp.errors import RequestError, first_line
-from dylora_exp.logs import tell as echo
-from dylora_exp.multirun.executors import Executor
+from dylora_exp.core import RequestError, echo, first_line, locks
+from dylora_exp.multirun.executors.base import Executor
 from dylora_exp.multirun.jobs import Job, JobResult, run_job
 
 _POLL_SECONDS = 1.0

@@ -11,27 +11,20 @@ import contextlib
 import functools
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-
-from dylora_exp import locks
-from dylora_exp.compose import compose
-from dylora_exp.errors import RequestError
-from dylora_exp.identity import identity
-from dylora_exp.logs import tell as echo
-from dylora_exp.multirun.executors import load_executor
+from dylora_exp import metrics
+from dylora_exp.config import compose, identity, quote_path
+from dylora_exp.core import RequestError, echo, locks
 from dylora_exp.multirun.executors.base import Executor, JobFunction
+from dylora_exp.multirun.executors.settings import load_executor
 from dylora_exp.multirun.jobs import Job, JobResult, run_job
 from dylora_exp.multirun.scheduling import run_jobs, thread_overrides
 from dylora_exp.multirun.search_space import SearchSpace, parse_search_space
-from dylora_exp.rank_choice import objective as search_score
-from dylora_exp.records import Record
+from dylora_exp.records import Record, search_score
 
 if TYPE_CHECKING:
     import optuna
@@ -78,16 +71,32 @@ class Trial:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The trials of a search in their order, and the file that keeps them."""
+    """The trials of a search.
+
+    Attributes:
+        trials: The trials in their order.
+        path: The file that keeps them.
+        metric: The metric that the scores are means of, negated where less is better.
+    """
 
     trials: list[Trial]
     path: Path
+    metric: str
 
     @property
     def best(self) -> Trial | None:
         """The trial of the highest score, the first where several are equal; None without any."""
         scored = [trial for trial in self.trials if trial.score is not None]
         return max(scored, key=lambda trial: trial.score or 0.0) if scored else None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every trial has a score."""
+        return all(trial.score is not None for trial in self.trials)
+
+    def format_score(self, trial: Trial) -> str:
+        """Return a trial's score as the metric is printed, or ``failed``."""
+        return "failed" if trial.score is None else _format_score(self.metric, trial.score)
 
 
 def run_search(
@@ -106,45 +115,20 @@ def run_search(
         RequestError: When the request is wrong.
     """
     _check_request(request)
-    space = parse_search_space(request.overrides)
+    space = parse_search_space(list(map(quote_path, request.overrides)))
     config = compose(space.fixed)  # names what is wrong before anything is started
-    path = (
-        Path(config.outputs_dir).expanduser() / "search" / f"{_digest(identity(config), space)}.log"
-    )
-    folders = [f"outputs_dir={config.outputs_dir}"]
-    executor = load_executor(
-        request.launcher, request.jobs if request.jobs > 1 else None, [*folders, *space.launcher]
-    )
-    with _open_study(path) as study, executor:
-        _retry_interrupted(study)
-        while (missing := request.trials - len(_ended(study))) > 0:
-            _run_batch(study, space, min(missing, request.jobs), executor, score, job_function)
-        trials = [_trial(trial) for trial in _ended(study)]
-    return SearchResult(trials[: request.trials], path)
-
-
-def print_search(result: SearchResult) -> None:
-    """Print a table of the trials, why trials failed, and the best overrides."""
-    table = Table()
-    for name in ("trial", "score", "run", "overrides"):
-        table.add_column(name, justify="right" if name in ("trial", "score") else "left")
-    for number, trial in enumerate(result.trials, start=1):
-        shown = "failed" if trial.score is None else f"{trial.score:.4f}"
-        table.add_row(str(number), shown, trial.run_id or "-", " ".join(trial.overrides))
-    Console().print(table)
-    for number, trial in enumerate(result.trials, start=1):
-        if trial.problem:
-            print(f"dylora: trial {number}: {trial.problem}", file=sys.stderr)
-    if result.best is None:
-        print("dylora: no trial has a score.", file=sys.stderr)
-    else:
-        print(f"trials: {result.path}")
-        print(f"best: {' '.join(result.best.overrides)}")
-
-
-def exit_code(result: SearchResult) -> int:
-    """Return 0 when every trial has a score, else 1."""
-    return int(any(trial.score is None for trial in result.trials))
+    name = _digest(identity(config), space)
+    path = Path(config.outputs_dir).expanduser() / "search" / f"{name}.log"
+    jobs = request.jobs if request.jobs > 1 else None
+    overrides = [f"outputs_dir={config.outputs_dir}", *space.launcher]
+    metric = config.task.headline
+    with _open_study(path) as study, load_executor(request.launcher, jobs, overrides) as executor:
+        search = _Search(study, space, executor, score, job_function, metric)
+        search.retry_interrupted()
+        while (missing := request.trials - len(search.ended())) > 0:
+            search.run_batch(min(missing, request.jobs))
+        trials = [_to_trial(trial) for trial in search.ended()[: request.trials]]
+    return SearchResult(trials, path, metric)
 
 
 def _check_request(request: SearchRequest) -> None:
@@ -202,85 +186,88 @@ def _cut_unfinished_line(path: Path) -> None:
             path.write_bytes(whole)
 
 
-def _ended(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """Return the trials that ended; those that were interrupted do not count."""
-    return [trial for trial in study.trials if {_PROBLEM, _RUN_ID} & trial.user_attrs.keys()]
+@dataclass(frozen=True)
+class _Search:
+    """An open study, and what its trials are run with."""
+
+    study: optuna.Study
+    space: SearchSpace
+    executor: Executor
+    score: Callable[[Record], float | None]
+    job_function: JobFunction
+    metric: str
+
+    def ended(self) -> list[optuna.trial.FrozenTrial]:
+        """Return the trials that ended; those that were interrupted do not count."""
+        kept = {_PROBLEM, _RUN_ID}
+        return [trial for trial in self.study.trials if kept & trial.user_attrs.keys()]
+
+    def retry_interrupted(self) -> None:
+        """Propose the trials again that a process was running when it was killed."""
+        from optuna.trial import TrialState
+
+        for trial in self.study.get_trials(states=[TrialState.RUNNING]):
+            self.study.tell(trial.number, state=TrialState.FAIL)
+            if trial.params:
+                self.study.enqueue_trial(trial.params)
+
+    def run_batch(self, count: int) -> None:
+        """Run new trials at a time, and keep how each ended.
+
+        Raises:
+            RequestError: When the request of a run is wrong.
+        """
+        first = len(self.ended())
+        trials = [self._propose(first + number) for number in range(count)]
+        fixed = [*thread_overrides(self.executor), *self.space.fixed]
+        jobs = [
+            Job((*fixed, *searched), " ".join(searched))
+            for searched in (_to_overrides(trial.params) for trial in trials)
+        ]
+        results = run_jobs(jobs, self.executor, self.job_function)
+        # In their order, not in that in which they ended: what is proposed next depends on it.
+        for trial, result in zip(trials, results, strict=True):
+            self._keep(trial, result)
+        if wrong := [problem for r in results if r.wrong_request for problem in r.problems]:
+            raise RequestError(dict.fromkeys(wrong))
+
+    def _propose(self, number: int) -> optuna.Trial:
+        from optuna.samplers import TPESampler
+
+        # A seed of its own for each, as a sampler does not survive the process.
+        self.study.sampler = TPESampler(seed=_SEED + number, n_startup_trials=_RANDOM_TRIALS)
+        return self.study.ask(self.space.searched)
+
+    def _keep(self, trial: optuna.Trial, result: JobResult) -> None:
+        """Keep how a trial ended; a wrong request leaves it to be proposed again."""
+        from optuna.trial import TrialState
+
+        value = None if result.outcome is None else self.score(result.outcome.record)
+        if value is not None and result.outcome is not None:
+            run_id = result.outcome.record.run_id
+            trial.set_user_attr(_RUN_ID, run_id)
+            self.study.tell(trial, value)
+            done = "done" if result.fresh else "done before"
+            echo(f"{result.name}: {_format_score(self.metric, value)} (run {run_id}, {done})")
+            return
+        if not result.wrong_request:
+            problem = " ".join(result.problems) or result.skipped_owner
+            problem = problem or "its record has no score."
+            trial.set_user_attr(_PROBLEM, problem)
+            echo(f"{result.name}: {problem}")
+        self.study.tell(trial, state=TrialState.FAIL)
 
 
-def _retry_interrupted(study: optuna.Study) -> None:
-    """Propose the trials again that a process was running when it was killed."""
-    from optuna.trial import TrialState
-
-    for trial in study.get_trials(states=[TrialState.RUNNING]):
-        study.tell(trial.number, state=TrialState.FAIL)
-        if trial.params:
-            study.enqueue_trial(trial.params)
+def _to_overrides(params: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(f"{key}={value}" for key, value in params.items())
 
 
-def _run_batch(
-    study: optuna.Study,
-    space: SearchSpace,
-    count: int,
-    executor: Executor,
-    score: Callable[[Record], float | None],
-    job_function: JobFunction,
-) -> None:
-    """Ask for trials, run them at a time, and tell the study how each ended."""
-    trials = [_ask(study, space, len(_ended(study)) + number) for number in range(count)]
-    further = thread_overrides(executor)
-    jobs = [
-        Job((*further, *space.fixed, *_overrides(trial.params)), " ".join(_overrides(trial.params)))
-        for trial in trials
-    ]
-    results = run_jobs(jobs, executor, job_function)
-    # In their order, not in that in which they ended: what is proposed next depends on it.
-    for trial, result in zip(trials, results, strict=True):
-        _tell(study, trial, result, score)
-    if wrong := [problem for r in results if r.wrong_request for problem in r.problems]:
-        raise RequestError(list(dict.fromkeys(wrong)))
+def _to_trial(trial: optuna.trial.FrozenTrial) -> Trial:
+    kept = trial.user_attrs
+    overrides = _to_overrides(trial.params)
+    return Trial(overrides, trial.value, kept.get(_RUN_ID, ""), kept.get(_PROBLEM, ""))
 
 
-def _ask(study: optuna.Study, space: SearchSpace, number: int) -> optuna.Trial:
-    import optuna
-
-    # A seed of its own for each, as a sampler does not survive the process.
-    study.sampler = optuna.samplers.TPESampler(seed=_SEED + number, n_startup_trials=_RANDOM_TRIALS)
-    return study.ask(space.searched)
-
-
-def _tell(
-    study: optuna.Study,
-    trial: optuna.Trial,
-    result: JobResult,
-    score: Callable[[Record], float | None],
-) -> None:
-    """Keep how a trial ended; a wrong request leaves it to be tried again."""
-    from optuna.trial import TrialState
-
-    value = None if result.outcome is None else score(result.outcome.record)
-    if value is not None and result.outcome is not None:
-        run_id = result.outcome.record.run_id
-        trial.set_user_attr(_RUN_ID, run_id)
-        study.tell(trial, value)
-        done = "done" if result.fresh else "done before"
-        echo(f"{result.name}: {value:.4f} (run {run_id}, {done})")
-        return
-    if not result.wrong_request:
-        problem = " ".join(result.problems) or result.skipped_owner or "its record has no score."
-        trial.set_user_attr(_PROBLEM, problem)
-        echo(f"{result.name}: {problem}")
-    study.tell(trial, state=TrialState.FAIL)
-
-
-def _overrides(params: dict[str, Any]) -> list[str]:
-    return [f"{key}={value}" for key, value in params.items()]
-
-
-def _trial(trial: optuna.trial.FrozenTrial) -> Trial:
-    attributes = trial.user_attrs
-    return Trial(
-        tuple(_overrides(trial.params)),
-        trial.value,
-        attributes.get(_RUN_ID, ""),
-        attributes.get(_PROBLEM, ""),
-    )
+def _format_score(metric: str, score: float) -> str:
+    """Return a score, which is higher where better, as its metric is printed."""
+    return metrics.format_value(metric, metrics.sign(metric) * score)

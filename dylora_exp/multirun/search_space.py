@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
-from dylora_exp.errors import RequestError
+from dylora_exp.core import RequestError
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -49,7 +49,9 @@ def parse_search_space(overrides: Sequence[str]) -> SearchSpace:
     problems: list[str] = []
     for override in _parse(overrides, problems):
         line = str(override.input_line)
-        if override.key_or_group.startswith("hydra"):
+        if override.key_or_group == "hydra/launcher":
+            problems.append(f"hydra/launcher: found '{line}', expected --launcher NAME instead.")
+        elif override.key_or_group.startswith("hydra"):
             space.launcher.append(line)
         elif not override.is_sweep_override():
             space.fixed.append(line)

@@ -1,1 +1,6 @@
-"""What a model is trained and scored for: labels (``classification``) or texts (``generation``)."""
+"""Objectives: what a model is trained and scored for."""
+
+import lazy_loader
+
+# ``__init__.pyi`` lists the names that other rooms may use; each is imported when asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

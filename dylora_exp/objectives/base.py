@@ -1,31 +1,37 @@
-"""What training and the sweep ask of an objective, and the choice of the objective."""
+"""What training and the rank sweep ask of an objective, and the choice of the objective.
+
+An objective is a class with a ``settings_class`` in a module of this folder, which must import
+neither torch nor transformers nor datasets: configs are checked without them. Import them inside
+functions, and put what cannot do so into ``torch_parts``.
+"""
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
+from dylora_exp.config import Config, TaskConfig, objective_class
+from dylora_exp.methods import Cut, Method, TrainedModel
 
-from dylora_exp.config import Config, generates
-from dylora_exp.methods.base import BaseMethod, TrainedModel, Way
-from dylora_exp.tasks.base import TaskData
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+    from dylora_exp.tasks import TaskData
 
 
 @dataclass(frozen=True)
-class Scored:
-    """The metrics of one way, as the record keeps them, and the seconds that it took."""
+class CutScore:
+    """The metrics at one cut, as the record keeps them, and the seconds that scoring took."""
 
     metrics: dict[str, float | None]
     seconds: float
 
 
 @dataclass(frozen=True)
-class Setting:
+class ObjectiveContext:
     """What an objective works with.
 
     Attributes:
@@ -51,7 +57,9 @@ class Objective:
         RequestError: When an example does not fit the model.
     """
 
-    def __init__(self, setting: Setting) -> None:
+    settings_class: ClassVar[type[TaskConfig]]
+
+    def __init__(self, setting: ObjectiveContext) -> None:
         self.config = setting.config
         self.tokenizer = setting.tokenizer
         self.max_length = min(setting.config.task.max_length, setting.window)
@@ -73,13 +81,13 @@ class Objective:
         """Return how many terms the mean loss of a batch has, a scalar."""
         raise NotImplementedError
 
-    def score(self, model: TrainedModel, method: BaseMethod, way: Way, folder: Path) -> Scored:
-        """Score a model in one way. Several processes share the work and return the same.
+    def score(self, model: TrainedModel, method: Method, cut: Cut, folder: Path) -> CutScore:
+        """Return the scores of a model at one cut; several processes share the work.
 
         Args:
             model: The trained model.
-            method: Shows the model at a rank.
-            way: How the rank is made.
+            method: Sets the model to a cut.
+            cut: The rank and how it is made.
             folder: The run's folder, for what a killed run must not do twice.
         """
         raise NotImplementedError
@@ -96,9 +104,7 @@ class Objective:
         return {"precision": "bfloat16"} if self.config.trainer.bf16 else {}
 
 
-def make_objective(setting: Setting) -> Objective:
-    """Return the objective of a task, named by the module that holds it."""
-    kind = "generation" if generates(setting.config.task) else "classification"
-    module = importlib.import_module(f"dylora_exp.objectives.{kind}")
-    objective: Objective = module.Objective(setting)
+def make_objective(setting: ObjectiveContext) -> Objective:
+    """Return the objective that the task names."""
+    objective: Objective = objective_class(setting.config.task)(setting)
     return objective

@@ -4,36 +4,61 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import torch
-from datasets import Dataset
-from torch import nn
-from torch.nn import functional
-
-from dylora_exp import processes
-from dylora_exp.batches import Collator, ScoringBatch, scoring_batches, tokenize
-from dylora_exp.compiling import eager_for_one
-from dylora_exp.methods.base import BaseMethod, TrainedModel, Way
-from dylora_exp.metrics.classification import score, signature
+from dylora_exp import metrics
+from dylora_exp.config import Mark, TaskConfig
+from dylora_exp.methods import Cut, Method, TrainedModel
 from dylora_exp.objectives import base
 
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
 
-class Objective(base.Objective):
+
+class ClassificationTask(TaskConfig):
+    """A task whose answers are ``labels``, or a number where there are none."""
+
+    auto_model_class: ClassVar[str] = "AutoModelForSequenceClassification"
+    peft_task_type: ClassVar[str] = "SEQ_CLS"
+    trains_head: ClassVar[bool] = True
+
+    objective: str = "classification"
+    eval_split: Annotated[Literal["dev", "test"] | None, Mark.UNUSED] = None
+
+    @property
+    def scored(self) -> str:
+        """Labels, or numbers."""
+        return "labels" if self.labels else "numbers"
+
+    @property
+    def number_of_outputs(self) -> int | None:
+        """One for each label, or 1 for a number."""
+        return len(self.labels) or 1
+
+
+class ClassificationObjective(base.Objective):
     """Cross entropy over labels, or the squared error of a number."""
 
-    def __init__(self, setting: base.Setting) -> None:
+    settings_class = ClassificationTask
+
+    def __init__(self, setting: base.ObjectiveContext) -> None:
+        from dylora_exp.objectives.torch_parts import batches
+
         super().__init__(setting)
-        self.collator = Collator(setting.tokenizer, regression=not setting.config.task.labels)
+        self.collator = batches.Collator(
+            setting.tokenizer, regression=not setting.config.task.labels
+        )
         evaluation = self.encode(setting.data.eval)
         self.labels = evaluation["labels"][:]
         size = setting.config.trainer.eval_batch_size
-        self.batches = scoring_batches(evaluation, self.collator, size)
+        self.batches = batches.scoring_batches(evaluation, self.collator, size)
 
     def encode(self, data: Dataset) -> Dataset:
         """Return token ids, ``labels`` and ``length``."""
+        from dylora_exp.objectives.torch_parts.batches import tokenize
+
         return tokenize(data, self.tokenizer, self.max_length)
 
     def collate(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
@@ -42,61 +67,31 @@ class Objective(base.Objective):
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the mean loss of a batch; see ``mean_loss``."""
+        from dylora_exp.objectives.torch_parts.labels import mean_loss
+
         return mean_loss(logits, labels)
 
     def terms(self, labels: torch.Tensor) -> torch.Tensor:
         """Return the number of examples."""
+        import torch
+
         return torch.tensor(len(labels), device=labels.device)
 
-    def score(self, model: TrainedModel, method: BaseMethod, way: Way, folder: Path) -> base.Scored:
-        """Score the predictions for all examples."""
+    def score(self, model: TrainedModel, method: Method, cut: Cut, folder: Path) -> base.CutScore:
+        """Return the metrics of the predictions for all examples."""
+        from dylora_exp.objectives.torch_parts.labels import predict
+
         start = time.monotonic()
-        with method.at(model, way):
+        with method.at_cut(model, cut):
             predictions = predict(model, self.batches, self.config.trainer.bf16)
-        values = score(self.config.task.metrics, predictions, self.labels)
+        values = metrics.compute(self.config.task.metrics, predictions, self.labels)
         # JSON has no NaN; an undefined correlation is null.
-        metrics = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        return base.Scored(metrics, time.monotonic() - start)
+        finite = {
+            name: value if value is not None and math.isfinite(value) else None
+            for name, value in values.items()
+        }
+        return base.CutScore(finite, time.monotonic() - start)
 
     def scoring(self) -> dict[str, Any]:
         """Return the metrics' signature."""
-        return super().scoring() | {"signature": signature(self.config.task.metrics)}
-
-
-def mean_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the mean loss of a batch: cross entropy, or the squared error of a number.
-
-    Args:
-        logits: (examples, labels), or (examples, 1) for a number.
-        labels: (examples,); ids, or numbers.
-    """
-    if labels.is_floating_point():
-        return functional.mse_loss(logits.squeeze(-1), labels)
-    return functional.cross_entropy(logits, labels)
-
-
-@torch.inference_mode()
-def predict(model: nn.Module, batches: Sequence[ScoringBatch], bf16: bool = False) -> list[float]:
-    """Return one prediction for each example: a label id, or the number of a regression.
-
-    Each process has some of the batches, and all return all predictions.
-    """
-    model.eval()
-    device = next(model.parameters()).device
-    finite, found = True, dict[int, float]()
-    for batch in batches[processes.index() :: processes.count()]:
-        inputs = {name: tensor.to(device) for name, tensor in batch.inputs.items()}
-        autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
-        with autocast, eager_for_one(model, len(batch.indices)):
-            logits = model(**inputs).logits
-        if not logits.isfinite().all():
-            finite = False  # the others wait for what is found: told there
-            break
-        best = logits[:, 0].float() if logits.shape[-1] == 1 else logits.argmax(dim=-1)
-        found |= dict(zip(batch.indices, best.tolist(), strict=True))
-    predictions: dict[int, float] = {}
-    for each_finite, part in processes.gather((finite, found)):
-        if not each_finite:
-            raise ArithmeticError("the model's outputs are not finite; was training stable?")
-        predictions |= part
-    return [predictions[index] for index in range(len(predictions))]
+        return super().scoring() | {"signature": metrics.signature(self.config.task.metrics)}

@@ -8,34 +8,73 @@ references it has.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import torch
-from datasets import Dataset
-from torch.nn import functional
+from pydantic import Field, field_validator
 
-from dylora_exp import processes
-from dylora_exp.errors import RequestError
-from dylora_exp.methods.adapters import merged
-from dylora_exp.methods.base import BaseMethod, TrainedModel, Way
-from dylora_exp.metrics.generation import Scorer
+from dylora_exp import adapters, metrics
+from dylora_exp.config import HubSource, Mark, TaskConfig, TsvSource
+from dylora_exp.core import RequestError, broadcast_from_main
+from dylora_exp.methods import Cut, Method, TrainedModel
 from dylora_exp.objectives import base
-from dylora_exp.objectives.decoding import decode
+from dylora_exp.objectives.decode_config import DecodeConfig
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
 
 # What torch's cross entropy leaves out by itself, and transformers too.
 IGNORED = -100
 
 
-class Objective(base.Objective):
+class GenerationTask(TaskConfig):
+    """A task whose answers are texts: the split that is scored, and how they are decoded."""
+
+    auto_model_class: ClassVar[str] = "AutoModelForCausalLM"
+    peft_task_type: ClassVar[str] = "CAUSAL_LM"
+    trains_head: ClassVar[bool] = False
+
+    objective: str = "generation"
+    labels: Annotated[list[str], Mark.UNUSED] = Field(default_factory=list)
+    label_range: Annotated[list[float] | None, Mark.UNUSED] = None
+    hub: Annotated[HubSource | None, Mark.UNUSED] = None
+    tsv: Annotated[TsvSource | None, Mark.UNUSED] = None
+    eval_split: Literal["dev", "test"] = Field(default=None, validate_default=True)
+    decode: DecodeConfig = Field(default=None, validate_default=True)
+
+    @field_validator("eval_split", "decode", mode="before")
+    @classmethod
+    def _is_given(cls, value: Any) -> Any:
+        if value is None:
+            raise ValueError("found nothing, a task whose answers are texts needs it")
+        return value
+
+    @property
+    def scored(self) -> str:
+        """Texts."""
+        return "texts"
+
+    @property
+    def number_of_outputs(self) -> int | None:
+        """None: the head is the language model's."""
+        return None
+
+
+class GenerationObjective(base.Objective):
     """Label-smoothed likelihood of texts, scored by decoding."""
 
-    def __init__(self, setting: base.Setting) -> None:
+    settings_class = GenerationTask
+
+    def __init__(self, setting: base.ObjectiveContext) -> None:
         super().__init__(setting)
+        assert isinstance(setting.config.task, GenerationTask)
+        self.decoding = setting.config.task.decode
         self.data = setting.data.eval
         self.prompts = [self._prompt(context) for context in self.data["context"]]
-        _check_lengths(self.prompts, setting)
-        self.scorer = Scorer(setting.config.task.reader, setting.config.task.metrics)
+        _check_lengths(self.prompts, setting, self.decoding.max_new_tokens)
+        self.scorer = metrics.Scorer(setting.config.task.reader, setting.config.task.metrics)
         self.missing: dict[str, str] = {}
 
     def encode(self, data: Dataset) -> Dataset:
@@ -52,6 +91,8 @@ class Objective(base.Objective):
 
     def collate(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Return ``input_ids``, ``attention_mask`` and ``labels``, (examples, tokens) each."""
+        import torch
+
         width = max(row["length"] for row in rows)
 
         def padded(name: str, filler: int) -> torch.Tensor:
@@ -73,6 +114,8 @@ class Objective(base.Objective):
             logits: (examples, tokens, vocabulary).
             labels: (examples, tokens), -100 where a token does not count.
         """
+        from torch.nn import functional
+
         targets = labels[:, 1:].flatten()
         total = functional.cross_entropy(
             logits[:, :-1].flatten(0, 1).float(),
@@ -87,29 +130,32 @@ class Objective(base.Objective):
         """Return the number of tokens of texts."""
         return (labels[:, 1:] != IGNORED).sum()
 
-    def score(self, model: TrainedModel, method: BaseMethod, way: Way, folder: Path) -> base.Scored:
-        """Decode every context once and score the texts, as a whole and by kind of category."""
-        name = "-".join(str(part).replace("/", "") for part in (way.truncation, way.scale) if part)
-        place = f"{name}-rank-{way.rank}" if way.rank else "whole"
-        assert self.config.task.decode is not None
+    def score(self, model: TrainedModel, method: Method, cut: Cut, folder: Path) -> base.CutScore:
+        """Return the metrics of one text for each context, of all and by kind of category."""
+        import torch
+
+        from dylora_exp.objectives.torch_parts.decoding import decode
+
+        name = "-".join(str(part).replace("/", "") for part in (cut.truncation, cut.scale) if part)
+        file = f"{name}-rank-{cut.rank}.jsonl" if cut.rank else "whole.jsonl"
         weights = _digest(model)
         device = next(model.parameters()).device.type
         # Said here, since the Trainer leaves some of the models it has trained in bf16 by itself.
         bf16 = torch.autocast(device, dtype=torch.bfloat16, enabled=self.config.trainer.bf16)
-        with method.at(model, way), merged(model), bf16:
+        with method.at_cut(model, cut), adapters.merged(model), bf16:
             decoded = decode(
                 model,
                 self.tokenizer,
                 self.prompts,
-                self.config.task.decode,
+                self.decoding,
                 self.config.trainer.eval_batch_size,
-                folder / "predictions" / f"{place}.jsonl",
+                folder / "predictions" / file,
                 weights,
-                f"rank {way.rank}" if way.rank else "decoding",
+                f"rank {cut.rank}" if cut.rank else "decoding",
             )
         # One process starts Java.
-        return base.Scored(
-            processes.from_main(lambda: self._metrics(decoded.texts)), decoded.seconds
+        return base.CutScore(
+            broadcast_from_main(lambda: self._metrics(decoded.texts)), decoded.seconds
         )
 
     def close(self) -> None:
@@ -124,22 +170,21 @@ class Objective(base.Objective):
     def _metrics(self, texts: list[str]) -> dict[str, float | None]:
         """Score all texts, and those of seen and unseen categories where there are both."""
         seen = self.data["seen"][:]
-        metrics = self._score(texts, range(len(texts)))
+        found = self._score(texts, range(len(texts)))
         if len(set(seen)) > 1:
             for kind, wanted in (("seen", True), ("unseen", False)):
-                places = [place for place, value in enumerate(seen) if value == wanted]
-                part = self._score(texts, places)
-                metrics |= {f"{name}_{kind}": value for name, value in part.items()}
-        return metrics
+                part = self._score(texts, [i for i, value in enumerate(seen) if value == wanted])
+                found |= {f"{name}_{kind}": value for name, value in part.items()}
+        return found
 
-    def _score(self, texts: list[str], places: Any) -> dict[str, float | None]:
+    def _score(self, texts: list[str], indices: Sequence[int]) -> dict[str, float | None]:
         references = self.data["references"][:]
-        metrics = self.scorer.score(
-            [texts[place] for place in places], [references[place] for place in places]
+        found = self.scorer.score(
+            [texts[index] for index in indices], [references[index] for index in indices]
         )
         # The scorer forgets at each score; one rank's reason must outlive the next rank.
         self.missing |= self.scorer.missing
-        return metrics
+        return found
 
     def _prompt(self, context: str) -> list[int]:
         return [*self._ids(context), self.tokenizer.eos_token_id]
@@ -149,10 +194,8 @@ class Objective(base.Objective):
         return ids
 
 
-def _check_lengths(prompts: list[list[int]], setting: base.Setting) -> None:
-    """Refuse contexts that leave no room for a text."""
-    assert setting.config.task.decode is not None
-    longest = setting.config.task.decode.max_new_tokens
+def _check_lengths(prompts: list[list[int]], setting: base.ObjectiveContext, longest: int) -> None:
+    """Refuse contexts that leave no room for a text of so many tokens."""
     room = setting.window - longest
     if room < 1:
         raise RequestError(

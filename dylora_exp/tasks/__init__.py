@@ -1,1 +1,6 @@
-"""What is learned and scored. A task's reader is the ``READER`` of the module its config names."""
+"""Tasks: readers that turn files and hub datasets into examples."""
+
+import lazy_loader
+
+# ``__init__.pyi`` lists the names that other rooms may use; each is imported when asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

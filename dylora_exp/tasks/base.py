@@ -1,16 +1,18 @@
-"""What every reader returns, and the choice of the reader."""
+"""What every reader offers, and the choice of the reader that a task's config names."""
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
+import pkgutil
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from datasets import Dataset
+from typing import TYPE_CHECKING, Any
 
 from dylora_exp.config import TaskConfig
+from dylora_exp.core import Repository, RequestError, unknown_name
+from dylora_exp.tasks import readers
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class TaskData:
             text), ``seen``, whether that category occurs in training, and ``where`` it was found.
         sources: For the record, of train and eval: file or dataset, its rows, how many examples
             (contexts, where texts are generated and scored) are used, sha256 or revision.
-        warnings: What the reader passed over.
+        warnings: A sentence for each broken example that the reader skipped.
     """
 
     train: Dataset
@@ -35,14 +37,14 @@ class TaskData:
 
 
 class Reader:
-    """How a task's examples are found. Each module with a reader calls it ``READER``."""
+    """Reads a task's examples; a module under ``readers`` has one, named ``READER``."""
 
     def read(self, task: TaskConfig, hub_cache: str | None = None) -> TaskData:
         """Read all examples, or as many as the sample limits say.
 
         Args:
             task: The task.
-            hub_cache: The folder to read in the hub's place.
+            hub_cache: The folder to read instead of asking the hub.
 
         Raises:
             RequestError: When data are missing or broken.
@@ -57,9 +59,9 @@ class Reader:
         """
         return {}
 
-    def needs_hub(self, task: TaskConfig) -> bool:
-        """Return whether the task is read from the hub, or from what was fetched of it."""
-        return False
+    def repository(self, task: TaskConfig) -> Repository | None:
+        """Return the repository of the hub that the task is read from, None where it is not."""
+        return None
 
 
 def read(task: TaskConfig, hub_cache: str | None = None) -> TaskData:
@@ -67,12 +69,12 @@ def read(task: TaskConfig, hub_cache: str | None = None) -> TaskData:
 
     Args:
         task: The task.
-        hub_cache: A folder of what was fetched, for a task that names no ``data_dir``.
+        hub_cache: The folder of fetched data, for a task that names no ``data_dir``.
 
     Raises:
         RequestError: When data are missing or broken.
     """
-    data = _reader(task).read(_placed(task, hub_cache), hub_cache)
+    data = _reader(task).read(_with_fetched_files(task, hub_cache), hub_cache)
     splits = (
         subset(data.train, task.max_train_samples),
         subset(data.eval, task.max_eval_samples),
@@ -85,29 +87,43 @@ def read(task: TaskConfig, hub_cache: str | None = None) -> TaskData:
 
 def checksums(task: TaskConfig, hub_cache: str | None = None) -> dict[str, str]:
     """Return the sha256 of each local file of a task, by its name in the record."""
-    return _reader(task).checksums(_placed(task, hub_cache))
+    return _reader(task).checksums(_with_fetched_files(task, hub_cache))
+
+
+def repository(task: TaskConfig) -> Repository | None:
+    """Return the repository of the hub that a task is read from, None where it is not."""
+    return _reader(task).repository(task)
 
 
 def needs_hub(task: TaskConfig) -> bool:
     """Return whether the task is read from the hub, or from what was fetched of it."""
-    return _reader(task).needs_hub(task)
+    return repository(task) is not None
 
 
-def _placed(task: TaskConfig, hub_cache: str | None) -> TaskConfig:
-    """Return the task with its published files where ``dylora data fetch`` puts them."""
-    if hub_cache is None or task.data_dir is not None or not task.published:
-        return task
-    return dataclasses.replace(task, data_dir=hub_cache)
-
-
-def _reader(task: TaskConfig) -> Reader:
-    found: Reader = importlib.import_module(f"dylora_exp.tasks.{task.reader}").READER
-    return found
+def reader_names() -> list[str]:
+    """Return the names that ``task.reader`` may have."""
+    return sorted(module.name for module in pkgutil.iter_modules(readers.__path__))
 
 
 def subset(data: Dataset, limit: int | None) -> Dataset:
     """Return ``limit`` examples, the same for every run: some files are sorted by label."""
     if limit is None or limit >= len(data):
         return data
+    import numpy as np
+
     chosen = np.random.Generator(np.random.PCG64(0)).permutation(len(data))[:limit]
     return data.select(np.sort(chosen))
+
+
+def _reader(task: TaskConfig) -> Reader:
+    if task.reader not in reader_names():
+        raise RequestError(unknown_name("task.reader", task.reader, reader_names()))
+    found: Reader = importlib.import_module(f"{readers.__name__}.{task.reader}").READER
+    return found
+
+
+def _with_fetched_files(task: TaskConfig, hub_cache: str | None) -> TaskConfig:
+    """Return the task with its published files where ``dylora data fetch`` puts them."""
+    if hub_cache is None or task.data_dir is not None or not task.published:
+        return task
+    return task.model_copy(update={"data_dir": hub_cache})

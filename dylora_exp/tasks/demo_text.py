@@ -32,7 +32,7 @@ MAX_EXAMPLES = 10_000
 
 
 def pretraining_text(count: int, seed: int) -> list[tuple[str, int]]:
-    """Writes the reviews an encoder is pretrained on.
+    """Return the reviews that an encoder is pretrained on.
 
     Args:
         count: Number of reviews.
@@ -52,7 +52,7 @@ def pretraining_text(count: int, seed: int) -> list[tuple[str, int]]:
 
 
 def examples(split: Literal["train", "eval"], count: int) -> list[tuple[str, int]]:
-    """Writes the labelled reviews of the downstream task.
+    """Return the labelled reviews of the downstream task.
 
     The reviews of a split are always the same, and a smaller `count` gives the first of them.
 
@@ -79,7 +79,7 @@ def examples(split: Literal["train", "eval"], count: int) -> list[tuple[str, int
 
 
 def _review_of_target(rng: random.Random, label: int) -> str:
-    """Writes a review whose clause about the target has polarity `label`, the others any."""
+    """Return a review whose clause about the target has polarity `label`, the others any."""
     clauses = [(TARGET, label), *((a, rng.randrange(2)) for a in rng.sample(OTHERS, CLAUSES - 1))]
     rng.shuffle(clauses)
     aspects, polarities = zip(*clauses, strict=True)
@@ -87,13 +87,13 @@ def _review_of_target(rng: random.Random, label: int) -> str:
 
 
 def _review(rng: random.Random, aspects: Sequence[str], polarities: Sequence[int]) -> str:
-    """Joins one clause per aspect."""
+    """Return a review of one clause per aspect."""
     clauses = [_clause(rng, *pair) for pair in zip(aspects, polarities, strict=True)]
     return " , ".join(clauses) + " ."
 
 
 def _clause(rng: random.Random, aspect: str, polarity: int) -> str:
-    """Writes one clause whose polarity, negation included, is `polarity` (1: praise)."""
+    """Return one clause whose polarity, negation included, is `polarity` (1: praise)."""
     negated = rng.random() < NEGATED_SHARE
     positive, negative = ADJECTIVES[aspect]
     adjective = rng.choice(positive if bool(polarity) != negated else negative)
@@ -101,5 +101,5 @@ def _clause(rng: random.Random, aspect: str, polarity: int) -> str:
 
 
 def _split_of(review: str) -> Literal["train", "eval"]:
-    """Gives every possible review to one split by its content, so that splits never overlap."""
+    """Return the split of a review, by its content, so that splits never overlap."""
     return "eval" if zlib.crc32(review.encode()) % EVAL_ONE_IN == 0 else "train"

@@ -1,7 +1,8 @@
-"""What the readers of the generation tasks share: the choice of files, grouping, broken entries.
+"""The reader of generation tasks: from official files to inputs and the texts that answer them.
 
 A task's files come in one or more forms. A form says which file holds which split and how a file's
-text becomes entries; all else is the same for all of them.
+text becomes entries; the choice of files, the grouping of entries and the report of broken ones are
+the same for all.
 """
 
 from __future__ import annotations
@@ -11,30 +12,22 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from datasets import Dataset
+from typing import TYPE_CHECKING, Any
 
 from dylora_exp.config import TaskConfig
-from dylora_exp.errors import RequestError
-from dylora_exp.identity import file_sha256
+from dylora_exp.core import RequestError, file_sha256
 from dylora_exp.tasks.base import Reader, TaskData
-from dylora_exp.tasks.files import existing_folder, first_few, read_text
+from dylora_exp.tasks.files import Broken, existing_folder, on_line, read_splits, read_text
 
-
-class Broken(Exception):
-    """What is wrong, in words that end a sentence. ``place`` follows the file's name."""
-
-    def __init__(self, what: str, place: str = "") -> None:
-        super().__init__(what)
-        self.place = place
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)
 class Entry:
     """An input and the texts that answer it; ``category`` is empty where a task has none.
 
-    ``where`` is its file and place, which the reader fills in.
+    ``where`` is its file and location, which the reader fills in.
     """
 
     context: str
@@ -50,8 +43,8 @@ class Form:
     Attributes:
         name: For the record.
         files: For each split, the names it may have; a folder stands for all XML files in it.
-        items: Yields the place and the content of each entry of a file's text.
-        entry: Makes an entry of such a content. Both raise ``Broken``.
+        items: Yields the location and the content of each entry of a file's text.
+        entry: Parses such a content. Both raise ``Broken``.
     """
 
     name: str
@@ -61,7 +54,8 @@ class Form:
 
     def find(self, folder: Path, split: str) -> Path | None:
         """Return the file or folder that holds a split, if there is one."""
-        return next((folder / name for name in self.files[split] if _parts(folder / name)), None)
+        paths = (folder / name for name in self.files[split])
+        return next((path for path in paths if _files_of(path)), None)
 
 
 @dataclass
@@ -83,22 +77,14 @@ class GenerationReader(Reader):
     def read(self, task: TaskConfig, hub_cache: str | None = None) -> TaskData:
         """Return the training pairs and the contexts to score, or raise as ``Reader.read``."""
         form, paths = self._locate(task)
-        splits: list[_Split] = []
-        problems: list[str] = []
-        warnings: list[str] = []
-        for path in paths:
-            try:
-                split = _read_split(form, path)
-            except RequestError as error:
-                problems += error.problems
-                continue
-            told = warnings if task.broken_lines == "skip" else problems
-            told += first_few(path, split.broken)
-            if not split.entries and not problems:
-                problems.append(f"{path}: there are no texts in it.")
-            splits.append(split)
-        if problems:
-            raise RequestError(problems)
+
+        def read_split(path: Path) -> _Split:
+            split = _read_split(form, path)
+            if not split.entries and (task.broken_lines == "skip" or not split.broken):
+                raise RequestError(f"{path}: there are no texts in it.")
+            return split
+
+        splits, warnings = read_splits(task, paths, read_split)
         train, evaluation = (split.entries for split in splits)
         return TaskData(
             _training_rows(train),
@@ -130,7 +116,7 @@ class GenerationReader(Reader):
         return {path.name: _digest(path) for path in paths}
 
     def _locate(self, task: TaskConfig) -> tuple[Form, list[Path]]:
-        """Return the first form that is complete, and where its two splits lie."""
+        """Return the first form that is complete, and the paths of its two splits."""
         if task.data_dir is None or task.eval_split is None:
             raise RequestError(
                 f"task.data_dir: task '{task.name}' is read from its publisher's files, name their "
@@ -161,19 +147,14 @@ def triples_context(triples: Iterable[Iterable[str]]) -> str:
     return " | ".join(" : ".join(triple) for triple in triples)
 
 
-def on_line(number: int) -> str:
-    """Return the place of an entry that is found by its line."""
-    return f":{number}"
-
-
 def numbered(entries: list[Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the place and content of each entry of a JSON list."""
+    """Yield the location and content of each entry of a JSON list."""
     for number, content in enumerate(entries, 1):
         yield f": entry {number}", content
 
 
 def parse_json(text: str) -> Any:
-    """Return what a JSON text says, or raise ``Broken``."""
+    """Return the parsed JSON, or raise ``Broken``."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -204,7 +185,7 @@ def _incomplete(folder: Path, form: Form, splits: tuple[str, ...]) -> list[str]:
     return sentences
 
 
-def _parts(path: Path) -> list[Path]:
+def _files_of(path: Path) -> list[Path]:
     """Return the files that a split's file or folder stands for."""
     if path.is_dir():
         return sorted(path.rglob("*.xml"), key=lambda part: part.relative_to(path).as_posix())
@@ -212,10 +193,10 @@ def _parts(path: Path) -> list[Path]:
 
 
 def _digest(path: Path) -> str:
-    """Return the sha256 of a file; of a folder, that of what ``sha256sum`` prints for its files."""
+    """Return the sha256 of a file, or of what ``sha256sum`` prints for the files of a folder."""
     if path.is_file():
         return file_sha256(path)
-    lines = [f"{_digest(part)}  {part.relative_to(path).as_posix()}\n" for part in _parts(path)]
+    lines = [f"{_digest(part)}  {part.relative_to(path).as_posix()}\n" for part in _files_of(path)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -226,21 +207,21 @@ def _read_split(form: Form, path: Path) -> _Split:
         RequestError: When a file as a whole cannot be read.
     """
     split = _Split()
-    for part in _parts(path):
+    for part in _files_of(path):
         text, _ = read_text(part)
         before = split.count
         try:
-            for place, content in form.items(text):
+            for location, content in form.items(text):
                 split.count += 1
                 try:
-                    entry = _checked(form.entry(content), f"{part}{place}")
+                    entry = _checked(form.entry(content), f"{part}{location}")
                 except Broken as flaw:
-                    split.broken.append(f"{part}{place}: {flaw}.")
+                    split.broken.append(f"{part}{location}: {flaw}.")
                     continue
                 if entry.texts:
                     split.entries.append(entry)
         except Broken as flaw:
-            raise RequestError(f"{part}{flaw.place}: {flaw}.") from None
+            raise RequestError(flaw.sentence(part)) from None
         if split.count == before:
             raise RequestError(f"{part}: there are no examples in this file.")
     return split
@@ -273,13 +254,17 @@ def _source(form: Form, path: Path, split: _Split) -> dict[str, Any]:
 
 
 def _training_rows(entries: list[Entry]) -> Dataset:
+    from datasets import Dataset
+
     pairs = [(entry.context, text) for entry in entries for text in entry.texts]
     contexts, texts = zip(*pairs, strict=True)
     return Dataset.from_dict({"context": contexts, "text": texts})
 
 
 def _scoring_rows(entries: list[Entry], categories: set[str]) -> Dataset:
-    """Gather the texts of each context; of several categories and places, the first counts."""
+    """Gather the texts of each context, with the first of its categories and locations."""
+    from datasets import Dataset
+
     rows: dict[str, dict[str, Any]] = {}
     for entry in entries:
         row = {

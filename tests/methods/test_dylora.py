@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from dylora_exp.compose import compose
-from dylora_exp.methods.adapters import factors, lora_layers
+from dylora_exp.adapters.layers import factors, lora_layers
+from dylora_exp.config.composition import compose
 from dylora_exp.methods.base import make_method
-from dylora_exp.models.backbone import load
+from dylora_exp.models.loading import load
 
 R = 8
 

@@ -10,13 +10,15 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from transformers import GPT2Config, GPT2ForSequenceClassification, TrainerCallback
 
-from dylora_exp.compose import compose
-from dylora_exp.errors import RequestError
+from dylora_exp.config.composition import compose
+from dylora_exp.core.errors import RequestError
 from dylora_exp.methods import flop
 from dylora_exp.methods.base import Batch, make_method
-from dylora_exp.methods.hard_concrete import Gates
-from dylora_exp.models.backbone import load
-from dylora_exp.run import RunFailed, check, execute
+from dylora_exp.methods.torch_parts import flop_layers
+from dylora_exp.methods.torch_parts.hard_concrete import Gates
+from dylora_exp.models.loading import load
+from dylora_exp.runner.preflight import check
+from dylora_exp.runner.run import RunFailed, run_if_needed
 
 
 def attached(*words):
@@ -85,7 +87,7 @@ def test_the_expected_number_of_ranks_is_kept_and_they_are_the_largest():
 @pytest.mark.parametrize("shape", [(64, 64), (128, 64), (64, 128)])
 def test_the_factors_are_exact_and_balanced_at_full_rank(shape):
     weight = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    layer = flop.GatedLinear(weight, nn.Parameter(torch.ones(shape[0])), 0.05).eval()
+    layer = flop_layers.GatedLinear(weight, nn.Parameter(torch.ones(shape[0])), 0.05).eval()
     assert layer.rank == min(shape)
     nn.init.constant_(layer.gates.log_alpha, 80.0)
     x = torch.randn(5, shape[1])
@@ -142,7 +144,7 @@ def test_the_compact_model_computes_what_the_gated_one_did(final_count):
         assert method.removed().item() == pytest.approx(0.684, abs=1e-5)
     compact = method.finish(model)
     torch.testing.assert_close(logits(compact), logits(gated), rtol=0, atol=1e-4)
-    told = method.told(compact)
+    told = method.training_stats(compact)
     names = [name for name, _ in compact.named_parameters()]
     assert not any("gates" in name or "multipliers" in name for name in names)
     assert told["remaining_parameters"] == parameters(compact)
@@ -160,7 +162,7 @@ def test_a_layer_may_keep_nothing_and_one_that_keeps_all_is_said_to_be_smaller_m
         nn.init.constant_(layer.gates.log_alpha, 80.0 if index else -80.0)
     compact = method.finish(model)
     assert logits(compact).isfinite().all()
-    told = method.told(compact)
+    told = method.training_stats(compact)
     assert list(told["layer_ranks"].values())[:2] == [0, 64]
     assert told["remaining_parameters_if_merged"] == 164_866 - 64 * 64
 
@@ -225,7 +227,7 @@ def test_the_target_grows_in_a_line_and_depends_on_the_step_alone():
     method.total_steps = 80
     targets = [method.annealed(step) for step in (0, 10, 40, 79)]
     assert targets == pytest.approx([0.0, 0.171, 0.684, 0.684])
-    next(method.passes(Batch(step=10, index=0, first=0, size=8)))
+    next(method.forward_passes(Batch(step=10, index=0, first=0, size=8)))
     assert method.step_target == pytest.approx(0.171)
 
 
@@ -269,14 +271,14 @@ class KillAt(TrainerCallback):
 
 def ran(folder, *words):
     folders = [f"results_dir={folder / 'results'}", f"outputs_dir={folder / 'outputs'}"]
-    return execute(compose(["method=flop", *folders, *words])).record
+    return run_if_needed(compose(["method=flop", *folders, *words])).record
 
 
 def test_a_resumed_training_is_that_without_interruption_bit_for_bit(tmp_path, monkeypatch):
     words = ["trainer.max_steps=9", "trainer.batch_size=8", "trainer.save_steps=3"]
     words += ["task.max_train_samples=64", "task.max_eval_samples=16"]
     states = []
-    finish, callbacks = flop.Method.finish, flop.Method.callbacks
+    finish, callbacks = flop.FLOP.finish, flop.FLOP.callbacks
 
     def noted(method, model):
         states.append({name: value.clone() for name, value in model.state_dict().items()})
@@ -285,14 +287,14 @@ def test_a_resumed_training_is_that_without_interruption_bit_for_bit(tmp_path, m
     def killed(method, model, folder):
         raise Killed
 
-    monkeypatch.setattr(flop.Method, "finish", noted)
+    monkeypatch.setattr(flop.FLOP, "finish", noted)
     with monkeypatch.context() as patch:
-        patch.setattr(flop.Method, "save", killed)
+        patch.setattr(flop.FLOP, "save", killed)
         with pytest.raises(RunFailed):
             ran(tmp_path / "whole", *words)
     restored = ran(tmp_path / "whole", *words)  # finished: its weights are read back
     with monkeypatch.context() as patch:
-        patch.setattr(flop.Method, "callbacks", lambda m, model: [*callbacks(m, model), KillAt(7)])
+        patch.setattr(flop.FLOP, "callbacks", lambda m, model: [*callbacks(m, model), KillAt(7)])
         with pytest.raises(RunFailed):
             ran(tmp_path / "cut", *words)
     resumed = ran(tmp_path / "cut", *words)
@@ -344,13 +346,13 @@ def test_gates_of_roberta_base_driven_by_the_lagrangian_alone_leave_80_million(m
     optimizer = torch.optim.AdamW([of_gates, of_multipliers])
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, method.total_steps)
     for step in range(method.total_steps):
-        next(method.passes(Batch(step, 0, 0, 32)))
+        next(method.forward_passes(Batch(step, 0, 0, 32)))
         optimizer.zero_grad()
         method.constraint().backward()
         optimizer.step()
         schedule.step()
     compact = method.finish(model)
-    told = method.told(compact)
+    told = method.training_stats(compact)
     assert told["remaining_parameters"] == parameters(compact) == pytest.approx(80e6, rel=0.01)
     ranks = list(told["layer_ranks"].values())
     assert sum(ranks) / len(ranks) == pytest.approx(243, rel=0.02)

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from dylora_exp.compose import compose
-from dylora_exp.methods.adapters import factors, lora_layers
-from dylora_exp.methods.base import Way, make_method
+from dylora_exp.adapters.layers import factors, lora_layers
+from dylora_exp.config.composition import compose
+from dylora_exp.methods.base import Cut, make_method
 from dylora_exp.methods.matryoshka import diagonal
-from dylora_exp.models.backbone import load
+from dylora_exp.models.loading import load
 
 
 def attached(*words):
@@ -40,7 +40,7 @@ def test_a_lower_rank_leaves_out_the_last_terms_of_the_trained_product():
     x = torch.randn(3, 5, a.shape[1], dtype=torch.double)
     p = [sum(16 / r for r in range(i, 9)) for i in range(1, 9)]
     for rank in range(1, 9):
-        with method.at(None, Way(rank, "leading", "alpha/r")):
+        with method.at_cut(None, Cut(rank, "leading", "alpha/r")):
             shown = layer(x)
         expected = layer.base_layer(x)
         for i in range(rank):

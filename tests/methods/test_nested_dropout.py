@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from dylora_exp.compose import compose
-from dylora_exp.methods.adapters import factors, lora_layers
+from dylora_exp.adapters.layers import factors, lora_layers
+from dylora_exp.config.composition import compose
 from dylora_exp.methods.base import Batch, make_method
-from dylora_exp.models.backbone import load
-from dylora_exp.objectives.classification import mean_loss
+from dylora_exp.models.loading import load
+from dylora_exp.objectives.torch_parts.labels import mean_loss
 
 N = 6
 
@@ -17,7 +17,7 @@ def gradients(*words):
     """The gradients of one step of nested dropout, by parameter."""
     config = compose(["method=nested-dropout", *words])
     method, model, inputs = prepared(config)
-    for _ in method.passes(Batch(0, 0, 0, N)):
+    for _ in method.forward_passes(Batch(0, 0, 0, N)):
         method.loss(model, inputs, mean_loss).backward()
     return {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
 
@@ -66,7 +66,7 @@ def test_weights_may_be_those_of_the_distribution():
 
 def test_the_number_of_passes_is_what_fits():
     method, *_ = prepared(compose(["method=nested-dropout", f"method.examples_per_pass={3 * N}"]))
-    assert len(list(method.passes(Batch(0, 0, 0, N)))) == 3
+    assert len(list(method.forward_passes(Batch(0, 0, 0, N)))) == 3
 
 
 def test_a_budget_of_passes_shortens_training():

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 from transformers import TrainerState
 
-from dylora_exp.compose import compose
-from dylora_exp.methods.adapters import factors, lora_layers
+from dylora_exp.adapters.layers import factors, lora_layers
+from dylora_exp.config.composition import compose
 from dylora_exp.methods.base import Batch, make_method
-from dylora_exp.models.backbone import load
+from dylora_exp.models.loading import load
 
 STEPS = 10
 
@@ -56,11 +56,11 @@ def test_the_rotation_keeps_the_function_and_sorts_the_factors():
 def test_before_the_rotation_it_is_lora_and_after_it_a_sandwich():
     method, *_ = prepared()
     for step in range(STEPS):
-        list(method.passes(Batch(step, 0, 0, 8)))
+        list(method.forward_passes(Batch(step, 0, 0, 8)))
         if step < 8:
             assert torch.equal(method.mask.tensor, torch.ones(8))
         else:
-            ranks = method.ranks.of_examples(10, step, 0, 8)
+            ranks = method.ranks.ranks_of_examples(10, step, 0, 8)
             assert method.mask.ranks == tuple(ranks)
             assert ranks.count(8) >= 4
             expected = [[float(i < rank) for i in range(8)] for rank in ranks]
@@ -75,7 +75,7 @@ def test_the_optimizers_moments_of_the_factors_are_reset_or_kept(kept, freeze):
     method, model, optimizer, callbacks = prepared(
         f"method.optimizer_state={option}", f"method.freeze={freeze}"
     )
-    list(method.passes(Batch(0, 0, 0, 4)))
+    list(method.forward_passes(Batch(0, 0, 0, 4)))
     ids = torch.randint(5, 300, (4, 12))
     model(input_ids=ids, labels=torch.tensor([0, 1, 0, 1])).loss.backward()
     for callback in callbacks[1:]:

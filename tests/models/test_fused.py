@@ -6,12 +6,14 @@ from torch import nn
 from transformers import GPT2Config, GPT2ForSequenceClassification
 from transformers.pytorch_utils import Conv1D
 
-from dylora_exp.compose import compose
-from dylora_exp.errors import RequestError
-from dylora_exp.methods.adapters import factors, lora_layers
+from dylora_exp.adapters.layers import factors, lora_layers
+from dylora_exp.config.composition import compose
+from dylora_exp.core.errors import RequestError
 from dylora_exp.methods.base import count_parameters, make_method
-from dylora_exp.models.backbone import load, longest_input, problems
-from dylora_exp.models.fused import Part, Parts, part_of, split_fused
+from dylora_exp.models.architecture import model_problems
+from dylora_exp.models.fused import Parts, split_fused
+from dylora_exp.models.layer_names import Part, fused_part
+from dylora_exp.models.loading import load, longest_input
 
 FUSED = {"c_attn": ["q", "k", "v"]}
 WIDTH = 32
@@ -36,13 +38,13 @@ def logits(model):
 
 
 def test_a_part_is_found_by_the_end_of_its_name():
-    assert part_of("transformer.h.0.attn.c_attn.v", FUSED) == Part(
+    assert fused_part("transformer.h.0.attn.c_attn.v", FUSED) == Part(
         "transformer.h.0.attn.c_attn", 2, 3
     )
-    assert part_of("c_attn.q", FUSED) == Part("c_attn", 0, 3)
+    assert fused_part("c_attn.q", FUSED) == Part("c_attn", 0, 3)
     for name in ("c_attn", "xc_attn.q", "c_attn.w", "c_proj.q", "q"):
-        assert part_of(name, FUSED) is None
-    assert part_of("c_attn.q", None) is None
+        assert fused_part(name, FUSED) is None
+    assert fused_part("c_attn.q", None) is None
 
 
 def test_the_split_model_is_the_same_function():
@@ -139,7 +141,7 @@ def test_a_mistyped_part_is_named_with_the_nearest(words, expected):
 def test_a_wrong_split_shows_before_loading(fused, targets, expected):
     config = compose(SMALL)
     config.model.fused, config.model.targets = fused, targets
-    (problem,) = problems(config)
+    (problem,) = model_problems(config)
     assert expected in problem
 
 

@@ -12,17 +12,16 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from multirun import job_functions
-from multirun.job_functions import count, run_job, wait_for
 
-from dylora_exp import locks
-from dylora_exp.errors import RequestError
+from dylora_exp.core import RequestError, locks
 from dylora_exp.multirun import scheduling
 from dylora_exp.multirun.executors import executor_names, launcher_names, load_executor
 from dylora_exp.multirun.executors.base import Executor, executor_class, lost
 from dylora_exp.multirun.executors.slurm import Requeued
 from dylora_exp.multirun.jobs import Job, JobResult
 from dylora_exp.multirun.scheduling import run_jobs, thread_overrides
+from tests.support import job_functions
+from tests.support.job_functions import count, run_job, wait_for
 
 # Where workers find this project and the functions of the tests.
 IMPORT_PATH = os.pathsep.join([str(Path(job_functions.__file__).parent.parent), *sys.path])
@@ -106,16 +105,16 @@ def test_workers_stay_warm_and_run_at_a_time(tmp_path):
 
 PARENT = """
     import sys
-    from multirun.job_functions import run_job
+    from tests.support.job_functions import run_job
     from dylora_exp.multirun.executors import load_executor
     from dylora_exp.multirun.jobs import Job
     from dylora_exp.multirun.scheduling import run_jobs
-    from dylora_exp.stopping import stoppable
+    from dylora_exp.core import raise_on_sigterm
 
     if __name__ == "__main__":
         folder, launcher = sys.argv[1:]
         jobs = [Job((f"hang@{folder}@{number}",)) for number in range(2)]
-        with stoppable(), load_executor(launcher, 2, [f"outputs_dir={folder}"]) as executor:
+        with raise_on_sigterm(), load_executor(launcher, 2, [f"outputs_dir={folder}"]) as executor:
             run_jobs(jobs, executor, run_job)
 """
 
@@ -161,7 +160,7 @@ def test_an_interruption_stops_the_workers_which_release_what_they_hold(
     os.kill(process.pid, number)
     _, err = process.communicate(timeout=60)
     assert process.returncode != 0
-    raised = "Stopped" if number == signal.SIGTERM else "KeyboardInterrupt"
+    raised = "TerminationRequested" if number == signal.SIGTERM else "KeyboardInterrupt"
     assert re.search(rf"^(\S+\.)?{raised}$", err, re.MULTILINE), err
     wait_for(lambda: gone(worker_pids(tmp_path)))
     assert count(tmp_path, "stopped") == 2

@@ -11,13 +11,13 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
-from multirun.job_functions import count, echo_overrides, run_job_of_key
 
 import dylora_exp
-from dylora_exp.compose import CONF_DIR
-from dylora_exp.errors import RequestError
+from dylora_exp.config import CONF_DIR
+from dylora_exp.core import RequestError
 from dylora_exp.multirun.jobs import Job, JobResult
 from dylora_exp.multirun.launcher import ExecutorLauncher, RunTask
+from tests.support.job_functions import count, echo_overrides, run_job_of_key
 
 PACKAGE = Path(dylora_exp.__file__).parent
 

@@ -9,11 +9,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from multirun import job_functions
-from multirun.job_functions import count, poisoned_record, run_quadratic, wait_for
-from tiny_runs import TINY
 
-from dylora_exp.errors import RequestError
+from dylora_exp.core import RequestError
 from dylora_exp.multirun.search import (
     SearchRequest,
     exit_code,
@@ -21,6 +18,9 @@ from dylora_exp.multirun.search import (
     run_search,
 )
 from dylora_exp.multirun.search_space import parse_search_space
+from tests.support import job_functions
+from tests.support.job_functions import count, poisoned_record, run_quadratic, wait_for
+from tests.support.tiny_runs import TINY
 
 pytest.importorskip("optuna")
 
@@ -78,7 +78,7 @@ def test_another_question_has_another_file():
 
 KILLED = """
     import sys
-    from multirun.job_functions import run_quadratic_slowly
+    from tests.support.job_functions import run_quadratic_slowly
     from multirun.test_search import score
     from dylora_exp.multirun.search import SearchRequest, run_search
 

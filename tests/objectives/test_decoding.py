@@ -6,13 +6,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_gpt2 import LINES, small_gpt2, small_tokenizer
 from torch import nn
 from transformers import LogitsProcessor, LogitsProcessorList, NoRepeatNGramLogitsProcessor
 
-from dylora_exp.config import DecodeConfig
-from dylora_exp.objectives import decoding
-from dylora_exp.objectives.decoding import NoRepeatedNgram, clean, decode, stop_tokens
+from dylora_exp.objectives.decode_config import DecodeConfig
+from dylora_exp.objectives.torch_parts import decoding
+from dylora_exp.objectives.torch_parts.decoding import NoRepeatedNgram, clean, decode, stop_tokens
+from tests.support.small_gpt2 import LINES, small_gpt2, small_tokenizer
 
 CONTEXTS = [LINES[0], "A : is : B", "name : Pub", LINES[0] + " | name : A", "B"]
 
@@ -102,7 +102,7 @@ def stock(model, tokenizer, prompt, settings):
 def test_padded_batches_are_decoded_as_transformers_decodes_one(
     beams, size, tokenizer, prompts, tmp_path
 ):
-    settings = DecodeConfig(beams, max_new_tokens=20, no_repeat_ngram=size, length_penalty=0.8)
+    settings = DecodeConfig(beams=beams, max_new_tokens=20, no_repeat_ngram=size)
     model = small_gpt2(tokenizer)
     together = decode(model, tokenizer, prompts, settings, 4, tmp_path / "texts", "", "")
     alone = [stock(model, tokenizer, prompt, settings) for prompt in prompts]

@@ -5,18 +5,18 @@ import math
 import pytest
 import torch
 from datasets import Dataset
-from small_gpt2 import END, small_gpt2, small_tokenizer
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from dylora_exp.compose import compose
-from dylora_exp.errors import RequestError
-from dylora_exp.methods.adapters import factors, lora_layers
+from dylora_exp.adapters.layers import factors, lora_layers
+from dylora_exp.config.composition import compose
+from dylora_exp.core.errors import RequestError
 from dylora_exp.methods.base import Batch, make_method
-from dylora_exp.objectives.base import Setting
-from dylora_exp.objectives.decoding import stop_tokens
-from dylora_exp.objectives.generation import IGNORED, Objective
+from dylora_exp.objectives.base import ObjectiveContext
+from dylora_exp.objectives.generation import IGNORED, GenerationObjective
+from dylora_exp.objectives.torch_parts.decoding import stop_tokens
 from dylora_exp.tasks.base import TaskData, read
+from tests.support.small_gpt2 import END, small_gpt2, small_tokenizer
 
 # Three real examples of each task: context and text, as they stand in the sequence.
 EXAMPLES = {
@@ -94,7 +94,7 @@ def test_real_examples_character_by_character(task, gpt2s_own, shared_data, tmp_
     folder = with_dart_training(shared_data, tmp_path) if task == "dart" else shared_data
     words = ["task.eval_split=dev", "task.max_train_samples=3", "task.max_eval_samples=1"]
     config = compose(["model=gpt2", f"task={task}", f"task.data_dir={folder}", *words])
-    objective = Objective(Setting(config, gpt2s_own, 1024, read(config.task)))
+    objective = GenerationObjective(ObjectiveContext(config, gpt2s_own, 1024, read(config.task)))
     for row, (context, text) in zip(objective.train_set, EXAMPLES[task], strict=True):
         ids, labels = row["input_ids"], row["labels"]
         assert row["length"] == len(ids) == len(labels)
@@ -130,7 +130,7 @@ def make_objective(tokenizer, pairs, *words, window=256):
         for line, (c, t) in enumerate(pairs, 2)
     ]
     data = TaskData(Dataset.from_list(train), Dataset.from_list(scored), [], [])
-    return Objective(Setting(config, tokenizer, window, data))
+    return GenerationObjective(ObjectiveContext(config, tokenizer, window, data))
 
 
 PAIRS = [("name : The Punter | Type : pub", "The Punter is a pub."), ("A : is : B", "B."),
@@ -207,8 +207,8 @@ def test_nested_dropout_takes_the_mean_of_the_ranks_losses(smoothing, passes):
     batch = objective.collate(list(objective.train_set))
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     with torch.no_grad():
-        places = method.passes(Batch(0, 0, 0, len(PAIRS)))
-        summed = [method.loss(model, batch, objective.loss).item() for _ in places]
+        forward_passes = method.forward_passes(Batch(0, 0, 0, len(PAIRS)))
+        summed = [method.loss(model, batch, objective.loss).item() for _ in forward_passes]
         single = []
         for rank in range(1, 5):
             method.mask.select(rank)

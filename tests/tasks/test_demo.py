@@ -2,8 +2,8 @@ from collections import Counter
 
 import pytest
 
-from dylora_exp.compose import compose
-from dylora_exp.errors import RequestError
+from dylora_exp.config.composition import compose
+from dylora_exp.core.errors import RequestError
 from dylora_exp.tasks.base import read
 from dylora_exp.tasks.demo_text import examples, pretraining_text
 

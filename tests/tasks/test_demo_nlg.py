@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dylora_exp.compose import compose
-from dylora_exp.errors import RequestError
+from dylora_exp.config.composition import compose
+from dylora_exp.core.errors import RequestError
 from dylora_exp.tasks.base import read
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dylora_exp.compose import compose
+from dylora_exp.config.composition import compose
 from dylora_exp.tasks.base import read
 
 BOM = "\ufeff"

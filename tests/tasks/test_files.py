@@ -1,6 +1,6 @@
 import pytest
 
-from dylora_exp.errors import RequestError
+from dylora_exp.core.errors import RequestError
 from dylora_exp.tasks.files import read_text
 
 BOM = b"\xef\xbb\xbf"

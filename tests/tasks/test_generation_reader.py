@@ -1,8 +1,8 @@
 import pytest
 
-from dylora_exp.compose import compose
-from dylora_exp.config import generates
-from dylora_exp.errors import RequestError
+from dylora_exp.config.composition import compose
+from dylora_exp.config.schema import generates
+from dylora_exp.core.errors import RequestError
 from dylora_exp.tasks.base import checksums, needs_hub, read
 
 

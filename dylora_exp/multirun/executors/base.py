@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
-from dylora_exp.errors import RequestError, first_line, unknown
+from dylora_exp.core import RequestError, first_line, unknown_name
 from dylora_exp.multirun.jobs import Job, JobResult
 
 JobFunction = Callable[[Job], JobResult]
@@ -87,7 +87,7 @@ def executor_class(name: str) -> type[Executor]:
         RequestError: When there is no such executor, or its package is missing.
     """
     if name not in executor_names():
-        raise RequestError(unknown("hydra.launcher.executor", name, executor_names()))
+        raise RequestError(unknown_name("hydra.launcher.executor", name, executor_names()))
     kind: type[Executor] = importlib.import_module(f"{__package__}.{name}").EXECUTOR
     if kind.package and importlib.util.find_spec(kind.package) is None:
         install = f"pip install 'dylora-exp[{kind.extra}]'"

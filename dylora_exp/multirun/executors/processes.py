@@ -12,6 +12,7 @@ from concurrent.futures import Future, as_completed
 import joblib
 from pebble import ProcessExpired, ProcessPool
 
+from dylora_exp.core import TerminationRequested, raise_on_sigterm
 from dylora_exp.multirun.executors.base import (
     Executor,
     JobFunction,
@@ -21,7 +22,6 @@ from dylora_exp.multirun.executors.base import (
     lost,
 )
 from dylora_exp.multirun.jobs import Job, JobResult
-from dylora_exp.stopping import Stopped, stoppable
 
 _ALL_CORES = -1
 
@@ -79,9 +79,9 @@ class ProcessesExecutor(Executor):
 def _run_stoppable(function: JobFunction, job: Job) -> JobResult:
     """Run a job in a worker, which releases what it holds and exits when SIGTERM comes."""
     try:
-        with stoppable():
+        with raise_on_sigterm():
             return function(job)
-    except Stopped:
+    except TerminationRequested:
         os.kill(os.getpid(), signal.SIGTERM)  # the pool's own handler ends the worker
         raise
 

@@ -10,10 +10,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
-from dylora_exp.errors import first_line
+from dylora_exp.core import first_line, raise_on_sigterm
 from dylora_exp.multirun.executors.base import Executor, JobFunction, check_count, failed, lost
 from dylora_exp.multirun.jobs import Job, JobResult
-from dylora_exp.stopping import stoppable
 
 # What workers on other machines must know of this process's environment.
 _ENVIRONMENT = ("DYLORA_", "HF_", "TOKENIZERS_", "WANDB_")
@@ -100,7 +99,7 @@ def _run_like_here(
     """Run a job in a worker, in the folder and with the settings of the process that asked."""
     os.environ.update(environment)
     os.chdir(folder)
-    with stoppable():
+    with raise_on_sigterm():
         return function(job)
 
 

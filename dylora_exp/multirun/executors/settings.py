@@ -10,8 +10,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dylora_exp.compose import CONF_DIR, options
-from dylora_exp.errors import RequestError, first_line, unknown
+from dylora_exp.config import CONF_DIR, options, quote_path
+from dylora_exp.core import RequestError, first_line, unknown_name
 from dylora_exp.multirun.executors.base import Executor, executor_class
 
 
@@ -56,13 +56,15 @@ def load_executor(
     """
     if jobs is not None and jobs < 1:
         raise RequestError(f"--jobs: found {jobs}, expected a number at least 1.")
-    name = launcher or ("processes" if (jobs or 1) > 1 else "local")
+    name = ("processes" if (jobs or 1) > 1 else "local") if launcher is None else launcher
     if name not in launcher_names():
-        raise RequestError(unknown("--launcher", name, launcher_names()))
+        raise RequestError(unknown_name("--launcher", name, launcher_names()))
     try:
         with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             tree = hydra.compose(
-                "config", [f"hydra/launcher={name}", *overrides], return_hydra_config=True
+                "config",
+                [f"hydra/launcher={name}", *map(quote_path, overrides)],
+                return_hydra_config=True,
             )
         settings = OmegaConf.to_container(tree.hydra.launcher, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:

@@ -6,8 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dylora_exp.errors import first_line
-from dylora_exp.logs import tell as echo
+from dylora_exp.core import echo, first_line
 from dylora_exp.multirun.executors.base import Executor, JobFunction, check_count, lost
 from dylora_exp.multirun.jobs import Job, JobResult
 

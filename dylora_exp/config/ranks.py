@@ -1,0 +1,119 @@
+"""The ranks object: one list of ranks for training, scoring, export and tables.
+
+Ranks are 1-based (1..r_max). The training distribution is p_B of Algorithm 1; the rank of optimizer
+step t is a pure function of (seed, t), so every process draws the same rank and a resumed run
+continues with the ranks it would have drawn anyway. So are the ranks of micro-batches and examples,
+of (seed, t, index in the step).
+"""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import hashlib
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dylora_exp.config.schema import RanksConfig
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """A training distribution over ranks 1..r_max and the ranks to score.
+
+    Attributes:
+        r_max: The rank of the trained factors.
+        weights: Probability of rank i+1 at position i; they sum to 1.
+        score: The ranks that the sweep scores, ascending.
+        values: The ranks that are trained, ascending.
+        sandwich: The share of examples at r_max when each example has a rank of its own.
+    """
+
+    r_max: int
+    weights: tuple[float, ...]
+    score: tuple[int, ...]
+    values: tuple[int, ...] = ()
+    sandwich: float = 0.0
+
+    @classmethod
+    def from_config(cls, config: RanksConfig) -> Ranks:
+        """Build the ranks object of a checked config."""
+        values = tuple(sorted(set(config.values or range(1, config.r_max + 1))))
+        score = tuple(sorted(set(config.score or values)))
+        return cls(config.r_max, _weights(config, values), score, values, config.sandwich)
+
+    def rank_of_step(self, seed: int, step: int, index: int | None = None) -> int:
+        """Return the rank of one optimizer step, drawn from ``weights``.
+
+        Args:
+            seed: The run's seed.
+            step: The 0-based optimizer step.
+            index: Of a micro-batch or an example in the step, where each has a rank of its own.
+        """
+        uniform = _uniform(seed, step) if index is None else _uniform(seed, step, index)
+        # The last positive weight bounds the index: rounding may leave the sum just below 1.
+        last = max(i for i, weight in enumerate(self.weights) if weight > 0)
+        return 1 + min(bisect.bisect_right(self._cumulative, uniform), last)
+
+    def ranks_of_examples(self, seed: int, step: int, first: int, count: int) -> list[int]:
+        """Return a rank for each example of a batch: a share at r_max, the others drawn.
+
+        Args:
+            seed: The run's seed.
+            step: The 0-based optimizer step.
+            first: The index of the first example in the step.
+            count: The number of examples.
+        """
+        indices = range(first, first + count)
+        # By lot, since a batch is sorted by length; the number is exact.
+        order = sorted(indices, key=lambda index: _uniform(seed, step, index, "full"))
+        full = set(order[: math.floor(self.sandwich * count + 0.5)])
+        return [
+            self.r_max if index in full else self.rank_of_step(seed, step, index)
+            for index in indices
+        ]
+
+    @functools.cached_property
+    def _cumulative(self) -> list[float]:
+        return list(itertools.accumulate(self.weights))
+
+
+def _uniform(*parts: int | str) -> float:
+    """Return a number in [0, 1) that these parts alone decide."""
+    digest = hashlib.blake2b(":".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+def geometric(r_max: int, p: float, tail: str) -> list[float]:
+    """Return geometric weights p(1-p)^(i-1) over ranks 1..r_max.
+
+    Args:
+        r_max: The largest rank.
+        p: Success probability, in (0, 1).
+        tail: What becomes of the mass beyond r_max: ``renormalise`` spreads it in proportion,
+            ``clip`` puts it all on r_max.
+    """
+    weights = [p * (1 - p) ** i for i in range(r_max)]
+    if tail == "clip":
+        weights[-1] = (1 - p) ** (r_max - 1)
+    return _normalise(weights)
+
+
+def _weights(config: RanksConfig, values: Sequence[int]) -> tuple[float, ...]:
+    """Return the weights of ranks 1..r_max, zero for those that are not trained."""
+    if config.distribution == "geometric":
+        whole = geometric(max(values), config.p, config.tail)
+        weights = [whole[rank - 1] for rank in values]
+    elif config.distribution == "custom":
+        weights = list(config.weights or [])
+    else:
+        weights = [1.0] * len(values)
+    by_rank = dict(zip(values, _normalise(weights), strict=True))
+    return tuple(by_rank.get(rank, 0.0) for rank in range(1, config.r_max + 1))
+
+
+def _normalise(weights: Sequence[float]) -> list[float]:
+    total = math.fsum(weights)
+    return [weight / total for weight in weights]

@@ -1,0 +1,153 @@
+"""What makes two runs the same: their configs without paths, logging and hardware choices.
+
+Run ids, the grouping of records and their matching to planned runs all follow from
+``distinguishing_settings``.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dylora_exp.config.loading import marked_keys, own_defaults
+from dylora_exp.config.schema import Config, Mark
+from dylora_exp.core import file_sha256
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """Return the config as plain data without paths, logging and hardware choices.
+
+    A local model folder is named by a digest of its files, so that the same weights at another
+    path are the same model and other weights at the same path are not. So is an adapter file.
+    """
+    tree = _without(config.model_dump(), "")
+    for mark, portable in ((Mark.FOLDER, _portable_folder), (Mark.FILE, _portable_file)):
+        for key in marked_keys(mark):
+            group, _, name = key.partition(".")
+            if isinstance(tree.get(group), dict) and tree[group].get(name) is not None:
+                tree[group][name] = portable(tree[group][name])
+    return tree
+
+
+def distinguishing_settings(
+    tree: Mapping[str, Any], ignore: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return the settings that set a config apart: those not at their default, by dotted key.
+
+    Two configs are of the same run where these are equal. Defaults are left out, so that a record
+    made before an option existed is the same as one that has its default; so are paths, logging
+    and hardware choices.
+
+    Args:
+        tree: A config as plain data, such as ``identity`` returns and records keep.
+        ignore: Dotted keys of settings or groups to leave out as well, such as ``seed``.
+    """
+    found = {".".join(path): value for path, value in _changes(tree, own_defaults(tree))}
+    return {key: value for key, value in found.items() if not _is_in(key, ignore)}
+
+
+def configs_match(
+    tree: Mapping[str, Any], other: Mapping[str, Any], ignore: Collection[str] = ()
+) -> bool:
+    """Return whether two configs as plain data have the same settings.
+
+    Args:
+        tree: A config.
+        other: Another.
+        ignore: Dotted keys that may differ.
+    """
+    return distinguishing_settings(tree, ignore) == distinguishing_settings(other, ignore)
+
+
+def run_id(config: Config) -> str:
+    """Return the run's name: 12 hex digits of a hash over its distinguishing settings."""
+    tree = identity(config)
+    nested: dict[str, Any] = {}
+    for path, value in _changes(tree, own_defaults(tree)):
+        group = nested
+        for name in path[:-1]:
+            group = group.setdefault(name, {})
+        group[path[-1]] = value
+    return digest(nested)
+
+
+def setup_id(config: Config) -> str:
+    """Return the name that runs of different seeds share: their run id with the default seed."""
+    return run_id(config.model_copy(update={"seed": Config.model_fields["seed"].default}))
+
+
+def is_identity(key: str) -> bool:
+    """Return whether a setting is none of the paths, logging and hardware choices."""
+    return not _is_in(key, marked_keys(Mark.NOT_IDENTITY))
+
+
+def digest(tree: Any) -> str:
+    """Return 12 hex digits of a hash over plain data, whatever the order of its keys."""
+    text = json.dumps(tree, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a file, which is read once as long as it stays as it is."""
+    status = path.stat()
+    return _file_digest(path.resolve(), status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _file_digest(path: Path, size: int, modified: int) -> str:
+    return file_sha256(path)
+
+
+def _is_in(key: str, groups: Collection[str]) -> bool:
+    """Return whether a dotted key is one of some keys or lies in one of them."""
+    parts = key.split(".")
+    return any(".".join(parts[:end]) in groups for end in range(1, len(parts) + 1))
+
+
+def _without(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
+    hidden = marked_keys(Mark.NOT_IDENTITY)
+    return {
+        key: _without(value, f"{prefix}{key}.") if isinstance(value, dict) else value
+        for key, value in tree.items()
+        if f"{prefix}{key}" not in hidden
+    }
+
+
+def _changes(
+    tree: Mapping[str, Any], defaults: Any, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield every setting that is of the identity and not at its default, with its path."""
+    known = defaults if isinstance(defaults, Mapping) else {}
+    for name, value in tree.items():
+        here = (*path, str(name))
+        if not is_identity(".".join(here)):
+            continue
+        if isinstance(value, Mapping) and (value or known is defaults):
+            yield from _changes(value, known.get(name), here)
+        elif name not in known or value != known[name]:
+            yield here, value
+
+
+def _portable_folder(name: str) -> str:
+    folder = Path(name).expanduser()
+    return f"local:{_folder_digest(folder.resolve())}" if folder.is_dir() else name
+
+
+def _portable_file(name: str) -> str:
+    """Return a name for the contents of a file; its path where there is none."""
+    path = Path(name).expanduser()
+    return f"local:{file_digest(path)[:16]}" if path.is_file() else str(path)
+
+
+@functools.cache
+def _folder_digest(folder: Path) -> str:
+    """Return a digest of the names and contents of a folder's files."""
+    total = hashlib.sha256()
+    for file in sorted(file for file in folder.iterdir() if file.is_file()):
+        total.update(f"{file.name}\n".encode())
+        total.update(bytes.fromhex(file_sha256(file)))
+    return total.hexdigest()[:16]

@@ -1,0 +1,6 @@
+"""Errors, logs, progress, locks, signals, processes and files: what every room may use."""
+
+import lazy_loader
+
+# ``__init__.pyi`` lists the names that other rooms may use; each is imported when asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,37 @@
+from .evaluate_modules import compute as compute
+from .evaluate_modules import load_metric as load_metric
+from .registry import ANY_TASK as ANY_TASK
+from .registry import METRICS as METRICS
+from .registry import PARTS as PARTS
+from .registry import Computation as Computation
+from .registry import Metric as Metric
+from .registry import base_name as base_name
+from .registry import format_value as format_value
+from .registry import get as get
+from .registry import is_better as is_better
+from .registry import names as names
+from .registry import protocol_metrics as protocol_metrics
+from .registry import protocols as protocols
+from .registry import sign as sign
+from .registry import signature as signature
+from .scorer import Scorer as Scorer
+
+__all__ = [
+    "ANY_TASK",
+    "METRICS",
+    "PARTS",
+    "Computation",
+    "Metric",
+    "Scorer",
+    "base_name",
+    "compute",
+    "format_value",
+    "get",
+    "is_better",
+    "load_metric",
+    "names",
+    "protocol_metrics",
+    "protocols",
+    "sign",
+    "signature",
+]

@@ -1,0 +1,31 @@
+from .architecture import hub_repositories as hub_repositories
+from .architecture import local_folders as local_folders
+from .architecture import model_problems as model_problems
+from .compiling import compile_where_asked as compile_where_asked
+from .compiling import eager as eager
+from .compiling import eager_for_one as eager_for_one
+from .fused import has_transposed_weights as has_transposed_weights
+from .fused import split_fused as split_fused
+from .layer_names import Part as Part
+from .layer_names import fused_part as fused_part
+from .layer_names import name_matches as name_matches
+from .loading import load as load
+from .loading import longest_input as longest_input
+from .loading import revision as revision
+
+__all__ = [
+    "Part",
+    "compile_where_asked",
+    "eager",
+    "eager_for_one",
+    "fused_part",
+    "has_transposed_weights",
+    "hub_repositories",
+    "load",
+    "local_folders",
+    "longest_input",
+    "model_problems",
+    "name_matches",
+    "revision",
+    "split_fused",
+]

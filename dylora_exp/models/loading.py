@@ -1,0 +1,178 @@
+"""A backbone and its tokenizer from a model config."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from dylora_exp.config import ModelConfig
+from dylora_exp.core import (
+    RequestError,
+    commit_of,
+    describe_unfetched,
+    did_you_mean,
+    is_unreachable,
+    unknown_name,
+)
+from dylora_exp.models.architecture import hub_repositories, locations
+from dylora_exp.models.layer_names import name_matches
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+def revision(model: Module) -> dict[str, str]:
+    """Return the commit of the hub that a model was loaded at, nothing where it is not from it."""
+    found = getattr(getattr(model, "config", None), "_commit_hash", None)
+    return {"model_revision": found} if isinstance(found, str) else {}
+
+
+def load(
+    model: ModelConfig, labels: int | None, hub_cache: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a sequence classifier or a language model, and its tokenizer.
+
+    Args:
+        model: The model config.
+        labels: Number of outputs of a classifier, 1 for a number; None for a language model.
+        hub_cache: A folder of fetched models to read instead of asking the hub.
+
+    Raises:
+        RequestError: When it cannot be loaded, is an encoder where texts are to be generated, or
+            has no module that is named as a target or head.
+    """
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+    )
+
+    location, of_tokenizer = locations(model, hub_cache)
+    settings = dict(model.overrides or {})
+    if model.overrides:
+        with _loading(model):
+            _check_overrides(model, _config_alone(model, location, {}))
+    if labels is not None:
+        settings["num_labels"] = labels
+    kind = AutoModelForCausalLM if labels is None else AutoModelForSequenceClassification
+    with _loading(model), _quiet_about_the_new_head():
+        tokenizer = AutoTokenizer.from_pretrained(of_tokenizer, revision=model.revision)
+        if model.pretrained:
+            backbone = kind.from_pretrained(location, revision=model.revision, **settings).float()
+        else:
+            backbone = kind.from_config(_config_alone(model, location, settings))
+    if (found := commit_of(location)) is not None:  # as a model that the hub itself was asked for
+        backbone.config._commit_hash = found
+    if labels is None:
+        _refuse_encoders(backbone, model)
+    heads = [] if labels is None else model.head
+    for field, names in (("model.targets", model.targets), ("model.head", heads)):
+        _check_modules(backbone, field, names, model.fused if field == "model.targets" else None)
+    _agree_on_padding(backbone, tokenizer)
+    return backbone, tokenizer
+
+
+def _check_overrides(model: ModelConfig, config: PretrainedConfig) -> None:
+    """Refuse settings that this kind of model does not have."""
+    known = config.to_dict()
+    names = [name for name in model.overrides or {} if name not in known]
+    if names:
+        raise RequestError(
+            f"model.overrides.{name}: a model of type {config.model_type} has no such setting"
+            f"{did_you_mean(name, known) or '.'}"
+            for name in names
+        )
+
+
+def _refuse_encoders(backbone: PreTrainedModel, model: ModelConfig) -> None:
+    """Refuse bidirectional encoders, which transformers would load as language models."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    config = backbone.config
+    is_decoder = getattr(config, "is_decoder", False)
+    if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not is_decoder:
+        raise RequestError(
+            f"model: '{model.name}' is an encoder ({config.model_type}), which cannot generate "
+            "texts; choose a language model such as gpt2."
+        )
+
+
+def longest_input(backbone: PreTrainedModel) -> int:
+    """Return how many tokens the model's positions allow, unlimited where they are relative."""
+    config = backbone.config
+    positions = getattr(config, "max_position_embeddings", None) or sys.maxsize
+    # RoBERTa counts positions from the padding index on.
+    offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
+    return int(positions) - offset
+
+
+def _config_alone(model: ModelConfig, location: str, settings: dict[str, Any]) -> PretrainedConfig:
+    from transformers import AutoConfig
+
+    if model.config is None:
+        return AutoConfig.from_pretrained(location, revision=model.revision, **settings)
+    return AutoConfig.for_model(**{**model.config, **settings})
+
+
+def _check_modules(
+    backbone: PreTrainedModel, field: str, names: list[str], fused: dict[str, list[str]] | None
+) -> None:
+    """Refuse names that match no module and no part of a fused one."""
+    modules = [name for name, _ in backbone.named_modules() if name]
+    parts = {
+        f"{name}.{part}": f"{layer}.{part}"
+        for layer, members in (fused or {}).items()
+        for name in modules
+        if name_matches(name, layer)
+        for part in members
+    }
+    unmatched = [
+        name
+        for name in names
+        if name.isdigit() or not any(name_matches(module, name) for module in [*modules, *parts])
+    ]
+    if unmatched:
+        last = {name.rpartition(".")[2] for name in modules}
+        allowed = {name for name in last if not name.isdigit()} | set(parts.values())
+        raise RequestError([unknown_name(field, name, allowed) for name in unmatched])
+
+
+def _agree_on_padding(backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Use the end token for padding where a model has none, in the head as well."""
+    missing = tokenizer.pad_token is None
+    if missing:
+        tokenizer.pad_token = tokenizer.eos_token
+    if missing or backbone.config.pad_token_id is None:
+        backbone.config.pad_token_id = tokenizer.pad_token_id
+
+
+@contextmanager
+def _loading(model: ModelConfig) -> Iterator[None]:
+    try:
+        yield
+    except RequestError:
+        raise
+    except Exception as error:  # transformers and what it reads may raise anything
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        repositories = hub_repositories(model)
+        if repositories and is_unreachable(error):
+            raise RequestError(describe_unfetched(repositories[0])) from error
+        raise RequestError(
+            f"model.name_or_path: '{model.name_or_path}' could not be loaded: {reason}"
+        ) from error
+
+
+@contextmanager
+def _quiet_about_the_new_head() -> Iterator[None]:
+    """Suppress the warning about a new classification head, which is intended."""
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

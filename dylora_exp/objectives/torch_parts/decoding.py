@@ -1,0 +1,198 @@
+"""Beam search over distinct contexts, kept in a file from which a killed run resumes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
+
+from dylora_exp.core import (
+    broadcast_from_main,
+    gather,
+    is_main_process,
+    process_count,
+    process_index,
+    progress_bar,
+    write_atomically,
+)
+from dylora_exp.models import eager
+from dylora_exp.objectives.decode_config import DecodeConfig
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The texts of all contexts, in their order, and the seconds that decoding took."""
+
+    texts: list[str]
+    seconds: float
+
+
+class NoRepeatedNgram(LogitsProcessor):
+    """Forbids a token that would complete an n-gram which the generated text already holds.
+
+    Unlike the processor of transformers it does not look at the prompt: a context may be copied.
+
+    Args:
+        size: n.
+        prompt: The number of tokens of the (padded) prompts.
+    """
+
+    def __init__(self, size: int, prompt: int) -> None:
+        self.size = size
+        self.prompt = prompt
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return the scores, (beams, vocabulary), with forbidden tokens at minus infinity."""
+        generated = input_ids[:, self.prompt :]
+        if generated.shape[1] < self.size:
+            return scores
+        ngrams = generated.unfold(1, self.size, 1)
+        beginning = generated[:, generated.shape[1] - self.size + 1 :]
+        again = (ngrams[:, :, :-1] == beginning[:, None]).all(dim=-1)
+        row, index = again.nonzero(as_tuple=True)
+        scores = scores.clone()
+        scores[row, ngrams[row, index, -1]] = -torch.inf
+        return scores
+
+
+def decode(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    settings: DecodeConfig,
+    batch_size: int,
+    file: Path,
+    weights: str,
+    title: str,
+) -> Decoded:
+    """Decode each prompt once, longest first, in batches.
+
+    Every finished batch is a line of ``file``; a later call with the same weights and prompts
+    continues after the last whole line. Several processes take a batch each at a time, and the main
+    one writes them down in the same order, so that their number may change in between.
+
+    Args:
+        model: A causal language model, its weights merged for the rank at hand.
+        tokenizer: The model's.
+        prompts: Token ids, the separator included.
+        settings: Beams and limits.
+        batch_size: Contexts, not beams.
+        file: Where the texts are kept.
+        weights: A digest of the trained weights; texts of others are thrown away.
+        title: Of the progress bar.
+    """
+    order = sorted(range(len(prompts)), key=lambda index: (-len(prompts[index]), index))
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    contexts = hashlib.sha256(json.dumps([list(prompt) for prompt in prompts]).encode())
+    head = json.dumps(
+        {"weights": weights, "batch_size": batch_size, "contexts": contexts.hexdigest()[:16]}
+    )
+    done = broadcast_from_main(lambda: _read(file, head))
+    seconds = sum(line["seconds"] for line in done)
+    texts = {index: text for line in done for index, text in line["texts"]}
+    bar = progress_bar(total=len(prompts), initial=len(texts), desc=title, unit="context")
+    own, together = process_index(), process_count()
+    with eager(model), _appending(file) as write:
+        for first in range(len(done), len(batches), together):
+            start = time.monotonic()
+            found = []
+            for batch in batches[first : first + together][own : own + 1]:
+                new = _decode_batch(model, tokenizer, [prompts[index] for index in batch], settings)
+                found = list(zip(batch, new, strict=True))
+            lines = [pairs for pairs in gather(found) if pairs]
+            each = (time.monotonic() - start) / len(lines)
+            for pairs in lines:
+                write(json.dumps({"texts": pairs, "seconds": each}) + "\n")
+                texts |= dict(pairs)
+                seconds += each
+                bar.update(len(pairs))
+    bar.close()
+    return Decoded([texts[index] for index in range(len(prompts))], seconds)
+
+
+@contextlib.contextmanager
+def _appending(file: Path) -> Iterator[Callable[[str], None]]:
+    """Open a file to which the main process appends, so that a kill leaves what was appended."""
+    if not is_main_process():
+        yield lambda text: None
+        return
+    with file.open("a", encoding="utf-8") as stream:
+
+        def write(text: str) -> None:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+        yield write
+
+
+def stop_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the tokens that end a text: the end token, and a blank line where it is one token."""
+    blank = tokenizer.encode("\n\n", add_special_tokens=False)
+    return [tokenizer.eos_token_id, *(blank if len(blank) == 1 else [])]
+
+
+@torch.inference_mode()
+def _decode_batch(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    settings: DecodeConfig,
+) -> list[str]:
+    """Return the best text of each prompt, which are padded on the left."""
+    model.eval()
+    device = next(model.parameters()).device
+    width = max(map(len, prompts))
+    end = tokenizer.eos_token_id
+    ids = [[end] * (width - len(prompt)) + list(prompt) for prompt in prompts]
+    seen = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    banned = [NoRepeatedNgram(settings.no_repeat_ngram, width)] if settings.no_repeat_ngram else []
+    output = model.generate(  # type: ignore[operator]
+        input_ids=torch.tensor(ids, device=device),
+        attention_mask=torch.tensor(seen, device=device),
+        do_sample=False,
+        num_beams=settings.beams,
+        max_new_tokens=settings.max_new_tokens,
+        length_penalty=settings.length_penalty if settings.beams > 1 else None,
+        eos_token_id=stop_tokens(tokenizer),
+        pad_token_id=end,
+        logits_processor=LogitsProcessorList(banned),
+    )
+    return [
+        clean(tokenizer.decode(row, skip_special_tokens=True)) for row in output[:, width:].tolist()
+    ]
+
+
+def clean(text: str) -> str:
+    """Return a text up to its first blank line, on one line."""
+    return " ".join(text.split("\n\n")[0].split())
+
+
+def _read(file: Path, head: str) -> list[dict]:
+    """Return the whole lines of a file that begins with ``head``, and cut off all else."""
+    lines = list(_whole_lines(file)) if file.exists() else []
+    if not lines or lines[0] != head:
+        lines = [head]
+    write_atomically(file, "".join(line + "\n" for line in lines))
+    return [json.loads(line) for line in lines[1:]]
+
+
+def _whole_lines(file: Path) -> Iterator[str]:
+    """Yield lines up to the first that a kill cut short."""
+    for line in file.read_bytes().splitlines(keepends=True):
+        try:
+            json.loads(line)
+        except ValueError:
+            return
+        if not line.endswith(b"\n"):
+            return
+        yield line.decode("utf-8").rstrip("\n")

@@ -1,0 +1,27 @@
+from .record import EpochScores as EpochScores
+from .record import RankScore as RankScore
+from .record import Record as Record
+from .store import RecordStore as RecordStore
+from .store import check_results as check_results
+from .summary import DEFAULT_SHARE as DEFAULT_SHARE
+from .summary import allowed_loss as allowed_loss
+from .summary import aurac as aurac
+from .summary import best_rank as best_rank
+from .summary import recommended_rank as recommended_rank
+from .summary import search_score as search_score
+from .summary import summarise as summarise
+
+__all__ = [
+    "DEFAULT_SHARE",
+    "EpochScores",
+    "RankScore",
+    "Record",
+    "RecordStore",
+    "allowed_loss",
+    "aurac",
+    "best_rank",
+    "check_results",
+    "recommended_rank",
+    "search_score",
+    "summarise",
+]

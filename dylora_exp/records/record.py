@@ -1,0 +1,230 @@
+"""The record of a run: its schema (version 1).
+
+Tables and reports are derived from records and nothing else; this room therefore imports neither
+torch nor transformers. Records are plain dataclasses, so that building one costs nothing; pydantic
+checks those that are read from files, by the same annotations.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    StrictInt,
+    TypeAdapter,
+    ValidationError,
+)
+from typing_extensions import TypedDict
+
+from dylora_exp.core import dotted
+
+SCHEMA_VERSION = 1
+# Every record has had these from the first one on; fields that came later are optional in a file.
+_ORIGINAL_FIELDS = (
+    *("run_id", "status", "config", "model", "task", "method", "profile", "seed", "created_at"),
+    *("error", "ranks", "parameters", "timing", "memory", "data", "environment"),
+)
+
+
+def _expect(expected: str, test: Callable[[Any], bool]) -> AfterValidator:
+    """Return a check that keeps the value as it is; pydantic's ``float`` turns 1 into 1.0."""
+
+    def check(value: Any) -> Any:
+        if value is None or test(value):
+            return value
+        raise ValueError(expected)
+
+    return AfterValidator(check)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _is_finite(value: Any) -> bool:
+    return _is_number(value) and abs(value) < 1e300 and math.isfinite(value)
+
+
+def _is_single(value: Any) -> bool:
+    return isinstance(value, str | bool) or _is_finite(value)
+
+
+# What tables read of a record's open parts. All may be null, which stands for nothing.
+_Count = Annotated[StrictInt, Field(ge=0, lt=2**63)] | None
+_Number = Annotated[Any, _expect("a number", _is_finite)]
+_Single = Annotated[Any, _expect("a text, a number, true or false", _is_single)]
+_Metric = Annotated[Any, _expect("a number or null", _is_number)]
+
+
+class _OpenPart(TypedDict, total=False):
+    """A part of a record that may hold more than is known here.
+
+    A record that somebody edited, or another program wrote, must not stop a table of thousands.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+
+class _RanksPart(_OpenPart, total=False):
+    r_max: _Count
+
+
+class _TaskPart(_OpenPart, total=False):
+    headline: str | None
+
+
+class _TrainerPart(_OpenPart, total=False):
+    score_every: str | None
+
+
+class _ConfigPart(_OpenPart, total=False):
+    model: dict[str, Any]
+    task: _TaskPart
+    method: dict[str, Any]
+    ranks: _RanksPart
+    trainer: _TrainerPart
+
+
+class _TrainingPart(_OpenPart, total=False):
+    remaining_parameters: _Count
+    drawn_ranks: dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], _Count] | None
+
+
+class _ScoringPart(_OpenPart, total=False):
+    signature: str | None
+
+
+def _checked_as(part: Any) -> GetPydanticSchema:
+    return GetPydanticSchema(lambda _, handler: handler.generate_schema(part))
+
+
+@dataclass(frozen=True)
+class RankScore:
+    """The scores of one cut; ``rank`` is None for a method without ranks."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    rank: Annotated[StrictInt, Field(ge=1)] | None
+    truncation: str | None
+    scale: str | None
+    metrics: dict[str, Annotated[float | None, _checked_as(_Metric)]]
+    seconds: Annotated[float, _checked_as(_Number)]
+
+
+@dataclass(frozen=True)
+class EpochScores:
+    """The scores of all ranks after an epoch, which ended with this optimizer step."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    epoch: StrictInt
+    step: StrictInt
+    ranks: list[RankScore]
+
+
+@dataclass(frozen=True)
+class Record:
+    """The result of a run. Times are in seconds, memory in bytes, metrics as fractions.
+
+    ``ranks`` are the scores at the end, ``epochs`` those after the epochs before it, where asked
+    for. A new field needs a default and a line here.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    run_id: str
+    status: Literal["running", "completed", "failed"]
+    config: Annotated[dict[str, Any], _checked_as(_ConfigPart)]
+    model: str
+    task: str
+    method: str
+    profile: str
+    seed: StrictInt
+    created_at: str
+    error: str | None = None
+    ranks: list[RankScore] = field(default_factory=list)
+    epochs: list[EpochScores] = field(default_factory=list)
+    summary: list[dict[str, Any]] = field(default_factory=list)
+    parameters: Annotated[dict[str, int], _checked_as(dict[str, _Count])] = field(
+        default_factory=dict
+    )
+    training: Annotated[dict[str, Any], _checked_as(_TrainingPart)] = field(default_factory=dict)
+    scoring: Annotated[dict[str, Any], _checked_as(_ScoringPart)] = field(default_factory=dict)
+    timing: Annotated[dict[str, Any], _checked_as(dict[str, _Number])] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
+    data: list[dict[str, Any]] = field(default_factory=list)
+    environment: Annotated[dict[str, Any], _checked_as(dict[str, _Single])] = field(
+        default_factory=dict
+    )
+    schema_version: int = SCHEMA_VERSION
+
+    @classmethod
+    def from_dict(cls, tree: Any) -> Record:
+        """Return the record that parsed JSON holds.
+
+        Raises:
+            ValueError: With a sentence for the first problem.
+        """
+        if not isinstance(tree, Mapping):
+            raise ValueError("expected an object")
+        version = tree.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise ValueError(f"schema_version is {version!r}, expected {SCHEMA_VERSION}")
+        for name in _ORIGINAL_FIELDS:
+            if name not in tree:
+                raise ValueError(f"'{name}' is missing")
+        try:
+            record = _schema().validate_python(tree)
+        except ValidationError as error:
+            raise ValueError(_sentence(error)) from None
+        if record.status == "completed" and not record.ranks:
+            raise ValueError("'ranks' is empty, though the run is completed")
+        return record
+
+    def to_json(self) -> str:
+        """Return the record as JSON with sorted keys and a final newline."""
+        tree = dataclasses.asdict(self)
+        return json.dumps(tree, sort_keys=True, indent=2, allow_nan=False) + "\n"
+
+
+@functools.cache
+def _schema() -> TypeAdapter[Record]:
+    return TypeAdapter(Record)
+
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "string_type": "a text",
+    "string_pattern_mismatch": "a rank",
+    "dict_type": "an object",
+    "list_type": "a list",
+    "dataclass_type": "an object",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "a number below {lt}",
+    "literal_error": "{expected}",
+    "value_error": "{error}",
+}
+
+
+def _sentence(error: ValidationError) -> str:
+    """Return the first problem as the end of a sentence."""
+    details = error.errors(include_url=False)[0]
+    kind, name = details["type"], dotted([part for part in details["loc"] if part != "[key]"])
+    if kind == "missing":
+        return f"'{name}' is missing"
+    if kind == "unexpected_keyword_argument":
+        return f"'{name}' is not a key of a record"
+    expected = details["msg"]
+    if kind in _EXPECTED:
+        expected = _EXPECTED[kind].format(**details.get("ctx", {}))
+    return f"'{name}' is {details['input']!r}, expected {expected}"

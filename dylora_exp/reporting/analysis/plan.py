@@ -1,0 +1,248 @@
+"""Which runs a table needs, which records are theirs, and which runs have none.
+
+A record belongs to a planned run when its config says nothing else: whatever setting both name, in
+paths, logging and hardware apart, they name alike. So a run with any other setting never slips in,
+and a record made before an option existed still counts.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dylora_exp.config import (
+    Config,
+    Ranks,
+    compose,
+    configs_match,
+    has_ranks,
+    identity,
+    run_id,
+    setup_id,
+)
+from dylora_exp.core import RequestError, unknown_name
+from dylora_exp.records import Record
+from dylora_exp.reporting.specs.layout import ProfileSpec, RowSpec, TableSpec
+from dylora_exp.reporting.specs.select import WORDS, selected
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The settings of a run but for its seed.
+
+    Attributes:
+        key: Its name, whatever the seed; setups are equal when these are.
+        base: The overrides that all runs of the table have in common.
+        task: The task's name.
+        method: The method's name.
+        overrides: The row's own settings.
+        config: The whole config, with some seed.
+        settings: What must not differ in a record.
+    """
+
+    key: str
+    base: tuple[str, ...] = field(compare=False)
+    task: str = field(compare=False)
+    method: str = field(compare=False)
+    overrides: tuple[str, ...] = field(compare=False)
+    config: Config = field(compare=False, repr=False)
+    settings: Mapping[str, Any] = field(compare=False, repr=False)
+
+    def words(self) -> list[str]:
+        """Return the overrides that compose it, without a seed."""
+        return _words(self.base, self.task, self.method, self.overrides)
+
+    def name(self) -> str:
+        """Return the method with the row's own settings."""
+        return f"{self.method} ({', '.join(self.overrides)})" if self.overrides else self.method
+
+    def names(self) -> tuple[str, str, str]:
+        """Return what its records call their profile, task and method."""
+        return self.config.profile, self.config.task.name, self.config.method.name
+
+    def ranks(self) -> tuple[int | None, ...]:
+        """Return the ranks that its runs score, ascending; a None alone without ranks."""
+        if not has_ranks(self.config.method):
+            return (None,)
+        return Ranks.from_config(self.config.ranks).score
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run that a table is made of; the table is complete without an optional one."""
+
+    run_id: str
+    setup: Setup
+    seed: int
+    optional: bool
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return self.setup.task
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+        return self.setup.method
+
+    def words(self) -> list[str]:
+        """Return the overrides that compose this run."""
+        return [*self.setup.words(), f"seed={self.seed}"]
+
+
+OPTIONAL = "optional"
+
+
+@dataclass(frozen=True)
+class MissingRun:
+    """A planned run without a completed record.
+
+    ``reason``: ``no record``, ``failed``, ``running``; ``other settings`` where the record of its
+    name is not of its settings; ``optional`` for a run that the table is complete without.
+    """
+
+    run: PlannedRun
+    reason: str
+
+
+# What two records of one setup may differ in: ``records_of`` looks at these itself.
+_ELSEWHERE = ("seed", "trainer.score_every")
+
+Used = Mapping[Setup, Mapping[int, Record]]
+
+
+def planned_runs(spec: TableSpec, part: ProfileSpec, profile: str) -> list[PlannedRun]:
+    """Return the runs of a table in one profile, each once.
+
+    Raises:
+        RequestError: When a run cannot be composed, or does not have what the table shows.
+    """
+    optional: dict[Setup, bool] = {}
+    for block in spec.blocks_in(profile):
+        for row in block.rows:
+            for task in part.tasks():
+                setups = setups_by_rank(row, base_words(part, profile), task)
+                if block.show == "rank" and not block.ranks:
+                    _check_rank(row, setups)
+                for setup in setups.values():
+                    optional[setup] = optional.get(setup, True) and profile in row.optional
+    _check_metrics(part, optional)
+    return [
+        PlannedRun(
+            run_id(setup.config.model_copy(update={"seed": seed})), setup, seed, optional[setup]
+        )
+        for setup in optional
+        for seed in part.seeds
+    ]
+
+
+def base_words(part: ProfileSpec, profile: str) -> tuple[str, ...]:
+    """Return the overrides that all runs of a table have in common."""
+    return (f"profile={part.runs or profile}", *part.set, *WORDS[part.select])
+
+
+def setups_by_rank(row: RowSpec, base: Sequence[str], task: str) -> dict[int | None, Setup]:
+    """Return where a row's ranks come from: one setup for all, or one for each when it searches.
+
+    Raises:
+        RequestError: When a run cannot be composed, or does not make ranks in the row's way.
+    """
+    setups: dict[int | None, Setup] = {}
+    try:
+        if row.search:
+            for rank in sorted(row.search):
+                overrides = (*row.set, f"ranks.r_max={rank}")
+                setups[rank] = _setup(tuple(base), task, row.method, overrides)
+        else:
+            setup = _setup(tuple(base), task, row.method, tuple(row.set))
+            setups.update(dict.fromkeys(setup.ranks(), setup))
+        _check_cut(row, next(iter(setups.values())))
+    except RequestError as error:
+        raise RequestError(f"row '{row.label}': {problem}" for problem in error.problems) from None
+    return setups
+
+
+def records_of(runs: Iterable[PlannedRun], records: Mapping[str, Record]) -> Used:
+    """Return the completed records of each planned setup by seed, the seeds ascending.
+
+    Their scores are those of the epochs that the table takes. Further seeds count too: more seeds
+    make a better mean. Of several records the last counts.
+    """
+    candidates: dict[tuple[str, str, str], list[Record]] = {}
+    for record in sorted(records.values(), key=lambda record: (record.seed, record.created_at)):
+        if record.status == "completed":
+            candidates.setdefault((record.profile, record.task, record.method), []).append(record)
+    return {
+        setup: {
+            record.seed: scores
+            for record in candidates.get(setup.names(), [])
+            if configs_match(setup.settings, record.config, _ELSEWHERE)
+            and (scores := selected(record, setup.config)) is not None
+        }
+        for setup in dict.fromkeys(run.setup for run in runs)
+    }
+
+
+def missing_runs(
+    runs: Sequence[PlannedRun], records: Mapping[str, Record], used: Used | None = None
+) -> list[MissingRun]:
+    """Return the required runs that have no completed record.
+
+    Args:
+        runs: The planned runs.
+        records: All records by run id.
+        used: What ``records_of`` returned for them, where that is known already.
+    """
+    used = records_of(runs, records) if used is None else used
+    missing = []
+    for run in runs:
+        if not run.optional and run.seed not in used[run.setup]:
+            missing.append(MissingRun(run, _reason(records.get(run.run_id))))
+    return missing
+
+
+def _reason(record: Record | None) -> str:
+    if record is None:
+        return "no record"
+    return "other settings" if record.status == "completed" else record.status
+
+
+def left_out(runs: Sequence[PlannedRun], used: Used) -> list[MissingRun]:
+    """Return the runs that a table is complete without, where nothing of theirs has a record."""
+    return [MissingRun(run, OPTIONAL) for run in runs if run.optional and not used[run.setup]]
+
+
+def _check_cut(row: RowSpec, setup: Setup) -> None:
+    cuts = [f"{cut.truncation} {cut.scale}" for cut in setup.config.method.cuts] or ["none"]
+    found = f"{row.truncation} {row.scale}" if row.truncation or row.scale else "none"
+    if found not in cuts:
+        raise RequestError(unknown_name("truncation and scale", found, cuts))
+
+
+def _check_rank(row: RowSpec, setups: Mapping[int | None, Setup]) -> None:
+    if row.rank not in setups:
+        allowed = ", ".join("null" if rank is None else str(rank) for rank in setups)
+        found = "null" if row.rank is None else row.rank
+        raise RequestError(f"row '{row.label}': rank: found {found}, expected one of {allowed}.")
+
+
+def _check_metrics(part: ProfileSpec, setups: Iterable[Setup]) -> None:
+    metrics = {setup.task: setup.config.task.metrics for setup in setups}
+    for column in part.columns:
+        if column.measure == "score" and column.metric not in metrics.get(column.task, []):
+            field = f"metric of column '{column.heading}'"
+            raise RequestError(unknown_name(field, column.metric, metrics.get(column.task, [])))
+
+
+# Composing takes 0.15 s, and neighbouring tables share most of their runs.
+@functools.cache
+def _setup(base: tuple[str, ...], task: str, method: str, overrides: tuple[str, ...]) -> Setup:
+    config = compose(_words(base, task, method, overrides))
+    return Setup(setup_id(config), base, task, method, overrides, config, identity(config))
+
+
+def _words(base: Sequence[str], task: str, method: str, overrides: Sequence[str]) -> list[str]:
+    return [*base, f"task={task}", f"method={method}", *overrides]

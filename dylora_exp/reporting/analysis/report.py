@@ -1,0 +1,201 @@
+"""What records say, as data: ``make_report`` reads them once, everything else follows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dylora_exp.core import RequestError
+from dylora_exp.records import Record, RecordStore
+from dylora_exp.reporting.analysis.estimates import CONFIDENCE
+from dylora_exp.reporting.analysis.groups import (
+    Group,
+    Series,
+    group_warnings,
+    groups_of,
+    undefined_notes,
+)
+from dylora_exp.reporting.analysis.sections import (
+    Choice,
+    Column,
+    Section,
+    all_series,
+    averages,
+    choices,
+    costs,
+    deciding,
+    differences,
+    rank_choice,
+)
+from dylora_exp.reporting.analysis.verdicts import NO_DATA, Verdict, judge
+from dylora_exp.reporting.analysis.where import Where
+from dylora_exp.reporting.specs.claims import ClaimSpec, load_claims
+
+FOUND_BY = ("project", "torch", "transformers", "peft", "python", "hardware")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What records say.
+
+    Attributes:
+        signature: What it was made of, a line each.
+        warnings: What a reader must know before the numbers, a sentence each.
+        file_warnings: A sentence for each file among the records that is none.
+        records: All records there are, asked for or not.
+        groups: They, by everything but the seed.
+        series: The scores of the groups.
+        choices: The rank choice of each series.
+        verdicts: On each claim.
+        tolerance: What a recommended rank may lose; None for one standard error.
+        where: What was asked for; empty for everything.
+    """
+
+    signature: tuple[str, ...]
+    warnings: tuple[str, ...]
+    file_warnings: tuple[str, ...]
+    records: tuple[Record, ...]
+    groups: tuple[Group, ...]
+    series: tuple[Series, ...]
+    choices: tuple[Choice, ...]
+    verdicts: tuple[Verdict, ...]
+    tolerance: float | None
+    where: str
+
+    def sections(self, every_metric: bool = True) -> list[Section]:
+        """Return the report's grids.
+
+        Args:
+            every_metric: Whether averages and differences are of all metrics, or only of the one
+                that decides.
+        """
+        series = self.series if every_metric else deciding(self.series)
+        return [
+            claims_section(self.verdicts),
+            rank_choice(self.choices, self.tolerance),
+            costs(self.groups),
+            averages(series),
+            differences(series),
+        ]
+
+
+def make_report(
+    results_dir: Path,
+    where: str = "",
+    tolerance: float | None = None,
+    claims: Sequence[ClaimSpec] | None = None,
+) -> Report:
+    """Read the records of a results folder and derive the report from them.
+
+    Args:
+        results_dir: Where the records are.
+        where: A filter, as ``Where.parse`` reads it.
+        tolerance: What a recommended rank may lose, as a part of the best; None for one standard
+            error over seeds.
+        claims: What to judge; None for the project's own file.
+
+    Raises:
+        RequestError: For a filter, a tolerance or a claims file that is wrong.
+    """
+    if tolerance is not None and not 0 <= tolerance < 1:
+        raise RequestError(f"--tolerance: found {tolerance:g}, expected at least 0 and below 1.")
+    asked = Where.parse(where)
+    claims = load_claims() if claims is None else claims
+    everything, file_warnings = RecordStore(results_dir).read_all()
+    selected, unmatched = asked.select(everything)
+    completed = [record for record in selected if record.status == "completed"]
+    groups, twice = groups_of(completed)
+    series = all_series(groups)
+    return Report(
+        signature=tuple(_signature(selected, completed, len(everything), where)),
+        warnings=(
+            *(*unmatched, *_left_out(selected), *twice),
+            *(*group_warnings(groups), *undefined_notes(groups)),
+        ),
+        file_warnings=tuple(file_warnings),
+        records=tuple(everything),
+        groups=tuple(groups),
+        series=tuple(series),
+        choices=tuple(choices(series, tolerance)),
+        verdicts=tuple(judge(claims, groups)),
+        tolerance=tolerance,
+        where=where,
+    )
+
+
+def claims_section(verdicts: Sequence[Verdict]) -> Section:
+    """Return the verdict on each claim, with its effect and the runs behind it."""
+    rows = []
+    for verdict in verdicts:
+        claim, effect = verdict.claim, verdict.effect
+        rows.append(
+            (
+                *(verdict.profile, claim.name, verdict.task, verdict.word),
+                *(claim.expected(), verdict.at),
+                *((effect.mean, effect.low, effect.high, effect.n) if effect else (None,) * 4),
+                *(verdict.reason, " ".join(verdict.runs)),
+            )
+        )
+    level = f"{100 * CONFIDENCE:g} %"
+    claims = {verdict.claim.name: verdict.claim for verdict in verdicts}
+    return Section(
+        "Claims",
+        f"Effect: the left side against the right, seed by seed. A claim holds when the {level} "
+        "interval of the effect lies wholly between its bounds, does not hold when it lies wholly "
+        f"outside on one side; otherwise, and with fewer than two common seeds: {NO_DATA}. A claim "
+        f"about each of several ranks shows the one that decides; its intervals have {level} "
+        "together. Only runs with the profile's own settings count.",
+        (
+            *(Column("profile"), Column("claim"), Column("task"), Column("verdict")),
+            *(Column("expected"), Column("at rank", "d"), Column("effect", ".4f")),
+            *(Column("low", ".4f"), Column("high", ".4f"), Column("n", "d")),
+            *(Column("why"), Column("runs")),
+        ),
+        tuple(rows),
+        tuple(
+            f"{claim.name}: {claim.says} ({claim.source}: {claim.place}; "
+            f"{claim.left.label} against {claim.right.label})"
+            for claim in claims.values()
+        ),
+    )
+
+
+def _left_out(records: Sequence[Record]) -> list[str]:
+    """Return a sentence for the records that do not count, and one for each failed run."""
+    counts = Counter(record.status for record in records if record.status != "completed")
+    if not counts:
+        return []
+    words = " and ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    return [f"{words} of {len(records)} records left out."] + [
+        f"run {record.run_id} ({record.profile} {record.model} {record.task} {record.method}, "
+        f"seed {record.seed}) failed: {record.error or 'no reason given'}"
+        for record in records
+        if record.status == "failed"
+    ]
+
+
+def _signature(
+    selected: Sequence[Record], completed: Sequence[Record], found: int, where: str
+) -> list[str]:
+    """Return what the report was made of: records, seeds, versions, commits."""
+    about = (
+        f"{found} records" if not where else f"{len(selected)} of {found} records, where {where}"
+    )
+    lines = [f"{about}; {len(completed)} completed"]
+    seeds = sorted({record.seed for record in completed})
+    lines.append(f"seeds: {', '.join(map(str, seeds)) or 'none'}")
+    for key in FOUND_BY:
+        lines.append(f"{key}: {', '.join(_environment(completed, key)) or 'unknown'}")
+    commits = [commit[:7] for commit in _environment(completed, "git_commit")]
+    dirty = sum(record.environment.get("dirty") is True for record in completed)
+    lines.append(
+        f"commits: {', '.join(commits) or 'unknown'}; {dirty or 'none'} from a modified source tree"
+    )
+    return lines
+
+
+def _environment(records: Iterable[Record], key: str) -> list[str]:
+    found = {record.environment.get(key) for record in records}
+    return sorted(str(value) for value in found if value is not None)

@@ -1,0 +1,290 @@
+"""What a report is made of: grids of numbers, the same for a terminal, a pipe and a page."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from dylora_exp.records import (
+    DEFAULT_SHARE,
+    Record,
+    allowed_loss,
+    aurac,
+    best_rank,
+    recommended_rank,
+)
+from dylora_exp.reporting.analysis.estimates import Estimate, estimate, paired
+from dylora_exp.reporting.analysis.groups import Group, Series, headline, series_of
+
+Value = str | float | int | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a grid; ``form``: how its numbers are written, empty for texts."""
+
+    heading: str
+    form: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A grid with its title, what a reader must know, and notes below it."""
+
+    title: str
+    says: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Value, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The rank choice of a series.
+
+    Attributes:
+        series: Of the deciding metric.
+        best: The rank with the best mean over seeds.
+        recommended: The smallest rank whose mean is good enough.
+        area: Area under the rank-quality curve divided by its width; None without a whole curve.
+        area_log2: The same over log2 of the rank.
+    """
+
+    series: Series
+    best: int
+    recommended: int
+    area: Estimate | None
+    area_log2: Estimate | None
+
+
+PLACE = (Column("profile"), Column("model"), Column("task"))
+_SERIES = (*PLACE, Column("method"), Column("ranks made by"))
+_ESTIMATE = tuple(
+    Column(heading, ".4f") for heading in ("mean", "std", "95 % low", "95 % high", "min", "max")
+)
+
+
+def all_series(groups: Iterable[Group]) -> list[Series]:
+    """Return the series of all groups."""
+    return [series for group in groups for series in series_of(group)]
+
+
+def deciding(series: Iterable[Series]) -> list[Series]:
+    """Return the series of each group's deciding metric."""
+    return [one for one in series if one.metric == headline(one.group)]
+
+
+def format_value(value: Value, column: Column) -> str:
+    """Return a cell's text, empty for None."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else format(value, column.form)
+
+
+def averages(series: Sequence[Series]) -> Section:
+    """Return mean, deviation, interval and range over seeds, for each rank of each series."""
+    rows = [
+        (*_series_names(one), rank, one.metric, *_numbers(found), found.n)
+        for one in series
+        for rank, found in rank_estimates(one)
+    ]
+    return Section(
+        "Averages over seeds",
+        "Grouped by every setting but the seed. Metrics in their own unit (accuracies are "
+        "fractions); std: sample standard deviation (n-1); interval of the mean by Student's t.",
+        (*_SERIES, Column("rank", "d"), Column("metric"), *_ESTIMATE, Column("n", "d")),
+        tuple(rows),
+    )
+
+
+def rank_estimates(series: Series) -> Iterator[tuple[int | None, Estimate]]:
+    """Yield each rank of a series with its estimate, a None first, then the ranks ascending."""
+    for rank in sorted(series.values, key=lambda rank: -1 if rank is None else rank):
+        yield rank, estimate(list(series.values[rank].values()))
+
+
+def differences(series: Sequence[Series]) -> Section:
+    """Return the paired differences between all series that are about the same thing.
+
+    Series are compared at the same profile, model, task, metric and rank where their settings
+    agree in everything but the method's and the ranks'.
+    """
+    rows: list[tuple[Value, ...]] = []
+    for same in _comparable(series):
+        for first, second in itertools.combinations(same, 2):
+            rows += _difference_rows(first, second)
+    return Section(
+        "Paired differences",
+        "First less second on the seeds that both have; p: two-sided paired t-test, one test at a "
+        "time (of twenty true ties one is below 0.05 by chance). No p: no spread to judge by.",
+        (
+            *(*PLACE, Column("first"), Column("second")),
+            *(Column("rank", "d"), Column("metric"), Column("difference", ".4f")),
+            *(Column("95 % low", ".4f"), Column("95 % high", ".4f")),
+            *(Column("p", ".3g"), Column("n", "d")),
+        ),
+        tuple(rows),
+    )
+
+
+def choices(series: Sequence[Series], tolerance: float | None) -> list[Choice]:
+    """Return the rank choice of each series of a deciding metric that has ranks.
+
+    Args:
+        series: Any series.
+        tolerance: What the recommended rank may lose, as a part of the best mean; None for one
+            standard error over seeds.
+    """
+    found = [_choice(one, tolerance) for one in deciding(series)]
+    return [choice for choice in found if choice is not None]
+
+
+def rank_choice(found: Sequence[Choice], tolerance: float | None) -> Section:
+    """Return the recommended rank and the areas under the curve of each series."""
+    rows = [
+        (
+            *_series_names(choice.series),
+            choice.series.metric,
+            choice.best,
+            choice.recommended,
+            *_mean_std(choice.area),
+            *_mean_std(choice.area_log2),
+            choice.area.n if choice.area else None,
+        )
+        for choice in found
+    ]
+    loss = (
+        f"one standard error over seeds ({100 * DEFAULT_SHARE:g} % with one seed)"
+        if tolerance is None
+        else f"{100 * tolerance:g} %"
+    )
+    return Section(
+        "Recommended rank and area under the curve",
+        f"Recommended: the smallest rank within {loss} of the best mean. AURAC: area under the "
+        "rank-quality curve divided by its width, over the rank and over its log2, mean and std "
+        "over the seeds with a value at every rank.",
+        (
+            *(*_SERIES, Column("metric"), Column("best rank", "d"), Column("recommended", "d")),
+            *(Column("AURAC", ".4f"), Column("std", ".4f")),
+            *(Column("AURAC log2", ".4f"), Column("std", ".4f"), Column("n", "d")),
+        ),
+        tuple(rows),
+    )
+
+
+def costs(groups: Sequence[Group]) -> Section:
+    """Return what the runs of each group took, and what they train."""
+    rows = [
+        (
+            *group.place,
+            group.method,
+            *_mean_std(_told(group, "timing", "train_seconds")),
+            *_mean_std(_told(group, "timing", "sweep_seconds")),
+            *(_mean(_told(group, "timing", "steps")),),
+            *(_mean(_told(group, "parameters", name)) for name in ("trainable", "total")),
+            len(group.records),
+        )
+        for group in groups
+    ]
+    return Section(
+        "Cost",
+        "Seconds of one training and of scoring all its ranks, on the machines that the signature "
+        "names; parameters of the whole model and those that are trained.",
+        (
+            *(*PLACE, Column("method"), Column("train s", ".1f"), Column("std", ".1f")),
+            *(Column("sweep s", ".1f"), Column("std", ".1f"), Column("steps", ",.0f")),
+            *(Column("trainable", ",.0f"), Column("total", ",.0f"), Column("runs", "d")),
+        ),
+        tuple(rows),
+    )
+
+
+def train_seconds(group: Group) -> Estimate | None:
+    """Return the training time of a group's runs, in seconds."""
+    return _told(group, "timing", "train_seconds")
+
+
+def _choice(series: Series, tolerance: float | None) -> Choice | None:
+    curve = series.ranked()
+    means = {rank: found.mean for rank, found in rank_estimates(series) if rank is not None}
+    # Rounded: the last bits of a sum of floats must not decide a tie.
+    heights = {rank: round(series.sign * mean, 12) for rank, mean in means.items()}
+    best = best_rank(heights)
+    if best is None:
+        return None
+    loss = allowed_loss(list(curve[best].values()), tolerance)
+    recommended = recommended_rank(heights, loss)
+    assert recommended is not None
+    return Choice(series, best, recommended, _area(curve, False), _area(curve, True))
+
+
+def _area(curve: Mapping[int, Mapping[int, float]], log2: bool) -> Estimate | None:
+    """Return the area under the curves of the seeds that have a value at every rank."""
+    seeds = set.intersection(*map(set, curve.values()))
+    areas = [
+        aurac({rank: by_seed[seed] for rank, by_seed in curve.items()}, log2)
+        for seed in sorted(seeds)
+    ]
+    known = [area for area in areas if area is not None]
+    return estimate(known) if known else None
+
+
+def _comparable(series: Iterable[Series]) -> Iterable[list[Series]]:
+    """Return series of the same place, metric and settings but the method's and the ranks'."""
+    found: dict[tuple[object, ...], list[Series]] = {}
+    for one in series:
+        shared = {
+            key: value
+            for key, value in one.group.settings.items()
+            if key.split(".")[0] not in ("method", "ranks")
+        }
+        key = (one.group.place, json.dumps(shared, sort_keys=True), one.metric)
+        found.setdefault(key, []).append(one)
+    return found.values()
+
+
+def _difference_rows(first: Series, second: Series) -> Iterator[tuple[Value, ...]]:
+    for rank in sorted(
+        first.values.keys() & second.values.keys(), key=lambda rank: -1 if rank is None else rank
+    ):
+        found = paired(first.values[rank], second.values[rank])
+        if found is not None:
+            about = found.difference
+            yield (
+                *(*first.group.place, first.label, second.label, rank, first.metric),
+                *(about.mean, about.low, about.high, found.p, about.n),
+            )
+
+
+def _series_names(series: Series) -> tuple[str, ...]:
+    return (*series.group.place, series.group.method, series.cut)
+
+
+def _numbers(found: Estimate) -> tuple[float | None, ...]:
+    return (found.mean, found.std, found.low, found.high, found.smallest, found.largest)
+
+
+def _mean_std(found: Estimate | None) -> tuple[float | None, float | None]:
+    return (found.mean, found.std) if found else (None, None)
+
+
+def _mean(found: Estimate | None) -> float | None:
+    return found.mean if found else None
+
+
+def _told(group: Group, part: str, name: str) -> Estimate | None:
+    """Return a number that records tell outside their scores, over those that tell it."""
+    values = [_number(record, part, name) for record in group.records]
+    known = [value for value in values if value is not None]
+    return estimate(known) if known else None
+
+
+def _number(record: Record, part: str, name: str) -> float | None:
+    """Return a finite number of a record; the schema leaves open what these parts hold."""
+    value = getattr(record, part).get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,80 @@
+"""From a results folder to a report on the screen or in files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dylora_exp.core import write_atomically
+from dylora_exp.reporting.analysis.report import make_report
+
+
+@dataclass(frozen=True)
+class WrittenReport:
+    """A report that was made: the files written, and a warning for each file that is no record."""
+
+    paths: tuple[Path, ...]
+    warnings: tuple[str, ...]
+
+
+def show_report(
+    results_dir: Path, where: str = "", tolerance: float | None = None
+) -> WrittenReport:
+    """Print a report; see ``report.make_report`` for the arguments and what it raises."""
+    from rich.console import Console
+
+    from dylora_exp.reporting.render.text import print_report
+
+    report = make_report(results_dir, where, tolerance)
+    print_report(report, Console())
+    return WrittenReport((), report.file_warnings)
+
+
+def write_report(
+    results_dir: Path,
+    where: str = "",
+    tolerance: float | None = None,
+    html: bool = True,
+    csv: bool = False,
+    figures: bool = False,
+    select: str | None = None,
+) -> WrittenReport:
+    """Write a report's files into the results folder, the same bytes for the same records.
+
+    Args:
+        results_dir: Where the records are and the files go.
+        where: As ``report.make_report`` takes it.
+        tolerance: As ``report.make_report`` takes it.
+        html: Whether to write ``report.html``.
+        csv: Whether to write ``report.csv`` (averages), ``report-differences.csv`` and
+            ``report-claims.csv``.
+        figures: Whether to write each figure as PNG and SVG, under ``figures``.
+        select: Which epoch's scores the tables take; None: as each table says.
+
+    Raises:
+        RequestError: As ``report.make_report``, for a malformed table spec, or for a folder that
+            cannot be written to.
+    """
+    from dylora_exp.reporting.analysis.report import claims_section
+    from dylora_exp.reporting.analysis.sections import differences
+    from dylora_exp.reporting.render.charts import pictures_of, save_pictures
+    from dylora_exp.reporting.render.html import page
+    from dylora_exp.reporting.render.paper_tables import tables_of
+    from dylora_exp.reporting.render.text import csv_text, section_csv
+
+    report = make_report(results_dir, where, tolerance)
+    pictures = pictures_of(report) if html or figures else {}
+    texts = {}
+    if html:
+        texts[".html"] = page(report, pictures, [] if where else tables_of(report.records, select))
+    if csv:
+        texts[".csv"] = csv_text(report)
+        texts["-differences.csv"] = section_csv(differences(report.series))
+        texts["-claims.csv"] = section_csv(claims_section(report.verdicts))
+    paths = []
+    for ending, text in texts.items():
+        paths.append(results_dir / f"report{ending}")
+        write_atomically(paths[-1], text)
+    if figures:
+        paths += save_pictures(pictures, results_dir / "figures")
+    return WrittenReport(tuple(paths), report.file_warnings)

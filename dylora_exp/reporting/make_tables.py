@@ -1,0 +1,101 @@
+"""From a results folder to a table's files: records are read once, everything else follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dylora_exp.core import write_atomically
+from dylora_exp.records import RecordStore
+from dylora_exp.reporting.analysis.cells import build_table
+from dylora_exp.reporting.analysis.plan import MissingRun, PlannedRun, planned_runs
+from dylora_exp.reporting.render.figures import draw_figures
+from dylora_exp.reporting.render.latex import latex
+from dylora_exp.reporting.render.settings import settings_texts
+from dylora_exp.reporting.render.tables import csv_text, markdown
+from dylora_exp.reporting.specs.paper import printed_cells
+from dylora_exp.reporting.specs.tables import load_settings, load_spec, shows_settings, table_names
+
+__all__ = ["RenderedTable", "make_table", "make_tables", "table_names", "table_runs"]
+
+
+@dataclass(frozen=True)
+class RenderedTable:
+    """A table that was made.
+
+    Attributes:
+        markdown: The table, as it was also written.
+        paths: Every file written: Markdown, LaTeX, CSV, then the figures.
+        warnings: A sentence for each file among the records that is none.
+        missing: The required runs without a completed record.
+    """
+
+    markdown: str
+    paths: list[Path]
+    warnings: list[str]
+    missing: list[MissingRun]
+
+
+def make_table(
+    name: str, profile: str, results_dir: Path, select: str | None = None
+) -> RenderedTable:
+    """Render a table and its figures under ``<results_dir>/tables/<profile>``.
+
+    Args:
+        name: The table, as ``table_names`` lists it.
+        profile: The profile whose runs fill it.
+        results_dir: Where the records are and the tables go.
+        select: ``last`` or ``best`` epoch; None: as the table's spec says.
+
+    Raises:
+        RequestError: For an unknown table, profile or selection, a malformed spec, or a folder that
+            cannot be written to.
+    """
+    (made,) = make_tables([name], profile, results_dir, select)
+    return made
+
+
+def make_tables(
+    names: Iterable[str], profile: str, results_dir: Path, select: str | None = None
+) -> Iterator[RenderedTable]:
+    """Render several tables from one reading of the records; see ``make_table``."""
+    names = list(names)
+    settings = {name: load_settings(name, profile) for name in names if shows_settings(name)}
+    loaded = {name: load_spec(name, profile, select) for name in names if name not in settings}
+    records, warnings = RecordStore(results_dir).read_all()
+    by_id = {record.run_id: record for record in records}
+    folder = Path(results_dir) / "tables" / profile
+    for name in names:
+        if name in settings:
+            texts = settings_texts(name, profile, *settings[name])
+            paths = _write(folder / f"table{name}", texts)
+            yield RenderedTable(texts["md"], paths, warnings, [])
+            continue
+        spec, part = loaded[name]
+        planned = planned_runs(spec, part, profile)
+        table = build_table(name, profile, spec, part, planned, by_id, printed_cells(name))
+        stem = f"table{name}" if spec.paper_model else name
+        texts = {"md": markdown(table), "tex": latex(table), "csv": csv_text(table)}
+        paths = _write(folder / stem, texts) + draw_figures(table, folder / "figures")
+        yield RenderedTable(texts["md"], paths, warnings, list(table.missing))
+
+
+def table_runs(name: str, profile: str, select: str | None = None) -> list[PlannedRun]:
+    """Return the runs that a table cannot do without, each once; none for a table of settings.
+
+    Raises:
+        RequestError: For an unknown table or profile, or a malformed spec.
+    """
+    if shows_settings(name):
+        return []
+    spec, part = load_spec(name, profile, select)
+    return [run for run in planned_runs(spec, part, profile) if not run.optional]
+
+
+def _write(stem: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Write each text under its ending, and return where."""
+    paths = [stem.with_name(f"{stem.name}.{ending}") for ending in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        write_atomically(path, text)
+    return paths

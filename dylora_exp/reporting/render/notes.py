@@ -1,0 +1,190 @@
+"""What stands under a table: how to read it, what it lacks, and what it was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import TypeVar
+
+from dylora_exp.records import DEFAULT_SHARE
+from dylora_exp.reporting.analysis.cells import Cell, Table
+from dylora_exp.reporting.analysis.plan import OPTIONAL, MissingRun
+from dylora_exp.reporting.specs.select import SELECTS
+
+# What stands in a cell that lacks runs, and before the note that names them.
+MARKS = {"no record": "†", "other settings": "†", "failed": "‡", "running": "§", OPTIONAL: "¶"}
+
+Key = TypeVar("Key", bound=Hashable)
+Item = TypeVar("Item")
+
+
+def notes(table: Table) -> list[str]:
+    """Return the lines under a table, the signature last."""
+    return [legend(table), *missing_notes(table), *undefined_notes(table), signature(table)]
+
+
+def paper_label(table: Table) -> str:
+    """Return the name of the lines that hold the paper's values."""
+    return f"paper ({table.spec.paper_model})"
+
+
+def legend(table: Table) -> str:
+    """Return how to read a cell, as far as the table has such cells."""
+    cells = [cell for block in table.blocks for line in block.lines for cell in line.cells]
+    percent = all(c.factor == 100 for c in table.part.columns if c.measure == "score")
+    unit = ", in %" if percent else ""
+    parts = [f"mean±sample standard deviation over seeds{unit} (number of seeds)"]
+    if any(cell.at is not None for cell in cells):
+        parts.append("@b: reached at rank b")
+    parts += _block_legends(table)
+    parts += _column_legends(table)
+    if len(table.columns) > len(table.part.columns):
+        parts.append("Avg: mean of " + _averaged(table))
+    parts.append(f"bold: best of its {'row' if table.spec.transposed else 'block'}")
+    if any(cell.printed for cell in cells):
+        parts.append(f"{paper_label(table)}: as printed" + _difference_legend(table))
+    return "; ".join(parts) + "."
+
+
+def _block_legends(table: Table) -> list[str]:
+    """Return what blocks show that are not about one rank, in the words of their headings."""
+    parts = []
+    for block in table.spec.blocks_in(table.profile):
+        if block.show in ("aurac", "aurac_log2"):
+            axis = "log2 of the rank" if block.show == "aurac_log2" else "the rank"
+            parts.append(f"{block.heading}: area under the curve over {axis}, divided by its width")
+        if block.show == "recommended":
+            share = block.tolerance
+            loss = "one standard error" if share is None else f"{100 * share:g} %"
+            alone = f" ({100 * DEFAULT_SHARE:g} % with one seed)" if share is None else ""
+            parts.append(f"{block.heading}: the smallest within {loss}{alone} of the best mean")
+    return parts
+
+
+def _column_legends(table: Table) -> list[str]:
+    """Return what columns show that are no scores, in the words of their headings."""
+    parts = []
+    for column in table.part.columns:
+        if column.measure == "parameters":
+            parts.append(f"{column.heading}: at the rank shown, in millions, cut")
+        if column.measure == "train_seconds":
+            parts.append(f"{column.heading}: seconds, on the machine that the records name")
+        if column.measure == "cost":
+            one = column.relative_to
+            parts.append(f"{column.heading}: training runs, their time as a multiple of {one}'s")
+    return parts
+
+
+def marks(cell: Cell) -> str:
+    """Return the marks of a cell's missing runs."""
+    return "".join(MARKS[reason] for reason in cell.lacks)
+
+
+def missing_notes(table: Table) -> list[str]:
+    """Return a line for each reason why runs are missing, naming them all, after its mark."""
+    by_reason: dict[str, list[MissingRun]] = {}
+    for item in [*table.missing, *table.left_out]:
+        by_reason.setdefault(item.reason, []).append(item)
+    lines = []
+    for reason, items in by_reason.items():
+        what = "Not run, not required" if reason == OPTIONAL else f"Missing ({reason})"
+        lines.append(f"{MARKS[reason]} {what}: {_runs_text(items)}.")
+    return lines
+
+
+def undefined_notes(table: Table) -> list[str]:
+    """Return a line that names the values which completed runs do not have."""
+    if not table.undefined:
+        return []
+    groups = _group(
+        ((item.label, item.metric, item.task, item.seed), item.rank) for item in table.undefined
+    )
+    texts = []
+    for (label, metric, task, seed), ranks in groups.items():
+        known = [rank for rank in ranks if rank is not None]
+        where = f" at {_numbered('rank', known)}" if known else ""
+        texts.append(f"{label}: {metric} of {task}, seed {seed}{where}")
+    return [f"Undefined: {'; '.join(texts)}."]
+
+
+def signature(table: Table) -> str:
+    """Return what the table was made of."""
+    seeds = sorted({*table.part.seeds, *(record.seed for record in table.records)})
+    found, needed = len(table.records), len(table.records) + len(table.missing)
+    parts = [
+        f"profile {table.profile}",
+        _numbered("seed", seeds),
+        f"{found} records of {needed} runs",
+        SELECTS[table.part.select] + _split(table),
+    ]
+    parts.append(f"configs without seed {', '.join(table.setups)}")
+    if table.records:
+        parts += [_metrics(table), _versions(table), _dirty(table)]
+    return "Made from: " + "; ".join(parts) + "."
+
+
+def _split(table: Table) -> str:
+    """Return on which split the best epochs were chosen: those of a test split flatter."""
+    if table.part.select != "best":
+        return ""
+    splits = {record.config.get("task", {}).get("eval_split") for record in table.records}
+    return f", chosen on the {'test' if 'test' in splits else 'development'} split"
+
+
+def _averaged(table: Table) -> str:
+    return ", ".join(table.columns[place].heading for place in table.part.headlines())
+
+
+def _difference_legend(table: Table) -> str:
+    lines = [line for block in table.blocks for line in block.lines]
+    compared = any(
+        cell.printed and cell.mean is not None and column.measure in ("score", "average")
+        for line in lines
+        for cell, column in zip(line.cells, table.columns, strict=True)
+    )
+    return " [ours - printed]" if table.part.difference and compared else ""
+
+
+def _runs_text(items: Sequence[MissingRun]) -> str:
+    """Name runs with as few words as they allow: methods and tasks that lack the same seeds."""
+    seeds = _group(((item.run.setup.name(), item.run.task), item.run.seed) for item in items)
+    tasks = _group(((method, tuple(found)), task) for (method, task), found in seeds.items())
+    methods = _group(((tuple(names), found), method) for (method, found), names in tasks.items())
+    return "; ".join(
+        f"{', '.join(names)} on {', '.join(where)}, {_numbered('seed', found)}"
+        for (where, found), names in methods.items()
+    )
+
+
+def _group(pairs: Iterable[tuple[Key, Item]]) -> dict[Key, list[Item]]:
+    groups: dict[Key, list[Item]] = {}
+    for key, item in pairs:
+        groups.setdefault(key, []).append(item)
+    return groups
+
+
+def _numbered(word: str, numbers: Sequence[int]) -> str:
+    return f"{word}{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+
+
+def _metrics(table: Table) -> str:
+    """Return the settings and versions behind the scores, as the records tell them."""
+    found = {_known(record.scoring.get("signature")) for record in table.records}
+    return f"metrics {' / '.join(sorted(found))}"
+
+
+def _versions(table: Table) -> str:
+    versions = sorted({_known(record.environment.get("project")) for record in table.records})
+    commits = sorted({_known(record.environment.get("git_commit"))[:7] for record in table.records})
+    plural = "s" if len(commits) > 1 else ""
+    return f"dylora-exp {', '.join(versions)}, commit{plural} {', '.join(commits)}"
+
+
+def _known(value: object) -> str:
+    return "unknown" if value is None else str(value)
+
+
+def _dirty(table: Table) -> str:
+    states = [record.environment.get("dirty") for record in table.records]
+    dirty, unknown_name = states.count(True), states.count(None)
+    text = f"{dirty or 'none'} from a modified source tree"
+    return text + (f" ({unknown_name} unknown)" if unknown_name else "")

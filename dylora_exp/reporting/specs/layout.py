@@ -1,0 +1,246 @@
+"""What a table's YAML file may say: blocks of rows over columns, for each profile.
+
+A row names a run and how its ranks are made; a block says which of a row's scores it shows; a
+column says what of a score, or of the run itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+SHOWS = ("rank", "best_mean", "best_run", "aurac", "aurac_log2", "recommended")
+MEASURES = ("score", "parameters", "train_seconds", "cost")
+
+
+@dataclass
+class RowSpec:
+    """A run, or a search over several, and a way to make its ranks.
+
+    Attributes:
+        label: The row's name in the table.
+        paper_label: The row's name in the paper's data; None when the paper has no such row.
+        method: A file of ``conf/method``.
+        set: Further overrides of the run, as on the command line.
+        search: Train one run for each of these ranks (``ranks.r_max``), each scored at its own rank
+            alone; empty for one run that is scored at all its ranks.
+        truncation: How a lower rank is cut from the trained factors; None without ranks.
+        scale: The scale of the truncated product; None without ranks.
+        rank: The rank shown where the block has none of its own; None without ranks.
+        only: The profiles that have this row; all when empty.
+        optional: The profiles whose table is complete without this row's runs.
+    """
+
+    label: str = MISSING
+    paper_label: str | None = None
+    method: str = MISSING
+    set: list[str] = field(default_factory=list)
+    search: list[int] = field(default_factory=list)
+    truncation: str | None = None
+    scale: str | None = None
+    rank: int | None = None
+    only: list[str] = field(default_factory=list)
+    optional: list[str] = field(default_factory=list)
+
+
+@dataclass
+class BlockSpec:
+    """Rows that are compared with each other, and which of their scores.
+
+    Attributes:
+        heading: The block's name in the table.
+        show: ``rank``: the score at a rank. ``best_mean``, ``best_run``: at the rank with the best
+            mean over seeds, or the best single run. ``aurac``, ``aurac_log2``: the mean height of
+            the curve over ranks, or over their logarithm. ``recommended``: at the smallest rank
+            that is good enough.
+        ranks: One block for each of these ranks; ``{rank}`` in ``heading`` and ``paper_block``
+            stands for it. Empty: each row's own rank.
+        rows: The block's rows; the table's when empty.
+        tolerance: What the recommended rank may lose, as a part of the best mean; None: one
+            standard error over seeds.
+        paper_block: The block of the paper's data that shows the same, or None.
+        only: The profiles that have this block; all when empty.
+    """
+
+    heading: str = ""
+    show: str = "rank"
+    ranks: list[int] = field(default_factory=list)
+    rows: list[RowSpec] = field(default_factory=list)
+    tolerance: float | None = None
+    paper_block: str | None = None
+    only: list[str] = field(default_factory=list)
+
+    def for_rank(self, rank: int) -> BlockSpec:
+        """Return the block of one of the ranks."""
+        heading = self.heading.replace("{rank}", str(rank))
+        paper_block = self.paper_block and self.paper_block.replace("{rank}", str(rank))
+        return dataclasses.replace(self, heading=heading, paper_block=paper_block, ranks=[rank])
+
+
+@dataclass
+class ColumnSpec:
+    """What a column shows; the first score of each task is the one that the average counts.
+
+    Attributes:
+        heading: The column's name in the table.
+        measure: ``score``: a metric of a task. ``parameters``: what is trained, at the rank shown.
+            ``train_seconds``: of the row's run, or of all runs of its search. ``cost``: the number
+            of a row's runs, and their seconds as a multiple of another row's.
+        task: A file of ``conf/task``; a cost is over all tasks.
+        metric: A metric of the task.
+        factor: What a score is multiplied with; 100 makes percent of fractions.
+        lower_is_better: Whether the lowest score is the best.
+        relative_to: The label of the row that a cost is a multiple of.
+        paper_column: The column of the paper's data that shows the same, or None.
+    """
+
+    heading: str = MISSING
+    measure: str = "score"
+    task: str = ""
+    metric: str = ""
+    factor: float = 100.0
+    lower_is_better: bool = False
+    relative_to: str = ""
+    paper_column: str | None = None
+
+    def sign(self) -> int:
+        """Return 1 where higher is better, -1 where lower is."""
+        return -1 if self.lower_is_better else 1
+
+
+@dataclass
+class ProfileSpec:
+    """The part of a table that depends on how big the reproduction is.
+
+    Attributes:
+        seeds: One run for each.
+        columns: Left to right, the average excluded.
+        runs: The file of ``conf/profile`` that its runs are composed from, where it has another
+            name.
+        set: Further overrides of all runs, such as which split is scored.
+        select: Which epoch's scores count: ``last``, or ``best`` for each rank.
+        paper_average: The name of the paper's average, where it is over the same tasks.
+        difference: Whether the profile aims at the paper's numbers, so that a difference means
+            something.
+    """
+
+    seeds: list[int] = MISSING
+    columns: list[ColumnSpec] = MISSING
+    runs: str | None = None
+    set: list[str] = field(default_factory=list)
+    select: str = "last"
+    paper_average: str | None = None
+    difference: bool = False
+
+    def headlines(self) -> list[int]:
+        """Return the places of each task's first score."""
+        first: dict[str, int] = {}
+        for place, column in enumerate(self.columns):
+            if column.measure == "score":
+                first.setdefault(column.task, place)
+        return list(first.values())
+
+    def tasks(self) -> list[str]:
+        """Return the tasks of all columns, each once."""
+        return list(dict.fromkeys(column.task for column in self.columns if column.task))
+
+
+@dataclass
+class TableSpec:
+    """A table.
+
+    Attributes:
+        title: What it is about, without its number.
+        caption: What a reader must know.
+        paper_model: The paper's backbone; None for a table that the paper does not have.
+        rows: The rows of each block that has none of its own.
+        blocks: From top to bottom.
+        average: Whether a last column averages over tasks, where there are several.
+        transposed: Whether rows stand side by side and columns below each other; one block only.
+        figures: How the names of its rank-quality figures begin; None for no figures.
+        profiles: The parts that depend on the profile.
+    """
+
+    title: str = MISSING
+    caption: str = MISSING
+    paper_model: str | None = None
+    rows: list[RowSpec] = field(default_factory=list)
+    blocks: list[BlockSpec] = MISSING
+    average: bool = True
+    transposed: bool = False
+    figures: str | None = None
+    profiles: dict[str, ProfileSpec] = MISSING
+
+    def blocks_in(self, profile: str) -> list[BlockSpec]:
+        """Return a profile's blocks, each with the rows that it has there."""
+        blocks = []
+        for block in self.blocks:
+            if not block.only or profile in block.only:
+                rows = block.rows or self.rows
+                rows = [row for row in rows if not row.only or profile in row.only]
+                blocks.append(dataclasses.replace(block, rows=rows))
+        return blocks
+
+
+@dataclass
+class SettingSpec:
+    """A line of a table of settings.
+
+    Attributes:
+        label: Its name in the table.
+        key: The dotted key of the composed config that it shows.
+        fixed: What the code decides and no key does.
+        seeds_of: The table whose seeds it shows, those of the same profile.
+        paper_label: Its name in the paper's data; None when the paper does not print it.
+    """
+
+    label: str = MISSING
+    key: str | None = None
+    fixed: str | None = None
+    seeds_of: str | None = None
+    paper_label: str | None = None
+
+
+@dataclass
+class SettingsBlock:
+    """Settings of one composed config.
+
+    Attributes:
+        heading: The block's name in the table.
+        profiles: For each profile that has the block the file of ``conf/profile`` it is composed
+            from.
+        set: Further overrides, as on the command line.
+        rows: From top to bottom.
+        paper_block: The block of the paper's data that shows the same, or None.
+    """
+
+    heading: str = MISSING
+    profiles: dict[str, str] = MISSING
+    set: list[str] = field(default_factory=list)
+    rows: list[SettingSpec] = MISSING
+    paper_block: str | None = None
+
+
+@dataclass
+class SettingsSpec:
+    """A table of settings, as composed, beside those that the paper prints; it needs no runs.
+
+    Attributes:
+        kind: ``settings``; what tells its file from a table of scores.
+        title: What it is about, without its number.
+        caption: What a reader must know.
+        blocks: From top to bottom.
+    """
+
+    kind: str = "settings"
+    title: str = MISSING
+    caption: str = MISSING
+    blocks: list[SettingsBlock] = MISSING
+
+    @property
+    def profiles(self) -> dict[str, list[SettingsBlock]]:
+        """The blocks of each profile that has any."""
+        names = dict.fromkeys(name for block in self.blocks for name in block.profiles)
+        return {name: [b for b in self.blocks if name in b.profiles] for name in names}

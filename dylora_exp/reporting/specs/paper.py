@@ -1,0 +1,86 @@
+"""The numbers that the paper prints, as data: ``conf/paper/table<name>.yaml``.
+
+A cell that the paper's text has lost is absent there, and so blank in a table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+from dylora_exp.config import CONF_DIR
+from dylora_exp.reporting.specs.tables import Schema, read_yaml
+
+PAPER_DIR = CONF_DIR / "paper"
+
+
+@dataclass
+class PrintedCell:
+    """A printed number: where it stands, its value, and the rank it was reached at if printed."""
+
+    block: str = MISSING
+    row: str = MISSING
+    column: str = MISSING
+    value: float = MISSING
+    rank: int | None = None
+
+
+@dataclass
+class PrintedTable:
+    """A table of the paper, as far as its text still holds it."""
+
+    table: str = MISSING
+    unit: str = MISSING
+    cells: list[PrintedCell] = MISSING
+
+
+Printed = dict[tuple[str | None, str | None, str | None], PrintedCell]
+
+
+@dataclass
+class PrintedText:
+    """A printed setting: where it stands, and how it is written."""
+
+    block: str = MISSING
+    row: str = MISSING
+    value: str = MISSING
+
+
+@dataclass
+class PrintedSettings:
+    """A table of settings of the paper, as far as its text still holds it."""
+
+    table: str = MISSING
+    cells: list[PrintedText] = MISSING
+
+
+def paper_name(name: str) -> str:
+    """Return what the paper calls a table of this name; letters are appendices."""
+    return f"{'Table' if name.isdigit() else 'Appendix'} {name}"
+
+
+def _read(schema: type[Schema], name: str) -> Schema | None:
+    """Return what the paper prints of a table, None when it has no data."""
+    path = PAPER_DIR / f"table{name}.yaml"
+    return read_yaml(schema, path) if path.exists() else None
+
+
+def printed_settings(name: str) -> dict[tuple[str | None, str | None], str]:
+    """Return the printed settings of a table by (block, row); none when it has no data.
+
+    Raises:
+        RequestError: When the file is malformed, naming it and the field.
+    """
+    found = _read(PrintedSettings, name)
+    return {(cell.block, cell.row): cell.value for cell in (found.cells if found else [])}
+
+
+def printed_cells(name: str) -> Printed:
+    """Return the printed cells of a table by (block, row, column); none when it has no data.
+
+    Raises:
+        RequestError: When the file is malformed, naming it and the field.
+    """
+    found = _read(PrintedTable, name)
+    return {(cell.block, cell.row, cell.column): cell for cell in (found.cells if found else [])}

@@ -1,0 +1,199 @@
+"""Ranks of a run as standard PEFT adapters or merged models, loadable without this project."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dylora_exp.core import RequestError, check_writable, unknown_name
+from dylora_exp.records import RankScore, Record, RecordStore
+from dylora_exp.runner.model_card import model_card
+
+if TYPE_CHECKING:
+    from dylora_exp.config import Config
+
+# Settings of a model that may name a folder; a record knows it by a digest of its files only.
+_FOLDERS = ("name_or_path", "tokenizer")
+# The files by which an export is recognised, of an adapter and of a whole model.
+_EXPORTS = ({"README.md", "adapter_config.json"}, {"README.md", "config.json"})
+# The files that an export writes.
+_WRITTEN = {"README.md", "adapter_config.json", "adapter_model.safetensors"}
+_WRITTEN |= {"config.json", "model.safetensors"}
+
+
+def export(
+    run: str,
+    rank: str,
+    folder: Path,
+    results_dir: Path,
+    outputs_dir: Path,
+    truncation: str | None = None,
+    merge: bool = False,
+    force: bool = False,
+) -> list[Path]:
+    """Write ranks of a completed run as PEFT adapters, or merged into their model.
+
+    Args:
+        run: A run id or the beginning of one.
+        rank: A scored rank, or ``all``.
+        folder: What to write; with ``all`` the parent of ``rank-1``, ``rank-2``, ...
+        results_dir: Where the run's record lies.
+        outputs_dir: Where the run's folder lies.
+        truncation: ``leading`` or ``svd``; by default ``svd`` where the run has scored it.
+        merge: Whether to write the whole model instead of an adapter.
+        force: Whether to replace what lies in the folder.
+
+    Returns:
+        The folders written.
+
+    Raises:
+        RequestError: When the run or its adapter is not there, did not complete, has no such rank,
+            or a folder is in use.
+    """
+    from dylora_exp.adapters import export_rank, read_adapter, write_adapter
+    from dylora_exp.config import generates
+    from dylora_exp.methods import make_method
+
+    record = RecordStore(results_dir).find(run)
+    entries = _entries(record, rank, truncation)
+    folders = [folder / f"rank-{e.rank}" for e in entries] if rank == "all" else [folder]
+    run_folder = outputs_dir / record.run_id
+    for target in folders:
+        if run_folder.resolve() in [target.resolve(), *target.resolve().parents]:
+            raise RequestError(f"--to: '{target}' is in the run's own folder, choose another.")
+        _check_target(target, force)
+    saved = read_adapter(run_folder / "model", record)
+    config = _config(record, run_folder, merge)
+    # The objective's class is to say which class of transformers it is.
+    kind = "CausalLM" if generates(config.task) else "SequenceClassification"
+    method = make_method(config)
+    for entry, target in zip(entries, folders, strict=True):
+        adapter = export_rank(
+            saved, entry, config.method.alpha, config.model.fused, method.row_scale()
+        )
+        check_writable(target.parent)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as temporary:
+            written = Path(temporary) / "adapter"
+            write_adapter(written, adapter)
+            if merge:
+                written = _merge(written, Path(temporary) / "merged", config)
+            card = model_card(record, entry, merge, adapter.settings["r"], f"AutoModelFor{kind}")
+            (written / "README.md").write_text(card, encoding="utf-8")
+            _move(written, target)
+    return folders
+
+
+def _check_target(target: Path, force: bool) -> None:
+    """Refuse a file, and without force a folder that holds anything."""
+    if target.exists() and not target.is_dir():
+        raise RequestError(f"--to: '{target}' is a file, expected a folder.")
+    if target.exists() and any(target.iterdir()) and not force:
+        raise RequestError(
+            f"--to: '{target}' is in use; --force puts the export there all the same, "
+            "replacing an earlier one."
+        )
+    names = {file.name for file in target.iterdir()} if target.exists() else set()
+    if names & _WRITTEN and not any(kind <= names for kind in _EXPORTS):
+        there = ", ".join(sorted(names & _WRITTEN))
+        raise RequestError(
+            f"--to: '{target}' is no earlier export but has {there}; choose another."
+        )
+
+
+def _move(written: Path, target: Path) -> None:
+    """Move an export to its folder; in a folder in use, other files than an export's stay."""
+    if not target.exists():
+        written.rename(target)
+        return
+    if _EXPORTS[0] <= {file.name for file in target.iterdir()}:
+        for name in ("adapter_config.json", "adapter_model.safetensors"):
+            (target / name).unlink(missing_ok=True)
+    for file in written.iterdir():
+        file.replace(target / file.name)
+
+
+def _entries(record: Record, rank: str, truncation: str | None) -> list[RankScore]:
+    """Return the scores of the ranks asked for, of svd where the run has it, else its first cut."""
+    if record.status != "completed":
+        raise RequestError(f"run {record.run_id} is {record.status}, not completed.")
+    cuts = [entry for entry in record.ranks if entry.rank is not None]
+    if not cuts:
+        raise RequestError(f"run {record.run_id} is of method {record.method}, without ranks.")
+    truncations = list(dict.fromkeys(entry.truncation or "" for entry in cuts))
+    wanted = truncation or ("svd" if "svd" in truncations else truncations[0])
+    if wanted not in truncations:
+        raise RequestError(unknown_name("--truncation", wanted, truncations))
+    chosen: dict[str, RankScore] = {}
+    for entry in cuts:
+        if entry.truncation == wanted:
+            chosen.setdefault(str(entry.rank), entry)
+    if rank == "all":
+        return list(chosen.values())
+    if rank not in chosen:
+        names = ", ".join(chosen)
+        raise RequestError(f"--rank: found {rank}, the run has scored ranks {names}.")
+    return [chosen[rank]]
+
+
+def _config(record: Record, run_folder: Path, merge: bool) -> Config:
+    """Return the run's config, with the folders in which the run found its model where merging.
+
+    Raises:
+        RequestError: When the model to merge into is gone or has changed.
+    """
+    from dylora_exp.config import identity, load
+
+    config = load(record.config)
+    if not merge:
+        return config
+    named = record.config["model"]
+    local = [field for field in _FOLDERS if str(named.get(field)).startswith("local:")]
+    folders = _noted_folders(run_folder)
+    config.hub_cache = folders.get("hub_cache")
+    for field in local:
+        setattr(config.model, field, folders.get(field, named[field]))
+    found = identity(config)["model"]
+    if any(field not in folders or found[field] != named[field] for field in local):
+        raise RequestError(
+            f"--merge: the model folder that run {record.run_id} was made from is not there any "
+            "more, or holds other files; export without --merge."
+        )
+    used = {name: record.environment.get(name) for name in ("torch", "transformers")}
+    here = {name: metadata.version(name) for name in used}
+    if not config.model.pretrained and used != here:
+        raise RequestError(
+            f"--merge: the random weights of the run's model are those of torch {used['torch']} "
+            f"and transformers {used['transformers']}, here are {here['torch']} and "
+            f"{here['transformers']}."
+        )
+    return config
+
+
+def _noted_folders(run_folder: Path) -> dict[str, str]:
+    """Return the folders in which the run found its model, empty where they were not kept."""
+    try:
+        return dict(json.loads((run_folder / "folders.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _merge(adapter: Path, folder: Path, config: Config) -> Path:
+    """Fold an adapter into its model and save both model and tokenizer."""
+    from peft import PeftModel
+    from transformers import set_seed
+
+    from dylora_exp.config import outputs
+    from dylora_exp.models import load
+    from dylora_exp.runner.environment import quiet_libraries
+
+    quiet_libraries()
+    # As the run did before it loaded its model: weights that are not pretrained follow from it.
+    set_seed(config.seed)
+    backbone, tokenizer = load(config.model, outputs(config.task), config.hub_cache)
+    merged = PeftModel.from_pretrained(backbone, str(adapter)).merge_and_unload()
+    merged.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

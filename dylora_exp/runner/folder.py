@@ -1,0 +1,103 @@
+"""A run's folder, the locks of a run, and the removal of what a kill has left."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from dylora_exp.config import Config, identity, run_id
+from dylora_exp.core import LOG, RequestError, locks, unfinished, write_atomically
+from dylora_exp.records import RecordStore
+
+
+def run_folder(config: Config) -> Path:
+    """Return the folder of a run, whose name is the run id."""
+    return Path(config.outputs_dir).expanduser() / run_id(config)
+
+
+def run_locks(store: RecordStore, folder: Path) -> list[Path]:
+    """Return the lock files of a run: one of its record and one of its folder."""
+    return [store.lock_path(folder.name), folder / ".lock"]
+
+
+@contextlib.contextmanager
+def hold_run(store: RecordStore, folder: Path, busy: Callable[[Path], None]) -> Iterator[None]:
+    """Hold the locks of a run; afterwards remove its folder if nothing was written into it.
+
+    Args:
+        store: Where the run's record goes.
+        folder: The run's folder.
+        busy: As for ``locks.hold``.
+    """
+    try:
+        with locks.hold(run_locks(store, folder), busy):
+            yield
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def prepare_folder(folder: Path, config: Config, sources: list[dict[str, Any]]) -> None:
+    """Write what the run is made from, and remove checkpoints that were made from other data.
+
+    Args:
+        folder: The run's folder.
+        config: The config of the run.
+        sources: The data of the run, as in its record.
+    """
+    from dylora_exp.models import local_folders
+
+    file = folder / "run.json"
+    text = json.dumps({"config": identity(config), "data": sources}, indent=2, sort_keys=True)
+    if file.exists() and not _has_data(file, sources) and any(folder.glob("checkpoint-*")):
+        LOG.warning("checkpoints of %s were made from other data: training starts anew", folder)
+        remove_checkpoints(folder)
+    write_atomically(file, text)
+    # In another file: where the model's files are is no part of the run.
+    if folders := local_folders(config.model, config.hub_cache):
+        write_atomically(folder / "folders.json", json.dumps(folders, indent=2))
+
+
+def _has_data(file: Path, sources: list[dict[str, Any]]) -> bool:
+    """Return whether ``run.json`` lists these data; the folder's name stands for the config."""
+    try:
+        listed = json.loads(file.read_text(encoding="utf-8"))["data"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(listed == json.loads(json.dumps(sources)))
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of a run."""
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def remove_unfinished(store: RecordStore, folder: Path) -> None:
+    """Remove half-written files that a kill left; the run's locks must be held."""
+    for path in [*store.unfinished(folder.name), *unfinished(folder)]:
+        path.unlink(missing_ok=True)
+
+
+def clean_up(store: RecordStore, folder: Path) -> None:
+    """Remove what a process left that was killed after it had written the record."""
+    files = run_locks(store, folder)
+    waste = [*files, *folder.glob("checkpoint-*"), *unfinished(folder)]
+    if any(path.exists() for path in [*waste, *store.unfinished(folder.name)]):
+        present = [path for path in files if path.parent.is_dir()]
+        # Another process may hold a lock, or the folder be read-only by now.
+        with contextlib.suppress(RequestError, OSError, _Busy), locks.hold(present, _no_wait):
+            remove_unfinished(store, folder)
+            remove_checkpoints(folder)
+
+
+class _Busy(Exception):
+    """Another process holds a lock of the run."""
+
+
+def _no_wait(_: Path) -> None:
+    raise _Busy

@@ -1,0 +1,153 @@
+"""The story of a run: load data, model and method; train; score every rank; make the record.
+
+This module imports the heavy libraries; ``run.py`` imports it only when there is something to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import TrainerCallback, set_seed
+
+from dylora_exp.config import Config
+from dylora_exp.core import start_workers
+from dylora_exp.methods import Method, TrainedModel, count_parameters, make_method
+from dylora_exp.models import load, longest_input, revision
+from dylora_exp.objectives import Objective, ObjectiveContext, make_objective
+from dylora_exp.records import RankScore, Record, summarise
+from dylora_exp.runner.environment import (
+    environment,
+    peak_memory,
+    quiet_libraries,
+    reset_peak_memory,
+    use_threads,
+)
+from dylora_exp.runner.folder import prepare_folder, run_folder
+from dylora_exp.runner.new_record import new_record
+from dylora_exp.runner.preflight import check
+from dylora_exp.runner.trackers.base import tracking, warn_only
+from dylora_exp.tasks import TaskData
+from dylora_exp.training import (
+    EpochSweep,
+    TrainingResult,
+    epoch_scores,
+    score_all_ranks,
+    train,
+)
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run that is ready to be trained.
+
+    Attributes:
+        config: The config of the run.
+        data: The task's examples.
+        method: Trains the model and cuts it to a rank.
+        model: The model that the method attached to the backbone.
+        objective: What the model is trained and scored for.
+        warnings: Sentences for the user.
+    """
+
+    config: Config
+    data: TaskData
+    method: Method
+    model: TrainedModel
+    objective: Objective
+    warnings: list[str]
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return run_folder(self.config)
+
+
+def load_run(config: Config, data: TaskData) -> LoadedRun:
+    """Return the run with its model, method and objective.
+
+    Raises:
+        RequestError: When the model cannot be loaded, or model, method and data do not match.
+    """
+    quiet_libraries()
+    use_threads(config.trainer.threads)
+    reset_peak_memory()
+    set_seed(config.seed)
+    backbone, tokenizer = load(config.model, config.task.number_of_outputs, config.hub_cache)
+    objective = make_objective(ObjectiveContext(config, tokenizer, longest_input(backbone), data))
+    method = make_method(config)
+    model = method.attach(backbone)
+    warnings = [*data.warnings, *method.load_adapter(model)]
+    return LoadedRun(config, data, method, model, objective, warnings)
+
+
+def train_and_record(run: LoadedRun) -> tuple[Record, list[str]]:
+    """Train, score and save a run in the main process.
+
+    Returns:
+        The record of the completed run, not written yet, and the warnings of training.
+    """
+    config, method, folder = run.config, run.method, run.folder
+    software = environment() | revision(run.model)  # as they are at the start
+    prepare_folder(folder, config, run.data.sources)
+    imported = {"imported": method.source()} if method.is_trained_elsewhere else {}
+    start_workers()
+    with contextlib.closing(run.objective), tracking(config, folder) as tracker:
+        model, training, scores = train_and_score(run, tracker.callbacks())
+        epochs = epoch_scores(folder) if config.trainer.score_every == "epoch" else []
+        sweeps = [scores, *(epoch.ranks for epoch in epochs)]
+        method.save(model, folder / "model")
+        record = new_record(
+            config,
+            "completed",
+            data=run.data.sources,
+            ranks=scores,
+            epochs=epochs,
+            summary=summarise(scores, config.task.headline, config.ranks.tolerance),
+            parameters=count_parameters(model),
+            training=method.training_stats(model) | imported,
+            scoring=run.objective.scoring(),
+            timing={
+                "train_seconds": training.seconds,
+                "sweep_seconds": sum(entry.seconds for ranks in sweeps for entry in ranks),
+                "steps": training.steps,
+            },
+            memory=peak_memory(),
+            environment=software,
+        )
+        with warn_only():
+            tracker.log(record)
+    return record, training.warnings
+
+
+def train_and_score(
+    run: LoadedRun, callbacks: Sequence[TrainerCallback] = ()
+) -> tuple[TrainedModel, TrainingResult, list[RankScore]]:
+    """Train a run's model and score it at every rank, in each process of the run.
+
+    Args:
+        run: The run.
+        callbacks: Further callbacks of training.
+
+    Returns:
+        The trained model, how training went, and one score for each cut.
+    """
+    objective, method, folder = run.objective, run.method, run.folder
+    training = TrainingResult()
+    if not method.is_trained_elsewhere:
+        each_epoch = run.config.trainer.score_every == "epoch"
+        sweep = EpochSweep(run.model, objective, method, folder) if each_epoch else None
+        training = train(run.model, objective, method, folder, sweep, callbacks)
+    model = method.finish(run.model)
+    return model, training, score_all_ranks(model, objective, method, folder)
+
+
+def run_in_worker(config: Config) -> None:
+    """Train and score in another process than the main one."""
+    data = check(config)
+    assert data is not None
+    run = load_run(config, data)
+    with contextlib.closing(run.objective):
+        train_and_score(run)

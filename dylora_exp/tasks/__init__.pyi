@@ -1,0 +1,19 @@
+from .base import TaskData as TaskData
+from .base import checksums as checksums
+from .base import needs_hub as needs_hub
+from .base import read as read
+from .base import reader_names as reader_names
+from .base import repository as repository
+from .demo_text import pretraining_text as pretraining_text
+from .prediction_files import score_files as score_files
+
+__all__ = [
+    "TaskData",
+    "checksums",
+    "needs_hub",
+    "pretraining_text",
+    "read",
+    "reader_names",
+    "repository",
+    "score_files",
+]

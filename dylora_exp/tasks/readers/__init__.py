@@ -1,0 +1,1 @@
+"""The readers: each module has a ``READER``, and its name is what ``task.reader`` says."""

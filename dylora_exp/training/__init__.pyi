@@ -1,0 +1,15 @@
+from .callbacks import TrainingDiverged as TrainingDiverged
+from .epoch_sweep import EpochSweep as EpochSweep
+from .epoch_sweep import epoch_scores as epoch_scores
+from .rank_sweep import score_all_ranks as score_all_ranks
+from .trainer import TrainingResult as TrainingResult
+from .trainer import train as train
+
+__all__ = [
+    "EpochSweep",
+    "TrainingDiverged",
+    "TrainingResult",
+    "epoch_scores",
+    "score_all_ranks",
+    "train",
+]

@@ -1,0 +1,67 @@
+"""The arguments of the Hugging Face Trainer, from a run's config."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from transformers import TrainingArguments
+
+from dylora_exp.config import Config
+from dylora_exp.core import process_count
+
+_LOG_STEPS = 10
+_SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+
+
+class OneGPUArguments(TrainingArguments):
+    """Training arguments of a process that uses one GPU at most.
+
+    With several GPUs in one process the Trainer would multiply the batch by their number.
+    """
+
+    @property
+    def n_gpu(self) -> int:
+        """Return the number of GPUs that this process uses."""
+        return min(super().n_gpu, 1)
+
+
+def training_arguments(config: Config, folder: Path, steps_share: float = 1.0) -> TrainingArguments:
+    """Return the Trainer's arguments.
+
+    Args:
+        config: The config of the run.
+        folder: Where checkpoints go.
+        steps_share: The fraction of the configured optimizer steps that the method takes.
+    """
+    trainer = config.trainer
+    return OneGPUArguments(
+        output_dir=str(folder),
+        seed=config.seed,
+        learning_rate=trainer.learning_rate,
+        per_device_train_batch_size=trainer.batch_size // process_count(),
+        gradient_accumulation_steps=trainer.accumulation_steps,
+        num_train_epochs=trainer.epochs * steps_share,
+        max_steps=math.ceil(trainer.max_steps * steps_share) if trainer.max_steps else -1,
+        weight_decay=trainer.weight_decay,
+        adam_beta1=trainer.adam_beta1,
+        adam_beta2=trainer.adam_beta2,
+        adam_epsilon=trainer.adam_epsilon,
+        lr_scheduler_type=_SCHEDULES[trainer.schedule],
+        warmup_steps=trainer.warmup_ratio if trainer.warmup_steps is None else trainer.warmup_steps,
+        max_grad_norm=trainer.max_grad_norm,
+        bf16=trainer.bf16,
+        remove_unused_columns=False,
+        save_strategy="steps",
+        save_steps=trainer.save_steps,
+        save_total_limit=2,
+        logging_strategy="steps",
+        logging_steps=_LOG_STEPS,
+        logging_nan_inf_filter=False,
+        use_cpu=not torch.accelerator.is_available(),
+        dataloader_pin_memory=torch.accelerator.is_available(),
+        ddp_find_unused_parameters=False,
+        disable_tqdm=True,
+        report_to=[],
+    )

@@ -1,0 +1,72 @@
+"""The rank sweep after every epoch: ``trainer.score_every=epoch``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerState
+
+from dylora_exp.core import is_main_process, write_atomically
+from dylora_exp.methods import Method, TrainedModel
+from dylora_exp.objectives import Objective
+from dylora_exp.records import EpochScores, RankScore
+from dylora_exp.training.callbacks import UntimedCallback
+from dylora_exp.training.rank_sweep import score_all_ranks
+
+_FOLDER = "epochs"
+_FILE = "scores.json"
+
+
+class EpochSweep(UntimedCallback):
+    """Scores all ranks after each epoch but the last, which is scored after training.
+
+    The scores are written before the checkpoint of the same step, so that a killed run has those of
+    every epoch that it does not train again.
+
+    Args:
+        model: The model in training.
+        objective: Scores the model.
+        method: Cuts the model to a rank.
+        folder: The run's folder.
+    """
+
+    def __init__(
+        self, model: TrainedModel, objective: Objective, method: Method, folder: Path
+    ) -> None:
+        self.model = model
+        self.objective = objective
+        self.method = method
+        self.folder = folder / _FOLDER
+
+    def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
+        """Remove the scores of steps that will be trained again."""
+        for folder in self.folder.glob("step-*") if is_main_process() else ():
+            if int(folder.name.removeprefix("step-")) > state.global_step:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def on_step_end(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
+        """Score and write the scores if the step ended an epoch."""
+        epoch = state.epoch or 0.0
+        if not epoch.is_integer() or state.global_step >= state.max_steps:
+            return
+        start = time.monotonic()
+        folder = self.folder / f"step-{state.global_step}"
+        ranks = score_all_ranks(self.model, self.objective, self.method, folder)
+        if is_main_process():
+            scores = EpochScores(int(epoch), state.global_step, ranks)
+            write_atomically(folder / _FILE, json.dumps(dataclasses.asdict(scores), indent=2))
+        self.seconds += time.monotonic() - start
+
+
+def epoch_scores(folder: Path) -> list[EpochScores]:
+    """Return the scores after each epoch of a run, in the order of the epochs."""
+    found = []
+    for file in (folder / _FOLDER).glob(f"step-*/{_FILE}"):
+        tree = json.loads(file.read_text(encoding="utf-8"))
+        found.append(EpochScores(**{**tree, "ranks": [RankScore(**r) for r in tree["ranks"]]}))
+    return sorted(found, key=lambda scores: scores.step)

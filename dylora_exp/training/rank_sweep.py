@@ -1,0 +1,42 @@
+"""The rank sweep: one trained model, scored at every rank."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dylora_exp.core import LOG, progress_bar
+from dylora_exp.methods import Cut, Method, TrainedModel
+from dylora_exp.models import compile_where_asked
+from dylora_exp.objectives import Objective
+from dylora_exp.records import RankScore
+
+
+def score_all_ranks(
+    model: TrainedModel, objective: Objective, method: Method, folder: Path
+) -> list[RankScore]:
+    """Score a trained model at every cut of its method; the result is the same in every process.
+
+    Args:
+        model: The trained model.
+        objective: Scores the model.
+        method: Lists the cuts and applies them.
+        folder: Where predictions go.
+
+    Returns:
+        One score for each cut, in the method's order.
+    """
+    compile_where_asked(model, method.config)
+    scores = []
+    headline = method.config.task.headline
+    for cut in progress_bar(method.cuts(), desc="scoring", unit="rank"):
+        scored = objective.score(model, method, cut, folder)
+        LOG.info("scored %s: %s %s", _describe(cut), headline, scored.metrics.get(headline))
+        scores.append(
+            RankScore(cut.rank, cut.truncation, cut.scale, scored.metrics, scored.seconds)
+        )
+    return scores
+
+
+def _describe(cut: Cut) -> str:
+    parts = [f"rank {cut.rank}" if cut.rank else "the whole model", cut.truncation, cut.scale]
+    return " ".join(part for part in parts if part)

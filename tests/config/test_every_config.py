@@ -1,0 +1,76 @@
+"""Every file under ``conf/`` can be composed; a new one is looked at without a line here."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+
+from dylora_exp.config.composition import compose
+from dylora_exp.config.overrides import CONF_DIR, options
+from dylora_exp.config.run_identity import run_id
+from dylora_exp.config.schema import Config
+from dylora_exp.reporting.make_tables import table_runs
+from dylora_exp.reporting.specs.tables import profiles_of
+
+FILES = sorted(path.relative_to(CONF_DIR).as_posix() for path in Path(CONF_DIR).rglob("*.yaml"))
+# Not choices of a run: tables and what the paper prints.
+OTHERS = ("table/", "paper/")
+CHOICES = [file for file in FILES if file.count("/") == 1 and not file.startswith(OTHERS)]
+HYDRAS = [file for file in FILES if file.startswith("hydra/")]
+# What a choice needs beside it.
+BESIDE = {
+    "ranks/custom": ["ranks.weights=[0.5,0.5,0,0,0,0,0,0]"],
+    "method/flop": ["method.target_sparsity=0.5"],
+    "method/imported": ["method.adapter=old.bin"],
+}
+
+
+def test_every_file_is_of_a_kind_that_is_looked_at():
+    tables = [file for file in FILES if file.startswith(OTHERS)]
+    assert sorted([*CHOICES, *HYDRAS, *tables, "config.yaml"]) == FILES
+
+
+@pytest.mark.parametrize("file", CHOICES)
+def test_every_choice_passes_the_schema(file):
+    group, _, name = file.removesuffix(".yaml").partition("/")
+    beside = BESIDE.get(f"{group}/{name}", [])
+    config = compose([f"{group}={name}", *beside])
+    assert isinstance(config, Config) and run_id(config)
+    assert name in options(group)
+    text = (Path(CONF_DIR) / file).read_text(encoding="utf-8")
+    assert isinstance(yaml.safe_load(text), dict | None)
+    if group in ("model", "task", "method", "tracker"):
+        assert getattr(config, group).name == name
+    if group == "profile":
+        assert config.profile == name
+
+
+@pytest.mark.parametrize("model", options("model"))
+@pytest.mark.parametrize("method", ["lora", "dylora"])
+def test_every_model_goes_with_the_methods_of_adapters(model, method):
+    assert compose([f"model={model}", f"method={method}"]).model.name == model
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith("table/")])
+def test_every_run_of_every_table_can_be_composed(file):
+    name = Path(file).stem
+    for profile in profiles_of(name):
+        for run in table_runs(name, profile):
+            assert len(run.run_id) == 12
+
+
+@pytest.mark.parametrize("file", HYDRAS)
+def test_every_launcher_and_sweeper_names_a_plugin_that_takes_its_settings(file):
+    _, kind, name = file.removesuffix(".yaml").split("/")
+    target = yaml.safe_load((Path(CONF_DIR) / file).read_text())["_target_"]
+    package = ".".join(target.split(".")[:2])
+    pytest.importorskip(package)
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        tree = hydra_compose("config", [f"hydra/{kind}={name}"], return_hydra_config=True)
+    made = Plugins.instance()._instantiate(tree.hydra[kind])
+    assert isinstance(made, Launcher if kind == "launcher" else Sweeper)

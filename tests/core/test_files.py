@@ -1,0 +1,42 @@
+"""Files written whole or not at all."""
+
+import hashlib
+
+import pytest
+
+from dylora_exp.core.errors import RequestError
+from dylora_exp.core.files import check_writable, file_sha256, unfinished, write_atomically
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file.json"
+    write_atomically(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "new \ud800")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RequestError, match=r"file/x: cannot be written to"):
+        check_writable(tmp_path / "file" / "x")
+
+
+def test_a_folder_is_created_only_where_asked(tmp_path):
+    check_writable(tmp_path / "a" / "b", create=False)
+    assert list(tmp_path.iterdir()) == []
+    check_writable(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_unfinished_files_are_found_below_a_folder(tmp_path):
+    write_atomically(tmp_path / "a" / "done.json", "{}")
+    left = tmp_path / "a" / ".done.json.x1.tmp"
+    left.write_text("{")
+    assert unfinished(tmp_path) == [left]
+
+
+def test_a_digest_is_that_of_the_bytes(tmp_path):
+    (tmp_path / "file").write_bytes(b"\x00\r\n")
+    assert file_sha256(tmp_path / "file") == hashlib.sha256(b"\x00\r\n").hexdigest()

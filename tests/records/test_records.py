@@ -1,0 +1,161 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dylora_exp.core.errors import RequestError
+from dylora_exp.records.record import RankScore, Record
+from dylora_exp.records.store import RecordStore
+
+RANK = {"rank": 1, "truncation": None, "scale": None, "metrics": {}, "seconds": 1}
+
+
+def record(**changes):
+    values = {
+        "run_id": "0123456789ab",
+        "status": "completed",
+        "config": {"seed": 1},
+        "model": "m",
+        "task": "t",
+        "method": "dylora",
+        "profile": "demo",
+        "seed": 1,
+        "created_at": "2024-01-01T00:00:00+00:00",
+        "ranks": [RankScore(1, "leading", "alpha/b", {"f1": 0.5, "pearson": None}, 0.1)],
+    }
+    return Record(**{**values, **changes})
+
+
+def test_a_record_comes_back_as_it_was(tmp_path):
+    store = RecordStore(tmp_path)
+    path = store.write(record())
+    assert path == tmp_path / "runs" / "0123456789ab.json"
+    assert store.read("0123456789ab") == record()
+    text = path.read_text()
+    assert text == json.dumps(json.loads(text), sort_keys=True, indent=2) + "\n"
+
+
+def test_a_missing_record_is_none(tmp_path):
+    assert RecordStore(tmp_path).read("nothing") is None
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"schema_version": 2}, "schema_version is 2, expected 1"),
+        ({"status": "done"}, "'status' is 'done', expected 'running', 'completed' or 'failed'"),
+        ({"seed": "1"}, "'seed' is '1'"),
+        ({"ranks": [{"rank": 1}]}, "'ranks[0].truncation' is missing"),
+        ({"ranks": [{**RANK, "more": 1}]}, "'ranks[0].more' is not a key of a record"),
+        ({"ranks": [{**RANK, "rank": 0}]}, "'ranks[0].rank' is 0, expected at least 1"),
+        ({"ranks": [{**RANK, "rank": "1"}]}, "'ranks[0].rank' is '1', expected a whole number"),
+        ({"ranks": [{**RANK, "metrics": {"f1": "x"}}]}, "'ranks[0].metrics.f1' is 'x', expected"),
+        ({"ranks": []}, "'ranks' is empty, though the run is completed"),
+        ({"ranks": {}}, "'ranks' is {}, expected a list"),
+        ({"created_at": 5}, "'created_at' is 5"),
+        ({"error": 5}, "'error' is 5"),
+        ({"data": [5]}, "'data[0]' is 5, expected an object"),
+        ({"run_id": "another"}, "its run_id is 'another'"),
+        ({"epochs": [{"epoch": 1}]}, "'epochs[0].step' is missing"),
+        ({"extra": 1}, "'extra' is not a key of a record"),
+        ({"config": {"ranks": {"r_max": "8"}}}, "'config.ranks.r_max' is '8', expected a whole"),
+        ({"config": {"task": {"headline": ["f1"]}}}, "'config.task.headline' is ['f1'], expected"),
+        ({"config": {"trainer": 3}}, "'config.trainer' is 3, expected an object"),
+        ({"timing": {"train_seconds": "1"}}, "'timing.train_seconds' is '1', expected a number"),
+        ({"timing": {"steps": float("nan")}}, "'timing.steps' is nan, expected a number"),
+        ({"environment": {"torch": {}}}, "'environment.torch' is {}, expected a text, a number"),
+        (
+            {"training": {"drawn_ranks": {"x": 1}}},
+            "'training.drawn_ranks.x' is 'x', expected",
+        ),
+        ({"parameters": {"total": 1.5}}, "'parameters.total' is 1.5, expected a whole number"),
+    ],
+)
+def test_files_that_are_no_records_are_skipped_with_the_reason(tmp_path, change, expected):
+    store = RecordStore(tmp_path)
+    store.write(record(run_id="good"))
+    broken = {**json.loads(record().to_json()), **change}
+    (store.folder / "0123456789ab.json").write_text(json.dumps(broken))
+    records, warnings = store.read_all()
+    assert [r.run_id for r in records] == ["good"]
+    assert len(warnings) == 1
+    assert expected in warnings[0]
+    with pytest.raises(RequestError, match="not a record"):
+        store.read("0123456789ab")
+
+
+@pytest.mark.parametrize("field", ["epochs", "summary", "training", "scoring"])
+def test_a_record_older_than_a_field_stays_readable(field):
+    tree = json.loads(record().to_json())
+    del tree[field]
+    assert Record.from_dict(tree) == record()
+
+
+@pytest.mark.parametrize("field", ["run_id", "error", "timing", "environment"])
+def test_a_field_that_every_record_has_is_not_optional(field):
+    tree = json.loads(record().to_json())
+    del tree[field]
+    with pytest.raises(ValueError, match=f"'{field}' is missing"):
+        Record.from_dict(tree)
+
+
+def test_values_come_back_with_the_types_they_had():
+    score = RankScore(1, None, None, {"f1": 1, "accuracy": 1.0, "pearson": None}, 2)
+    parts = {"timing": {"steps": 3, "train_seconds": 3.0}, "environment": {"gpu": False, "n": 1}}
+    open_parts = {"scoring": {"signature": "s", "more": [1.0]}, "config": {"ranks": {"x": 1}}}
+    text = record(ranks=[score], **parts, **open_parts).to_json()
+    assert Record.from_dict(json.loads(text)).to_json() == text
+
+
+def test_different_records_of_one_run_are_an_error_that_names_both(tmp_path):
+    store = RecordStore(tmp_path)
+    path = store.write(record())
+    copy = path.with_name("0123456789ab (copy).json")
+    copy.write_text(path.read_text())
+    assert store.read_all() == ([record()], [])
+    copy.write_text(record(seed=2).to_json())
+    with pytest.raises(RequestError) as caught:
+        store.read_all()
+    (problem,) = caught.value.problems
+    assert str(path) in problem and str(copy) in problem and "0123456789ab" in problem
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_warning_and_never_a_crash(tmp_path_factory, content):
+    store = RecordStore(tmp_path_factory.mktemp("records"))
+    store.folder.mkdir()
+    (store.folder / "x.json").write_bytes(content)
+    records, warnings = store.read_all()
+    assert (len(records), len(warnings)) == (0, 1)
+
+
+def test_deep_nesting_and_folders_are_no_records(tmp_path):
+    store = RecordStore(tmp_path)
+    (store.folder / "folder.json").mkdir(parents=True)
+    (store.folder / "deep.json").write_text("[" * 100_000)
+    records, warnings = store.read_all()
+    assert (records, len(warnings)) == ([], 2)
+    with pytest.raises(RequestError, match="not a record"):
+        store.read("folder")
+
+
+def test_a_run_is_found_by_the_beginning_of_its_name(tmp_path):
+    store = RecordStore(tmp_path)
+    for name in ("abc1", "abd2"):
+        store.write(record(run_id=name))
+    assert store.find("abc").run_id == "abc1"
+    with pytest.raises(RequestError, match="may be any of abc1, abd2"):
+        store.find("ab")
+    with pytest.raises(RequestError, match="did you mean 'abc1'"):
+        store.find("abx1")
+
+
+@given(st.integers(0, 3000))
+def test_a_truncated_record_is_a_warning(tmp_path_factory, length):
+    store = RecordStore(tmp_path_factory.mktemp("records"))
+    path = store.write(record())
+    whole = path.read_bytes()
+    path.write_bytes(whole[: min(length, len(whole) - 2)])
+    records, warnings = store.read_all()
+    assert (len(records), len(warnings)) == (0, 1)

@@ -1,0 +1,98 @@
+import copy
+import dataclasses
+
+from dylora_exp.records.store import RecordStore
+from dylora_exp.reporting.analysis.groups import (
+    group_warnings,
+    groups_of,
+    headline,
+    series_of,
+    undefined_notes,
+)
+from tests.support.handmade_records import LEADING, LEADING_R
+
+
+def groups(results):
+    return groups_of(RecordStore(results.folder).read_all()[0])
+
+
+def test_seeds_are_of_one_group(results):
+    results.demo("dylora", 42, 0.8)
+    results.demo("dylora", 10, 0.7)
+    (group,), warnings = groups(results)
+    assert group.names == ("demo", "tiny-roberta", "demo", "dylora")
+    assert group.seeds() == [10, 42]
+    assert (group.method, warnings) == ("dylora", [])
+
+
+def test_other_settings_are_kept_apart_and_named(results):
+    for seed in (10, 42, 1010):
+        results.demo("dylora", seed, 0.8)
+    words = "profile=demo task=demo method=dylora ranks.r_max=4 trainer.epochs=7"
+    results.add(words, 10, {(1, *LEADING): {"accuracy": 0.5}})
+    found, _ = groups(results)
+    assert [group.method for group in found] == [
+        "dylora [ranks.r_max=4, trainer.epochs=7.0]",
+        "dylora",
+    ]
+    apart, few = group_warnings(found)
+    assert "demo tiny-roberta demo dylora: 2 sets of runs" in apart
+    assert "ranks.r_max=4, trainer.epochs=7.0; the defaults" in apart
+    assert few.startswith("1 of 2 groups have fewer than 3 seeds (the smallest 1)")
+
+
+def test_a_record_from_before_an_option_is_of_the_same_group(results):
+    results.demo("dylora", 10, 0.8)
+    record = results.demo("dylora", 42, 0.8)
+    config = copy.deepcopy(record.config)
+    del config["trainer"]["label_smoothing"]
+    results.store.write(dataclasses.replace(record, config=config))
+    assert len(groups(results)[0]) == 1
+
+
+def test_paths_and_hardware_make_no_group(results):
+    record = results.demo("dylora", 10, 0.8)
+    config = {**record.config, "results_dir": "elsewhere", "tracker": {"name": "wandb"}}
+    results.store.write(dataclasses.replace(record, config=config))
+    results.demo("dylora", 42, 0.8)
+    assert len(groups(results)[0]) == 1
+
+
+def test_of_two_records_of_a_seed_the_later_counts(results):
+    old = results.demo("dylora", 10, 0.1)
+    new = dataclasses.replace(old, run_id="later", created_at="2026-02-01T00:00:00+00:00")
+    results.store.write(new)
+    (group,), (warning,) = groups(results)
+    assert [record.run_id for record in group.records] == ["later"]
+    assert old.run_id in warning and "later" in warning
+
+
+def test_series_skip_what_is_undefined_and_say_so(results):
+    scores = {
+        (1, *LEADING): {"accuracy": None},
+        (2, *LEADING): {"accuracy": 0.5},
+        (2, *LEADING_R): {"accuracy": float("inf")},
+    }
+    record = results.add("profile=demo task=demo method=lora", 10, {(1, *LEADING): {}})
+    bad = [
+        dataclasses.replace(record.ranks[0], rank=rank, truncation=cut, scale=scale, metrics=values)
+        for (rank, cut, scale), values in scores.items()
+    ]
+    (group,), _ = groups_of([dataclasses.replace(record, ranks=bad)])
+    (series,) = series_of(group)
+    assert series.values == {2: {10: 0.5}}
+    assert series.label == "lora (leading alpha/b)"
+    (note,) = undefined_notes([group])
+    assert record.run_id in note and "2 of its scores of accuracy undefined" in note
+
+
+def test_headline(results):
+    results.demo("dylora", 10, 0.8)
+    (group,), _ = groups(results)
+    assert headline(group) == "accuracy"
+    record = group.records[0]
+    without = [dataclasses.replace(score, metrics={"f1": 1.0}) for score in record.ranks]
+    (group,), _ = groups_of([dataclasses.replace(record, ranks=without)])
+    assert headline(group) == "f1"
+    (group,), _ = groups_of([dataclasses.replace(record, ranks=[])])
+    assert headline(group) == "accuracy"

@@ -1,0 +1,1 @@
+"""What several test modules share: small configs, hand-made records, a hub on this machine."""

@@ -1,8 +1,0 @@
-"""Where the project lies, and the words of a run in seconds, for tests that start processes too."""
-
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parent.parent
-
-# A few steps on a few examples.
-TINY = ["trainer.max_steps=3", "task.max_train_samples=96", "task.max_eval_samples=40"]
