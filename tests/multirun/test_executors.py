@@ -10,21 +10,22 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from dylora_exp.core import RequestError, locks
 from dylora_exp.multirun import scheduling
-from dylora_exp.multirun.executors import executor_names, launcher_names, load_executor
-from dylora_exp.multirun.executors.base import Executor, executor_class, lost
-from dylora_exp.multirun.executors.slurm import Requeued
+from dylora_exp.multirun.executors.base import Executor, executor_class, executor_names, lost
+from dylora_exp.multirun.executors.settings import launcher_names, load_executor
+from dylora_exp.multirun.executors.slurm import Requeued, SlurmExecutor
 from dylora_exp.multirun.jobs import Job, JobResult
 from dylora_exp.multirun.scheduling import run_jobs, thread_overrides
-from tests.support import job_functions
 from tests.support.job_functions import count, run_job, wait_for
+from tests.support.tiny_runs import ROOT
 
 # Where workers find this project and the functions of the tests.
-IMPORT_PATH = os.pathsep.join([str(Path(job_functions.__file__).parent.parent), *sys.path])
+IMPORT_PATH = os.pathsep.join([str(ROOT), *sys.path])
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +107,7 @@ def test_workers_stay_warm_and_run_at_a_time(tmp_path):
 PARENT = """
     import sys
     from tests.support.job_functions import run_job
-    from dylora_exp.multirun.executors import load_executor
+    from dylora_exp.multirun.executors.settings import load_executor
     from dylora_exp.multirun.jobs import Job
     from dylora_exp.multirun.scheduling import run_jobs
     from dylora_exp.core import raise_on_sigterm
@@ -175,7 +176,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path, parent):
 
 
 class Scripted(Executor):
-    """Yields what it is told to, and notes what it was asked for."""
+    """Yields given results, and notes what it was asked for."""
 
     def __init__(self, *rounds):
         self.rounds = list(rounds)
@@ -327,6 +328,30 @@ def test_slurm_gets_one_array_with_the_usual_settings(tmp_path, monkeypatch):
         *("--gpus-per-node=1", "--cpus-per-task=4", "--job-name=dylora", "--requeue"),
     ):
         assert f"#SBATCH {line}\n" in sent, sent
+
+
+def test_processes_of_this_machine_are_started_as_others_end(tmp_path):
+    class Played:
+        """Stands in for submitit: every task is done as soon as it is asked."""
+
+        batches: ClassVar[list] = []
+
+        def map_array(self, function, jobs):
+            self.batches.append([job.name for job in jobs])
+            return [Task(job) for job in jobs]
+
+    class Task:
+        def __init__(self, job):
+            self.results = lambda: [JobResult(job.name)]
+
+        def done(self):
+            return True
+
+    executor = SlurmExecutor("local", str(tmp_path), array_parallelism=2)
+    executor._submitit = Played()
+    jobs = [Job((name,)) for name in "abcde"]
+    assert [jobs[i].name for i, _ in executor.run(run_job, jobs)] == list("abcde")
+    assert Played.batches == [["a", "b"], ["c", "d"], ["e"]]
 
 
 def test_a_job_that_is_out_of_time_is_queued_again_as_it_is(tmp_path):

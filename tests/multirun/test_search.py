@@ -10,21 +10,25 @@ from pathlib import Path
 
 import pytest
 
+from dylora_exp.cli.entry import main
+from dylora_exp.cli.search_output import print_search
 from dylora_exp.core import RequestError
-from dylora_exp.multirun.search import (
-    SearchRequest,
-    exit_code,
-    print_search,
-    run_search,
-)
+from dylora_exp.multirun.search import SearchRequest, run_search
 from dylora_exp.multirun.search_space import parse_search_space
-from tests.support import job_functions
-from tests.support.job_functions import count, poisoned_record, run_quadratic, wait_for
-from tests.support.tiny_runs import TINY
+from dylora_exp.records import RecordStore
+from tests.support.job_functions import (
+    count,
+    poisoned_record,
+    record_of_seed,
+    run_quadratic,
+    score,
+    wait_for,
+)
+from tests.support.tiny_runs import ROOT, TINY
 
 pytest.importorskip("optuna")
 
-IMPORT_PATH = os.pathsep.join([str(Path(job_functions.__file__).parent.parent), *sys.path])
+IMPORT_PATH = os.pathsep.join([str(ROOT), *sys.path])
 RATE = "trainer.learning_rate"
 
 
@@ -32,10 +36,6 @@ RATE = "trainer.learning_rate"
 def in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", IMPORT_PATH)
-
-
-def score(record):
-    return record.summary[0]["aurac"]
 
 
 def search(*overrides, function=run_quadratic, **options):
@@ -78,8 +78,7 @@ def test_another_question_has_another_file():
 
 KILLED = """
     import sys
-    from tests.support.job_functions import run_quadratic_slowly
-    from multirun.test_search import score
+    from tests.support.job_functions import run_quadratic_slowly, score
     from dylora_exp.multirun.search import SearchRequest, run_search
 
     if __name__ == "__main__":
@@ -115,7 +114,7 @@ def test_failing_trials_are_skipped_and_named(capsys):
     assert {trial.overrides for trial in result.trials if trial.problem} == {("seed=2",)}
     assert {trial.score for trial in result.trials} == {1.0, 3.0, None}
     assert result.best.overrides == ("seed=3",)
-    assert exit_code(result) == 1
+    assert not result.is_complete
     print_search(result)
     printed = capsys.readouterr()
     assert "\nbest: seed=3\n" in printed.out
@@ -159,6 +158,7 @@ def test_hydras_grammar_names_what_is_searched(override, kind, fields):
         (SearchRequest(["trainer.learning_raet=interval(1,2)"]), "trainer.learning_rate"),
         (SearchRequest(["method=choice(lora,lroa)"]), "did you mean 'lora'?"),
         (SearchRequest([], launcher="jobslib"), "did you mean 'joblib'?"),
+        (SearchRequest(["hydra/launcher=joblib"]), "expected --launcher NAME instead."),
     ],
 )
 def test_a_wrong_request_is_a_sentence(request_, problem):
@@ -174,11 +174,36 @@ def test_a_wrong_request_of_the_runs_ends_the_search_and_is_not_kept():
     assert [trial.score is not None for trial in result.trials] == [True, True]
 
 
+def test_a_metric_of_which_less_is_better_is_searched_downwards(capsys):
+    """The record's mean TER is its seed: the lowest is the best, and printed as it is."""
+    overrides = ("profile=demo-nlg", "task=demo-webnlg", "task.headline=ter", "seed=choice(1,3,4)")
+    result = run_search(SearchRequest(overrides, trials=9), job_function=record_of_seed)
+    assert result.best.overrides == ("seed=1",)
+    print_search(result)
+    out = capsys.readouterr().out
+    assert "seed=3: 3.0000 (run " in out and "-3.0" not in out
+
+
+RUNS = [*TINY, "ranks.score=[1,8]"]
+
+
+def test_the_command_names_the_best_and_a_failing_trial_stops_nothing(capsys):
+    rates = [f"{RATE}=choice(1e-3,1e30)", "trainer.max_steps=12", "trainer.warmup_steps=0"]
+    assert main(["search", *RUNS, *rates, "--trials", "5"]) == 1
+    records = RecordStore("results").read_all()[0]
+    assert sorted(record.status for record in records) == ["completed", "failed"]
+    (good,) = [record for record in records if record.status == "completed"]
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1] == f"best: {RATE}=0.001"
+    assert f"{100 * good.summary[0]['aurac']:.2f} (run {good.run_id}, done)" in printed.out
+    assert f"try a lower {RATE}." in printed.err
+
+
 @pytest.mark.slow
-def test_runs_are_searched(capsys):
-    request = SearchRequest([*TINY, "ranks.score=[1,8]"], trials=2)
+def test_runs_are_searched_by_several_processes():
+    request = SearchRequest(RUNS, trials=2)
     first = run_search(request)
-    assert exit_code(first) == 0
+    assert first.is_complete
     second = run_search(dataclasses.replace(request, trials=3, jobs=2))
     assert second.trials[:2] == first.trials and len({t.run_id for t in second.trials}) == 3
     for trial in second.trials:

@@ -1,4 +1,4 @@
-"""What the tests of executors run in place of a training: importable by any worker."""
+"""What the tests of executors run instead of a training: importable by any worker."""
 
 import math
 import os
@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from dylora_exp.config import run_id
+from dylora_exp.config import identity, run_id
 from dylora_exp.multirun.jobs import Job, JobResult
 from dylora_exp.records import Record
 from dylora_exp.runner import Outcome
@@ -78,10 +78,14 @@ def record_of(job, height):
     """Return the result of a job whose record has a height in its summary."""
     config = job.compose()
     record = Record(
-        run_id=run_id(config), status="completed", config={}, model="m", task="t", method="m",
-        profile="p", seed=1, created_at="", summary=[{"aurac": height}],
+        run_id=run_id(config), status="completed", config=identity(config), model="m",
+        task="t", method="m", profile="p", seed=1, created_at="", summary=[{"aurac": height}],
     )  # fmt: skip
     return JobResult(job.name, Outcome(record, Path(), True, []))
+
+
+def score(record):
+    return record.summary[0]["aurac"]
 
 
 def run_quadratic(job):
@@ -106,3 +110,8 @@ def poisoned_record(job):
     if seed == 2:
         return JobResult(job.name, problems=("run failed: it is poisoned",))
     return record_of(job, float(seed))
+
+
+def record_of_seed(job):
+    """Return a record whose curve is as high as its seed."""
+    return record_of(job, float(job.compose().seed))
