@@ -21,6 +21,7 @@ examples:
   dylora validate task=mrpc ranks.r_max=4        check a config without running it
   dylora reproduce 2 --plan                      which runs Table 2 needs, and which are missing
   dylora reproduce all --profile demo --jobs 2   run what is missing, then make the tables
+  dylora search task=mrpc --trials 20            the best learning rate on the development set
   dylora tables 2 --profile demo                 Table 2 from the records
   dylora report --where task=mrpc                means over seeds, and which claims hold
   dylora export 3fa9 --rank 2 --to adapter       rank 2 of a run, for plain PEFT

@@ -77,6 +77,8 @@ def check_overrides(
         The problems found, and the overrides without any.
     """
     parser = OverridesParser.create()
+    overrides = list(overrides)
+    search_path = [*search_path, *named_search_path(overrides)]
     keys = known_keys()
     problems: list[str] = []
     good: list[str] = []
@@ -104,6 +106,8 @@ def _problems(
         return [f"{key}: '{value}' stands for no value."]
     if key == "hydra.job.chdir":
         return [f"{key}: runs name their folders themselves, results_dir and outputs_dir."]
+    if key == "hydra/sweeper" and value.startswith("optuna"):
+        return [f"{key}: '{value}' is now a command: dylora search [overrides] --trials N."]
     if key == "hydra" or key.startswith(("hydra.", "hydra/")):
         return []
     if key in GROUPS:

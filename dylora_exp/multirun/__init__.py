@@ -1,4 +1,4 @@
-"""Many runs: jobs, launchers, and what reproduces a table."""
+"""Many runs: jobs, the executors that run them, reproduce and search."""
 
 import lazy_loader
 

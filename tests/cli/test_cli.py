@@ -227,7 +227,7 @@ def test_lists(what, capsys, tmp_path):
         (["run", "hydra=3"], "must be a string or a list"),
         (["run", "hydra.job.chdir=true"], "hydra.job.chdir: runs name their folders themselves"),
         (["reproduce"], "arguments are required: TABLE; see"),
-        (["reproduce", "2", "--launcher", ""], "--launcher: '' is not one of joblib"),
+        (["reproduce", "2", "--launcher", ""], "--launcher: '' is not one of gpu_local"),
         (["validate", "+model.config.hidden_size=abc"], "expected a whole number"),
     ],
 )

@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--launcher",
         metavar="L",
-        help="joblib, submitit_local or submitit_slurm (default: this process, several jobs: "
-        "joblib); hydra.launcher.KEY=VALUE sets more",
+        help="joblib, submitit_local, submitit_slurm or ray (default: this process, several jobs: "
+        "processes); hydra.launcher.KEY=VALUE sets more",
     )
 
 
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run what is missing, render the tables and the report, say what failed."""
     from dylora_exp.cli.reporting_output import print_warnings, render_tables
     from dylora_exp.multirun import (
-        Request,
+        ReproduceRequest,
         exit_code,
         make_plan,
         plan_text,
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     from dylora_exp.reporting import write_report
 
-    request = Request(
+    request = ReproduceRequest(
         arguments.table,
         arguments.profile,
         Path(arguments.results),

@@ -9,13 +9,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from dylora_exp.config import CONF_DIR, check_overrides, quote_path
+from dylora_exp.config import CONF_DIR, check_overrides, from_hydra, quote_path
 from dylora_exp.core import RequestError, first_line, is_quiet, process_count
-from dylora_exp.multirun.jobs import Ended, attempt, enduring_launchers, print_failures
+from dylora_exp.multirun.jobs import JobResult, run_composed
+from dylora_exp.multirun.launcher import RunTask
+from dylora_exp.multirun.summary import counts_line, exit_code, print_failures
 from dylora_exp.runner import Outcome
 
 _MULTIRUN = "--multirun"
@@ -44,28 +47,32 @@ def launch(overrides: Sequence[str], flags: Sequence[str], show: Callable[[Outco
     problems, _ = check_overrides(overrides, multirun=multirun, search_path=folders)
     if problems:
         raise RequestError(problems)
-    alone: list[Ended] = []
-    together: list[Ended] = []
-    shown = _show_nothing if multirun and is_quiet() else show
 
-    def job(tree: DictConfig) -> Ended:
-        ended = attempt(tree, shown, later=multirun)
-        alone.append(ended)
-        return ended
+    def report(result: JobResult) -> None:
+        if result.outcome is not None and not (multirun and is_quiet()):
+            show(result.outcome)
 
+    task = RunTask(_run_tree, report)
+    failure = ""
     try:
-        with enduring_launchers(together):
-            call_hydra([*flags, *overrides], job)
+        call_hydra([*flags, *overrides], task)
     except (RequestError, BrokenPipeError):
         raise
     except Exception as error:
-        reason = f"launching failed: {type(error).__name__}: {first_line(error)}"
-        if not (alone or together):  # of nothing but what launcher and sweeper were given
-            raise RequestError(reason) from error
-        _report(together, multirun)
-        print(f"dylora: {reason}", file=sys.stderr)
+        failure = f"launching failed: {type(error).__name__}: {first_line(error)}"
+        if not task.results:
+            raise RequestError(failure) from error
+    if multirun and task.results:
+        print_failures(task.results, len(task.results))
+        print(counts_line(task.results))
+    for result in [] if multirun else task.results:
+        report(result)
+        for problem in result.problems:
+            print(f"dylora: {problem}", file=sys.stderr)
+    if failure:
+        print(f"dylora: {failure}", file=sys.stderr)
         return 1
-    return _report(together if multirun else alone, multirun)
+    return exit_code(task.results)
 
 
 def call_hydra(arguments: Sequence[str], task: Callable[[DictConfig], Any]) -> None:
@@ -92,32 +99,8 @@ def call_hydra(arguments: Sequence[str], task: Callable[[DictConfig], Any]) -> N
         sys.argv = argv
 
 
-def _report(ended: Sequence[Ended], multirun: bool) -> int:
-    """Say how jobs ended and return the exit code: 2 when nothing but wrong requests was made."""
-    failed = [job for job in ended if job.problems]
-    if multirun and ended:
-        print_failures([(job.job, job) for job in failed], len(ended))
-        print(_counts(ended))
-    elif not multirun:
-        for problem in [problem for job in failed for problem in job.problems]:
-            print(f"dylora: {problem}", file=sys.stderr)
-    if not failed:
-        return 0
-    return 2 if all(job.request for job in ended) else 1
-
-
-def _counts(ended: Sequence[Ended]) -> str:
-    """Return how many jobs ended in which way."""
-    good = [job for job in ended if not job.problems]
-    counts = {
-        "done now": sum(job.fresh for job in good),
-        "done before": sum(not job.fresh and not job.skipped for job in good),
-        "skipped, another process is doing them": sum(bool(job.skipped) for job in good),
-        "not completed": len(ended) - len(good),
-    }
-    parts = [f"{count} {what}" for what, count in counts.items() if count]
-    return f"{len(ended)} runs: {', '.join(parts)}"
-
-
-def _show_nothing(outcome: Outcome) -> None:
-    """Leave it to the line about all runs."""
+def _run_tree(tree: DictConfig) -> JobResult:
+    """Run what Hydra composed, in this process."""
+    overrides = HydraConfig.get().overrides.task
+    keys = [override.lstrip("+~").partition("=")[0] for override in overrides]
+    return run_composed(lambda: from_hydra(tree, keys), " ".join(overrides))
