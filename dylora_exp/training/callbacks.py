@@ -76,7 +76,9 @@ class CheckpointCompleter(TrainerCallback):
 class DivergenceCheck(TrainerCallback):
     """Ends a training whose loss is no longer a finite number."""
 
-    def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any, **_: Any) -> None:
+    def on_log(
+        self, args: Any, state: TrainerState, control: Any, logs: Any = None, **_: Any
+    ) -> None:
         """Raise ``TrainingDiverged`` when the logged loss is not finite."""
         loss = logs.get("loss", 0.0)
         if not math.isfinite(loss):
@@ -102,7 +104,9 @@ class ProgressBar(TrainerCallback):
             total=state.max_steps, initial=state.global_step, desc=self.title, unit="step"
         )
 
-    def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any, **_: Any) -> None:
+    def on_log(
+        self, args: Any, state: TrainerState, control: Any, logs: Any = None, **_: Any
+    ) -> None:
         """Log the loss and keep it for the bar."""
         if "loss" in logs:
             self.loss = logs["loss"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from peft import PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file, load_model
+from torch import nn
 from transformers import TrainerState, TrainingArguments
 
 from dylora_exp.core import file_sha256, write_atomically
@@ -132,5 +133,5 @@ def load_weights(model: TrainedModel, checkpoint: Path) -> None:
         set_peft_model_state_dict(model, weights)
     else:
         load_model(model, checkpoint / "model.safetensors")
-    if torch.accelerator.is_available():
-        model.to(torch.accelerator.current_accelerator())
+    if (device := torch.accelerator.current_accelerator(check_available=True)) is not None:
+        nn.Module.to(model, device)

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from accelerate.data_loader import prepare_data_loader
+from datasets import Dataset
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback
@@ -121,6 +122,11 @@ class MethodTrainer(Trainer):
         arguments: The Trainer's.
     """
 
+    model: TrainedModel
+    train_dataset: Dataset
+    objective: Objective
+    optimizer: torch.optim.Optimizer | None
+
     def __init__(self, method: Method, objective: Objective, **arguments: Any) -> None:
         super().__init__(
             train_dataset=objective.train_set, data_collator=objective.collate, **arguments
@@ -133,9 +139,8 @@ class MethodTrainer(Trainer):
         self.batch_size = self.args.per_device_train_batch_size * self.args.world_size
         self.batch = Batch(-1, 0, 0, 0)
         self.loss_weight: torch.Tensor | None = None
-        self.optimizer: torch.optim.Optimizer | None
 
-    def get_train_dataloader(self) -> DataLoader:
+    def get_train_dataloader(self) -> DataLoader[Any]:
         """Return a loader of this process's part of every batch that one process would see."""
         sampler = SharedOrderSampler(
             self.batch_size * self.args.gradient_accumulation_steps,
