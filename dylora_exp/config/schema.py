@@ -289,9 +289,9 @@ class TrainerConfig(StrictModel):
 
 
 class TrackerConfig(StrictModel):
-    """Where curves go besides the record."""
+    """Where curves go besides the record; ``name`` is that of a module of ``runner.trackers``."""
 
-    name: Literal["none", "wandb"] = "none"
+    name: str = "none"
     project: str = "dylora-exp"
     mode: Literal["online", "offline"] = "online"
 
