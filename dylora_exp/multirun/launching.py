@@ -22,6 +22,7 @@ from dylora_exp.multirun.summary import counts_line, exit_code, print_failures
 from dylora_exp.runner import Outcome
 
 _MULTIRUN = "--multirun"
+_MULTIRUN_MODE = "hydra.mode=MULTIRUN"
 _CONFIG_DIR = "--config-dir"
 
 
@@ -36,7 +37,7 @@ def launch(overrides: Sequence[str], flags: Sequence[str], show: Callable[[Outco
     Raises:
         RequestError: When the overrides are wrong, before anything has started.
     """
-    multirun = _MULTIRUN in flags
+    multirun = _MULTIRUN in flags or _MULTIRUN_MODE in overrides
     if multirun and process_count() > 1:
         raise RequestError(
             f"-m: found with {process_count()} processes (torchrun), which do one run together; "

@@ -17,7 +17,7 @@ _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``run`` and those that are Hydra's."""
+    """Add the options of ``run`` and Hydra's own flags."""
     add_overrides(parser, "for example task=mrpc method=lora seed=42")
     add_verbosity(parser)
     parser.set_defaults(hydra_flags=[])
