@@ -52,7 +52,9 @@ FEWER = {
 
 def blocks(language=""):
     return [
-        text for name, text in re.findall(r"```(\w*)\n(.*?)```", README, re.S) if name == language
+        text
+        for name, text in re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
+        if name == language
     ]
 
 
@@ -81,7 +83,7 @@ def can_be_read(command):
 def test_every_command_can_be_read(command):
     first, *rest = command.split()
     if first == "make":
-        assert re.search(rf"^{rest[0]}:", (ROOT / "Makefile").read_text(), re.M)
+        assert re.search(rf"^{rest[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     else:
         can_be_read(command)
 

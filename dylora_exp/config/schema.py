@@ -332,13 +332,3 @@ class Config(StrictModel):
 def has_ranks(method: MethodSettings) -> bool:
     """Return whether a method trains a model that can be scored at several ranks."""
     return bool(method.cuts)
-
-
-def generates(task: TaskConfig) -> bool:
-    """Return whether a task's answers are texts, not labels or numbers."""
-    return task.scored == "texts"
-
-
-def outputs(task: TaskConfig) -> int | None:
-    """Return the width of a task's head: its labels, 1 for a number, None for texts."""
-    return task.number_of_outputs

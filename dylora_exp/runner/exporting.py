@@ -183,14 +183,13 @@ def _merge(adapter: Path, folder: Path, config: Config) -> Path:
     from peft import PeftModel
     from transformers import set_seed
 
-    from dylora_exp.config import outputs
     from dylora_exp.models import load
     from dylora_exp.runner.environment import quiet_libraries
 
     quiet_libraries()
     # As the run did before it loaded its model: weights that are not pretrained follow from it.
     set_seed(config.seed)
-    backbone, tokenizer = load(config.model, outputs(config.task), config.hub_cache)
+    backbone, tokenizer = load(config.model, config.task.number_of_outputs, config.hub_cache)
     merged = PeftModel.from_pretrained(backbone, str(adapter)).merge_and_unload()
     merged.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
