@@ -81,14 +81,10 @@ def clean_up(store: RecordStore, folder: Path) -> None:
     if any(path.exists() for path in [*waste, *store.unfinished(folder.name)]):
         present = [path for path in files if path.parent.is_dir()]
         # Another process may hold a lock, or the folder be read-only by now.
-        with contextlib.suppress(RequestError, OSError, _Busy), locks.hold(present, _no_wait):
+        with contextlib.suppress(RequestError, OSError), locks.hold(present, _no_wait):
             remove_unfinished(store, folder)
             remove_checkpoints(folder)
 
 
-class _Busy(Exception):
-    """Another process holds a lock of the run."""
-
-
-def _no_wait(_: Path) -> None:
-    raise _Busy
+def _no_wait(path: Path) -> None:
+    raise BlockingIOError(f"another process holds {path}")

@@ -6,6 +6,7 @@ or a wrong request is answered at once.
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import time
@@ -167,16 +168,13 @@ def record_failure(
 
 def _busy_handler(name: str, held: list[Path], wait: bool) -> Callable[[Path], None]:
     """Return what to do when another process holds a lock: echo it once and wait, or raise."""
-    echoed = False
+    echo_once = functools.cache(echo)
 
     def busy(path: Path) -> None:
-        nonlocal echoed
         sentence = f"run {name} is being done by {locks.owner(path)}"
         if not wait:
             raise RunBusy(sentence, held)
-        if not echoed:
-            echo(f"{sentence}; waiting")
-            echoed = True
+        echo_once(f"{sentence}; waiting")
 
     return busy
 

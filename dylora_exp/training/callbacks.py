@@ -21,22 +21,13 @@ class TrainingDiverged(Exception):
 
 
 class UntimedCallback(TrainerCallback):
-    """Work during training that does not count as training time.
-
-    Attributes:
-        seconds: How long it took so far, in this process.
-    """
+    """Work during training whose ``seconds``, in this process, do not count as training time."""
 
     seconds = 0.0
 
 
 class TrainingTimer(TrainerCallback):
-    """Counts the seconds of training, over all interruptions.
-
-    Args:
-        before: The seconds until training was interrupted.
-        untimed: Its seconds do not count.
-    """
+    """Counts the seconds of training; ``before`` are those until it was interrupted."""
 
     def __init__(self, before: float, untimed: UntimedCallback) -> None:
         self.before = before
@@ -53,12 +44,7 @@ class TrainingTimer(TrainerCallback):
 
 
 class CheckpointCompleter(TrainerCallback):
-    """Writes the marker of a complete checkpoint; it must be the last to write into one.
-
-    Args:
-        timer: Counts the seconds of training.
-        method: Counts how often each rank was drawn.
-    """
+    """Writes the marker of a complete checkpoint; it must be the last to write into one."""
 
     def __init__(self, timer: TrainingTimer, method: Method) -> None:
         self.timer = timer

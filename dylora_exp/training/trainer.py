@@ -114,13 +114,7 @@ def train(
 
 
 class MethodTrainer(Trainer):
-    """A Trainer that leaves passes, loss and parameter groups to method and objective.
-
-    Args:
-        method: Defines the forward passes and the parameter groups.
-        objective: Has the examples and computes the loss.
-        arguments: The Trainer's.
-    """
+    """A Trainer that leaves passes, loss and parameter groups to method and objective."""
 
     model: TrainedModel
     train_dataset: Dataset
@@ -210,12 +204,11 @@ class MethodTrainer(Trainer):
             target = self.model if model is None else model
             decayed = set(self.get_decay_parameter_names(target))
             trained = [(n, p) for n, p in target.named_parameters() if p.requires_grad]
+            with_decay = [p for n, p in trained if n in decayed]
+            without = [p for n, p in trained if n not in decayed]
             groups = [
-                {
-                    "params": [p for n, p in trained if n in decayed],
-                    "weight_decay": self.args.weight_decay,
-                },
-                {"params": [p for n, p in trained if n not in decayed], "weight_decay": 0.0},
+                {"params": with_decay, "weight_decay": self.args.weight_decay},
+                {"params": without, "weight_decay": 0.0},
             ]
             self.optimizer = torch.optim.AdamW(
                 self.method.optimizer_groups(groups),
