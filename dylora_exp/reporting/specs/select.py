@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Literal
 
 from dylora_exp.config import Config
 from dylora_exp.records import RankScore, Record
 
+Select = Literal["last", "best"]
 SELECTS = {
     "last": "scores after the last epoch",
     "best": "each rank at the epoch with its best score",
