@@ -15,7 +15,8 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_va
 
 from dylora_exp.config import Scale, Truncation, known_keys, options
 from dylora_exp.core import StrictModel, unknown_name
-from dylora_exp.reporting.specs.select import Select
+from dylora_exp.metrics import ANY_TASK, METRICS, base_name
+from dylora_exp.reporting.specs.select import Select, metric_sign
 
 
 def _one_of(allowed: Callable[[], Collection[str]]) -> AfterValidator:
@@ -144,8 +145,9 @@ class ColumnSpec(Spec):
             of a row's runs, and their seconds as a multiple of another row's.
         task: A file of ``conf/task``; a cost is over all tasks.
         metric: A metric of the task.
-        factor: What a score is multiplied with; 100 makes percent of fractions.
-        lower_is_better: Whether the lowest score is the best.
+        factor: What a score is multiplied with; None: 100 where the metric is a fraction, which
+            makes percent, otherwise 1.
+        lower_is_better: Whether the lowest score is the best; None: as the metric says.
         relative_to: The label of the row that a cost is a multiple of.
         paper_column: The column of the paper's data that shows the same, or None.
     """
@@ -154,14 +156,28 @@ class ColumnSpec(Spec):
     measure: str = "score"
     task: TaskName = ""
     metric: str = ""
-    factor: float = 100.0
-    lower_is_better: bool = False
+    factor: float | None = None
+    lower_is_better: bool | None = None
     relative_to: str = ""
     paper_column: str | None = None
 
     def sign(self) -> int:
         """Return 1 where higher is better, -1 where lower is."""
+        if self.lower_is_better is None:
+            return metric_sign(self.metric)
         return -1 if self.lower_is_better else 1
+
+    def factor_with(self, reader: str) -> float:
+        """Return what a score is multiplied with.
+
+        Args:
+            reader: The reader of the column's task, which decides how the metric is computed.
+        """
+        if self.factor is not None or base_name(self.metric) not in METRICS:
+            return self.factor or 100.0
+        computations = METRICS[base_name(self.metric)].computations
+        found = computations.get(reader) or computations.get(ANY_TASK)
+        return 100.0 if found is None or found.is_fraction else 1.0
 
 
 class ProfileSpec(Spec):

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 
 from dylora_exp.config import CONF_DIR, options
 from dylora_exp.core import RequestError, unknown_name
+from dylora_exp.reporting.analysis.measures import MEASURES
 from dylora_exp.reporting.specs.files import read_tree, read_yaml
 from dylora_exp.reporting.specs.layout import (
     ProfileSpec,
@@ -20,14 +21,6 @@ from dylora_exp.reporting.specs.layout import (
 from dylora_exp.reporting.specs.select import SELECTS
 
 TABLE_DIR = CONF_DIR / "table"
-MEASURES = ("score", "parameters", "train_seconds", "cost")
-# What a column of each measure must name.
-_NEEDS = {
-    "score": ("task", "metric"),
-    "parameters": ("task",),
-    "train_seconds": ("task",),
-    "cost": ("relative_to",),
-}
 
 
 def table_names() -> list[str]:
@@ -140,7 +133,8 @@ def _profile_problems(key: str, spec: TableSpec, profile: str) -> Iterator[str]:
     for index, column in enumerate(spec.profiles[profile].columns):
         field = f"{key}.columns[{index}]"
         yield from _choices(f"{field}.measure", [column.measure], MEASURES)
-        for name in _NEEDS.get(column.measure, ()):
+        needs = MEASURES[column.measure].needs if column.measure in MEASURES else ()
+        for name in needs:
             if not getattr(column, name):
                 needing = f"a column of measure '{column.measure}' needs it"
                 yield f"{field}.{name}: found none, {needing}."
