@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dylora_exp.reporting.analysis.cells import Block, Cell, Column, Line, Table
+from dylora_exp.reporting.analysis.measures import MEASURES, rank_text
 from dylora_exp.reporting.render.notes import marks, notes, paper_label
 from dylora_exp.reporting.specs.paper import paper_name
 
@@ -20,8 +20,6 @@ CSV_COLUMNS = (
     *("block", "rank", "row", "method", "set", "truncation", "scale", "task", "metric"),
     *("mean", "std", "n", "runs", "lacks", "paper", "paper_rank"),
 )
-
-_PRINTED_UNITS = {"parameters": "M", "train_seconds": "s", "cost": "x"}
 
 
 @dataclass(frozen=True)
@@ -76,28 +74,18 @@ def _rows(table: Table, block: Block) -> list[tuple[str, list[tuple[Cell, Column
 
 
 def cell_text(cell: Cell, measure: str = "score") -> str:
-    """Return ``mean±std (n) @rank`` or its like, without what the cell does not have."""
-    if measure == "cost" and cell.runs:
-        times = "" if cell.mean is None else f", {cell.mean:.1f}x"
-        return f"{cell.runs} run{'s' if cell.runs > 1 else ''}{times}"
-    if cell.mean is None:
-        return ""
-    if measure == "parameters":
-        # Cut, not rounded: the paper prints 628,994 as 0.628M.
-        return f"{math.floor(cell.mean / 1000) / 1000:.3f}M"
-    deviation = "" if cell.std is None else f"±{cell.std:.2f}"
-    unit = "s" if measure == "train_seconds" else ""
-    count = "" if cell.n is None else f" ({cell.n})"
-    return f"{cell.mean:.2f}{deviation}{unit}{count}{_at(cell.at)}"
+    """Return a cell as its column's kind writes it, empty where blank."""
+    return MEASURES[measure].text(cell)
 
 
 def printed_text(cell: Cell, difference: bool, measure: str = "score") -> str:
     """Return the paper's value, its rank, and ours minus it where that is asked for."""
     if cell.printed is None:
         return ""
-    if measure in _PRINTED_UNITS:
-        return f"{cell.printed.value:g}{_PRINTED_UNITS[measure]}"
-    text = f"{cell.printed.value:.2f}{_at(cell.printed.rank)}"
+    unit = MEASURES[measure].printed_unit
+    if unit is not None:
+        return f"{cell.printed.value:g}{unit}"
+    text = f"{cell.printed.value:.2f}{rank_text(cell.printed.rank)}"
     if difference and cell.mean is not None:
         text += f" [{cell.mean - cell.printed.value:+.2f}]"
     return text
@@ -162,10 +150,6 @@ def _csv_rows(table: Table, heading: str, line: Line) -> list[dict[str, object]]
         }
         rows.append(row)
     return rows
-
-
-def _at(rank: int | None) -> str:
-    return "" if rank is None else f" @{rank}"
 
 
 def pipe_table(rows: Sequence[Sequence[str]]) -> str:
