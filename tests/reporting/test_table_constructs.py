@@ -16,13 +16,10 @@ from dylora_exp.reporting.analysis.measures import MEASURES, Cell, CellContext, 
 from dylora_exp.reporting.analysis.plan import planned_runs
 from dylora_exp.reporting.make_tables import make_table, make_tables
 from dylora_exp.reporting.render.figures import draw_figures
-from dylora_exp.reporting.render.latex import latex
-from dylora_exp.reporting.render.tables import csv_text, markdown
 from dylora_exp.reporting.specs.paper import printed_cells
 from dylora_exp.reporting.specs.tables import load_spec, profiles_of, shows_settings, table_names
-from tests.reporting.test_table_cells import block_of, cell_of
-from tests.reporting.test_table_render import rows_of
 from tests.support.handmade_records import LEADING, LEADING_R, SVD, Results
+from tests.support.tables import block_of, cell_of, csv_text, latex, markdown, rows_of
 
 DEMO = "profile=demo task=demo"
 # Those of scores; what tables of settings say is in test_table_settings.

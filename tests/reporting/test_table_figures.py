@@ -7,8 +7,8 @@ from pathlib import Path
 from dylora_exp.config.overrides import options
 from dylora_exp.reporting.render.drawing import METHOD_COLOURS, STYLES
 from dylora_exp.reporting.render.figures import _curve, draw_figures
-from tests.reporting.test_table_cells import build, mini
 from tests.support.handmade_records import Results
+from tests.support.tables import build, mini
 
 
 def test_one_curve_a_task_on_its_headline(results: Results, tmp_path: Path) -> None:

@@ -15,18 +15,16 @@ from dylora_exp.config.composition import compose
 from dylora_exp.config.run_identity import setup_id
 from dylora_exp.reporting.analysis.cells import Cell, build_table
 from dylora_exp.reporting.analysis.plan import planned_runs
-from dylora_exp.reporting.render.latex import escape, latex
+from dylora_exp.reporting.render.latex import escape
 from dylora_exp.reporting.render.tables import (
     CSV_COLUMNS,
     cell_text,
-    csv_text,
-    markdown,
     printed_text,
 )
 from dylora_exp.reporting.specs.paper import PrintedCell, printed_cells
 from dylora_exp.reporting.specs.tables import load_spec
-from tests.reporting.test_table_cells import build, mini
 from tests.support.handmade_records import LEADING, LEADING_R, SVD, Results
+from tests.support.tables import build, csv_text, latex, markdown, mini, rows_of
 
 
 @pytest.fixture
@@ -46,11 +44,6 @@ def filled(results: Results) -> Results:
             }
             results.add(f"profile=demo task=demo method={method}", seed, scores)
     return results
-
-
-def rows_of(text: str) -> list[list[str]]:
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
 def test_cell_texts() -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dylora_exp.reporting.analysis.cells import Cell, Line, Table
+from dylora_exp.reporting.analysis.cells import Line, Table
+from dylora_exp.reporting.analysis.measures import Cell
 from dylora_exp.reporting.render.drawing import STYLES, colour, new_figure, save
 from dylora_exp.reporting.specs.layout import RowSpec
 

@@ -6,8 +6,8 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import TypeVar
 
 from dylora_exp.records import DEFAULT_SHARE
-from dylora_exp.reporting.analysis.cells import Cell, Table
-from dylora_exp.reporting.analysis.measures import MEASURES
+from dylora_exp.reporting.analysis.cells import Table
+from dylora_exp.reporting.analysis.measures import MEASURES, Cell
 from dylora_exp.reporting.analysis.plan import OPTIONAL, MissingRun
 from dylora_exp.reporting.specs.select import SELECTS
 
