@@ -7,7 +7,6 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import NoReturn
 
 from dylora_exp.cli import commands
@@ -45,6 +44,8 @@ class _PrintVersion(argparse.Action):
     """Print the version and exit; it is looked up when asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
         print(f"dylora-exp {version('dylora-exp')}")
         parser.exit()
 

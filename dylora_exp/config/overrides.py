@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, RangeSweep
 from hydra.errors import HydraException
 
-from dylora_exp.config.loading import known_keys, marked_keys
+from dylora_exp.config.loading import default_tree, known_keys, marked_keys
 from dylora_exp.config.schema import Mark
 from dylora_exp.core import did_you_mean, unknown_name
 
@@ -19,6 +20,8 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 CONF_DIR = next(
     folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir()
 )
+# Underneath its YAML files lie the schema's defaults, so that every setting can be overridden.
+ConfigStore.instance().store("schema", default_tree())
 GROUPS = (
     *("model", "task", "method", "ranks", "trainer", "tracker", "profile"),
     *("experiment", "debug"),

@@ -28,10 +28,7 @@ def run_locks(store: RecordStore, folder: Path) -> list[Path]:
 def hold_run(store: RecordStore, folder: Path, busy: Callable[[Path], None]) -> Iterator[None]:
     """Hold the locks of a run; afterwards remove its folder if nothing was written into it.
 
-    Args:
-        store: Where the run's record goes.
-        folder: The run's folder.
-        busy: As for ``locks.hold``.
+    ``busy`` is that of ``locks.hold``.
     """
     try:
         with locks.hold(run_locks(store, folder), busy):
@@ -42,13 +39,7 @@ def hold_run(store: RecordStore, folder: Path, busy: Callable[[Path], None]) -> 
 
 
 def prepare_folder(folder: Path, config: Config, sources: list[dict[str, Any]]) -> None:
-    """Write what the run is made from, and remove checkpoints that were made from other data.
-
-    Args:
-        folder: The run's folder.
-        config: The config of the run.
-        sources: The data of the run, as in its record.
-    """
+    """Write a run's config and data sources, and remove checkpoints made from other data."""
     from dylora_exp.models import local_folders
 
     file = folder / "run.json"

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from dylora_exp.cli.entry import main
-from dylora_exp.config.run_identity import identity, run_id
 from dylora_exp.multirun import jobs, reproduction, scheduling
 from dylora_exp.multirun.executors.base import Executor
 from dylora_exp.multirun.jobs import JobResult
 from dylora_exp.multirun.reproduction import run_missing
 from dylora_exp.multirun.reproduction_plan import ReproduceRequest, make_plan
-from dylora_exp.records.record import RankScore, Record
+from dylora_exp.records.record import RankScore
 from dylora_exp.records.store import RecordStore
 from dylora_exp.reporting.specs import tables as spec
 from dylora_exp.runner.run import Outcome, RunFailed
+from tests.support.records import make_record
 
 TABLE = """
 title: T
@@ -73,24 +73,13 @@ class Worker:
 
 
 def record_of(config, **changes):
-    fields = {
-        "run_id": run_id(config),
-        "status": "completed",
-        "config": identity(config),
-        "model": config.model.name,
-        "task": config.task.name,
-        "method": config.method.name,
-        "profile": config.profile,
-        "seed": config.seed,
-        "created_at": "2026-01-01T00:00:00+00:00",
-        "ranks": [
-            RankScore(rank, cut.truncation, cut.scale, {"accuracy": 0.5}, 0.1)
-            for rank in (1, 2)
-            for cut in config.method.score
-        ],
-        "timing": {"train_seconds": 30.0, "sweep_seconds": 10.0},
-    }
-    return Record(**(fields | changes))
+    ranks = [
+        RankScore(rank, cut.truncation, cut.scale, {"accuracy": 0.5}, 0.1)
+        for rank in (1, 2)
+        for cut in config.method.score
+    ]
+    timing = {"train_seconds": 30.0, "sweep_seconds": 10.0}
+    return make_record(config, **{"ranks": ranks, "timing": timing, **changes})
 
 
 @pytest.fixture
@@ -236,7 +225,7 @@ def test_all_that_is_wrong_is_said_at_once(capsys, worker):
         (["one", "hydra/launcher=joblib"], "expected --launcher NAME instead."),
         (["one", "--jobs", "0"], "--jobs: found 0, expected a number at least 1."),
         (["one", "--launcher", "jobslib"], "did you mean 'joblib'?"),
-        (["one", "--jbos", "2"], "reproduce: '--jbos' is not one of --jobs"),
+        (["one", "--jbos", "2"], "did you mean '--jobs'?"),
         (["one", "--outputs", "/dev/null/x"], "/dev/null/x: cannot be written to"),
     ],
 )

@@ -7,24 +7,9 @@ from hypothesis import strategies as st
 from dylora_exp.core.errors import RequestError
 from dylora_exp.records.record import RankScore, Record
 from dylora_exp.records.store import RecordStore
+from tests.support.records import make_record as record
 
 RANK = {"rank": 1, "truncation": None, "scale": None, "metrics": {}, "seconds": 1}
-
-
-def record(**changes):
-    values = {
-        "run_id": "0123456789ab",
-        "status": "completed",
-        "config": {"seed": 1},
-        "model": "m",
-        "task": "t",
-        "method": "dylora",
-        "profile": "demo",
-        "seed": 1,
-        "created_at": "2024-01-01T00:00:00+00:00",
-        "ranks": [RankScore(1, "leading", "alpha/b", {"f1": 0.5, "pearson": None}, 0.1)],
-    }
-    return Record(**{**values, **changes})
 
 
 def test_a_record_comes_back_as_it_was(tmp_path):

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from dylora_exp.config.composition import compose
-from dylora_exp.config.run_identity import identity, run_id
 from dylora_exp.config.schema import Config
 from dylora_exp.records.record import RankScore, Record
 from dylora_exp.records.store import RecordStore
+from tests.support.records import make_record
 
 LEADING = ("leading", "alpha/b")
 LEADING_R = ("leading", "alpha/r")
@@ -43,20 +43,7 @@ class Results:
         """Write the record of the run that these override words compose, and return it."""
         config = composed(tuple(words.split())).model_copy(update={"seed": seed})
         ranks = [RankScore(*cut, dict(metrics), 0.1) for cut, metrics in scores.items()]
-        fields: dict[str, Any] = {
-            "run_id": run_id(config),
-            "status": "completed",
-            "config": identity(config),
-            "model": config.model.name,
-            "task": config.task.name,
-            "method": config.method.name,
-            "profile": config.profile,
-            "seed": seed,
-            "created_at": "2026-01-01T00:00:00+00:00",
-            "ranks": ranks,
-            "environment": ENVIRONMENT,
-        }
-        record = Record(**{**fields, **changes})
+        record = make_record(config, **{"ranks": ranks, "environment": ENVIRONMENT, **changes})
         self.store.write(record)
         return record
 

@@ -1,4 +1,4 @@
-"""Many made-up records; ``python tests/reports/synthetic_records.py DIR N`` writes N of them."""
+"""Many made-up records; ``python -m tests.support.synthetic_records DIR N`` writes N of them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dylora_exp.config.composition import compose
-from dylora_exp.config.run_identity import identity, run_id
 from dylora_exp.config.schema import Config
 from dylora_exp.records.record import RankScore, Record
 from dylora_exp.records.store import RecordStore
+from tests.support.records import make_record
 
 METHODS = ("lora", "dylora", "dylora-frozen", "nested-dropout", "sorted-lora")
 PLACES = ("profile=mini task=mrpc", "profile=mini task=sst2", "profile=demo task=demo")
@@ -44,16 +44,8 @@ def _record(config: Config) -> Record:
         for cut in config.method.score
         for rank in range(1, config.ranks.r_max + 1)
     ]
-    return Record(
-        run_id=run_id(config),
-        status="completed",
-        config=identity(config),
-        model=config.model.name,
-        task=config.task.name,
-        method=config.method.name,
-        profile=config.profile,
-        seed=config.seed,
-        created_at="2026-01-01T00:00:00+00:00",
+    return make_record(
+        config,
         ranks=scores,
         parameters={"trainable": 1000, "total": 100000},
         training={"drawn_ranks": {str(rank): rank for rank in range(1, 9)}},
