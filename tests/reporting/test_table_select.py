@@ -10,10 +10,11 @@ import pytest
 
 from dylora_exp.core.errors import RequestError
 from dylora_exp.records.record import EpochScores, RankScore
-from dylora_exp.reporting.make_tables import RenderedTable, make_table, table_runs
+from dylora_exp.reporting.make_tables import RenderedTable, table_runs
 from dylora_exp.reporting.specs.select import best_epochs
 from dylora_exp.reporting.specs.tables import load_spec
 from tests.support.handmade_records import LEADING, Results
+from tests.support.tables import make_table
 
 EPOCHS = "profile=demo task=demo method=dylora trainer.score_every=epoch"
 

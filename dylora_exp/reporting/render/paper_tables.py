@@ -6,12 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from dylora_exp.records import Record
 from dylora_exp.reporting.analysis.cells import build_table
-from dylora_exp.reporting.analysis.plan import planned_runs
 from dylora_exp.reporting.render.settings import settings_table
 from dylora_exp.reporting.render.tables import text_table
 from dylora_exp.reporting.render.text_table import TextTable
 from dylora_exp.reporting.specs.layout import ProfileSpec, TableSpec
-from dylora_exp.reporting.specs.paper import printed_cells
 from dylora_exp.reporting.specs.tables import (
     load_settings,
     load_spec,
@@ -52,8 +50,7 @@ def _scores(name: str, records: Sequence[Record], select: str | None) -> Iterato
     for profile in spec.profiles:
         _, part = load_spec(name, profile, select)
         if known & set(_shown(spec, part, profile)):
-            planned = planned_runs(spec, part, profile)
-            table = build_table(name, profile, spec, part, planned, by_id, printed_cells(name))
+            table = build_table(name, profile, spec, part, by_id)
             if table.records:
                 yield text_table(table)
 
