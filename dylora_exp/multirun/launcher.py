@@ -95,11 +95,12 @@ class ExecutorLauncher(Launcher):
         ]
 
     def _make_job(self, overrides: Sequence[str]) -> Job:
+        tree = None
+        if self.own_config:
+            tree = self.loader.load_sweep_config(self.config, list(overrides))
         return Job(
             tuple(overrides),
             search_path=self.search_path,
             environment={str(k): str(v) for k, v in self.config.hydra.job.env_set.items()},
-            tree=self.loader.load_sweep_config(self.config, list(overrides))
-            if self.own_config
-            else None,
+            tree=tree,
         )
