@@ -25,8 +25,7 @@ from dylora_exp.config import options
 from dylora_exp.core import RequestError
 from dylora_exp.reporting.analysis.estimates import CONFIDENCE, Estimate, estimate, has_spread
 from dylora_exp.reporting.analysis.groups import Group, headline
-from dylora_exp.reporting.analysis.matching import groups_by_setup
-from dylora_exp.reporting.analysis.plan import PlannedRun, setups_by_rank
+from dylora_exp.reporting.analysis.plan import records_of_groups, setups_by_rank
 from dylora_exp.reporting.analysis.values import Values
 from dylora_exp.reporting.specs.claims import ClaimSpec
 from dylora_exp.reporting.specs.layout import ColumnSpec, RowSpec
@@ -219,15 +218,7 @@ def _values(claim: ClaimSpec, profile: str, task: str, groups: Sequence[Group]) 
     setups = [
         setup for side in claim.sides() for setup in setups_by_rank(side, base, task).values()
     ]
-    runs = [
-        PlannedRun(setup.key, setup, setup.config.seed, optional=False)
-        for setup in dict.fromkeys(setups)
-    ]
-    used = {
-        setup: {record.seed: record for group in found for record in group.records}
-        for setup, found in groups_by_setup(runs, groups).items()
-    }
-    return Values(base, used)
+    return Values(base, records_of_groups(setups, groups))
 
 
 def _scores(
