@@ -17,6 +17,7 @@ from dylora_exp.records.store import RecordStore
 from dylora_exp.multirun.reproduce import Request, make_plan
 from dylora_exp.runner.run import Outcome, RunFailed
 from dylora_exp.reporting.specs import tables as spec
+from tests.support import records
 
 TABLE = """
 title: T
@@ -70,24 +71,13 @@ class Worker:
 
 
 def record_of(config, **changes):
-    fields = {
-        "run_id": run_id(config),
-        "status": "completed",
-        "config": identity(config),
-        "model": config.model.name,
-        "task": config.task.name,
-        "method": config.method.name,
-        "profile": config.profile,
-        "seed": config.seed,
-        "created_at": "2026-01-01T00:00:00+00:00",
-        "ranks": [
-            RankScore(rank, cut.truncation, cut.scale, {"accuracy": 0.5}, 0.1)
-            for rank in (1, 2)
-            for cut in config.method.score
-        ],
-        "timing": {"train_seconds": 30.0, "sweep_seconds": 10.0},
-    }
-    return Record(**(fields | changes))
+    ranks = [
+        RankScore(rank, cut.truncation, cut.scale, {"accuracy": 0.5}, 0.1)
+        for rank in (1, 2)
+        for cut in config.method.score
+    ]
+    timing = {"train_seconds": 30.0, "sweep_seconds": 10.0}
+    return records.record_of(config, ranks, timing=timing, **changes)
 
 
 @pytest.fixture

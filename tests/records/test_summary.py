@@ -18,6 +18,7 @@ from dylora_exp.records.summary import (
     search_score,
     summarise,
 )
+from tests.support.records import make_record
 
 QUALITIES = st.floats(-1, 1, allow_subnormal=False)
 CURVES = st.dictionaries(st.integers(1, 64), QUALITIES, min_size=1, max_size=10)
@@ -203,19 +204,8 @@ def test_a_part_of_a_metric_has_its_direction(part: str) -> None:
 
 
 def record(headline: str, ranks: list[RankScore]) -> Record:
-    return Record(
-        run_id="r",
-        status="completed",
-        config={"task": {"headline": headline}},
-        model="m",
-        task="t",
-        method="dylora",
-        profile="demo",
-        seed=1,
-        created_at="2024-01-01T00:00:00+00:00",
-        ranks=ranks,
-        summary=summarise(ranks, headline, 0.01),
-    )
+    config = {"task": {"headline": headline}}
+    return make_record(config=config, ranks=ranks, summary=summarise(ranks, headline, 0.01))
 
 
 def test_a_search_prefers_the_higher_score() -> None:

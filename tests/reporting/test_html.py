@@ -13,7 +13,7 @@ from dylora_exp.reporting.render.drawing import METHOD_COLOURS
 from dylora_exp.reporting.render.html import page
 from dylora_exp.reporting.render.paper_tables import tables_of
 from dylora_exp.reporting.render.text_table import TextLine, TextTable, markdown
-from tests.support.handmade_records import ENVIRONMENT, LEADING, Results
+from tests.support.records import ENVIRONMENT, LEADING, Results
 from tests.support.tables import rows_of
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}

@@ -7,7 +7,7 @@ from pathlib import Path
 from dylora_exp.config.overrides import options
 from dylora_exp.reporting.render.drawing import METHOD_COLOURS, STYLES
 from dylora_exp.reporting.render.figures import draw_figures, rank_curve
-from tests.support.handmade_records import Results
+from tests.support.records import Results
 from tests.support.tables import build, mini
 
 
