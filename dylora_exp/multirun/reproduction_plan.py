@@ -235,12 +235,7 @@ def _estimate(run: PlannedRun, records: Iterable[Record]) -> float | None:
     alike, others = list[float](), list[float]()
     for record in records:
         train, sweep = (record.timing.get(f"{part}_seconds") for part in ("train", "sweep"))
-        if (
-            record.status == "completed"
-            and record.profile == setup.config.profile
-            and train
-            and sweep
-        ):
+        if record.status == "completed" and record.profile == profile and train and sweep:
             times = alike if (record.task, record.method) == (setup.task, setup.method) else others
             times.append(train + sweep)
     known = alike or others
