@@ -19,6 +19,7 @@ from dylora_exp.core import (
 )
 from dylora_exp.models.architecture import hub_repositories, locations
 from dylora_exp.models.layer_names import name_matches
+from dylora_exp.models.weights import read_weights
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -52,28 +53,40 @@ def load(
     )
 
     location, of_tokenizer = locations(model, hub_cache)
-    settings = dict(model.overrides or {})
-    if model.overrides:
-        with _loading(model):
-            _check_overrides(model, _config_alone(model, location, {}))
-    if labels is not None:
-        settings["num_labels"] = labels
+    settings = {} if labels is None else {"num_labels": labels}
+    heads = [] if labels is None else model.head
     kind = AutoModelForCausalLM if labels is None else AutoModelForSequenceClassification
     with _loading(model), _quiet_about_the_new_head():
         tokenizer = AutoTokenizer.from_pretrained(of_tokenizer, revision=model.revision)
+        config = _architecture(model, location, settings)
         if model.pretrained:
-            backbone = kind.from_pretrained(location, revision=model.revision, **settings).float()
+            backbone = read_weights(kind, model, location, config, heads)
         else:
-            backbone = kind.from_config(_config_alone(model, location, settings))
+            backbone = kind.from_config(config)
     if (found := commit_of(location)) is not None:  # as a model that the hub itself was asked for
         backbone.config._commit_hash = found
     if labels is None:
         _refuse_encoders(backbone, model)
-    heads = [] if labels is None else model.head
     for field, names in (("model.targets", model.targets), ("model.head", heads)):
         _check_modules(backbone, field, names, model.fused if field == "model.targets" else None)
     _agree_on_padding(backbone, tokenizer)
     return backbone, tokenizer
+
+
+def _architecture(model: ModelConfig, location: str, settings: dict[str, Any]) -> PretrainedConfig:
+    """Return the configuration of a model, with the settings of ``model.overrides``."""
+    from transformers import AutoConfig
+
+    if model.config is None or model.pretrained:
+        config = AutoConfig.from_pretrained(location, revision=model.revision, **settings)
+    else:
+        _check_overrides(model, AutoConfig.for_model(**model.config))
+        return AutoConfig.for_model(**{**model.config, **(model.overrides or {}), **settings})
+    _check_overrides(model, config)
+    # Not as arguments of ``from_pretrained``, which takes some names for its own.
+    for name, value in (model.overrides or {}).items():
+        setattr(config, name, value)
+    return config
 
 
 def _check_overrides(model: ModelConfig, config: PretrainedConfig) -> None:
@@ -108,14 +121,6 @@ def longest_input(backbone: PreTrainedModel) -> int:
     # RoBERTa counts positions from the padding index on.
     offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
     return int(positions) - offset
-
-
-def _config_alone(model: ModelConfig, location: str, settings: dict[str, Any]) -> PretrainedConfig:
-    from transformers import AutoConfig
-
-    if model.config is None:
-        return AutoConfig.from_pretrained(location, revision=model.revision, **settings)
-    return AutoConfig.for_model(**{**model.config, **settings})
 
 
 def _check_modules(
