@@ -19,11 +19,19 @@ from dylora_exp.core import (
 )
 from dylora_exp.models.architecture import hub_repositories, locations
 from dylora_exp.models.layer_names import name_matches
-from dylora_exp.models.weights import read_weights
+from dylora_exp.models.weights import NO_CODE, no_safetensors, read_weights
 
 if TYPE_CHECKING:
     from torch.nn import Module
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+# Names in a configuration that say what is loaded or run, or follow from other settings.
+_RESERVED = {
+    *("trust_remote_code", "code_revision", "auto_map", "custom_pipelines", "model_type"),
+    *("architectures", "num_labels", "id2label", "label2id", "dtype", "torch_dtype"),
+    *("_name_or_path", "name_or_path", "transformers_version"),
+}
 
 
 def revision(model: Module) -> dict[str, str]:
@@ -57,12 +65,12 @@ def load(
     heads = [] if labels is None else model.head
     kind = AutoModelForCausalLM if labels is None else AutoModelForSequenceClassification
     with _loading(model), _quiet_about_the_new_head():
-        tokenizer = AutoTokenizer.from_pretrained(of_tokenizer, revision=model.revision)
+        tokenizer = AutoTokenizer.from_pretrained(of_tokenizer, revision=model.revision, **NO_CODE)
         config = _architecture(model, location, settings)
         if model.pretrained:
             backbone = read_weights(kind, model, location, config, heads)
         else:
-            backbone = kind.from_config(config)
+            backbone = kind.from_config(config, **NO_CODE)
     if (found := commit_of(location)) is not None:  # as a model that the hub itself was asked for
         backbone.config._commit_hash = found
     if labels is None:
@@ -78,7 +86,9 @@ def _architecture(model: ModelConfig, location: str, settings: dict[str, Any]) -
     from transformers import AutoConfig
 
     if model.config is None or model.pretrained:
-        config = AutoConfig.from_pretrained(location, revision=model.revision, **settings)
+        config = AutoConfig.from_pretrained(
+            location, revision=model.revision, **NO_CODE, **settings
+        )
     else:
         _check_overrides(model, AutoConfig.for_model(**model.config))
         return AutoConfig.for_model(**{**model.config, **(model.overrides or {}), **settings})
@@ -91,7 +101,8 @@ def _architecture(model: ModelConfig, location: str, settings: dict[str, Any]) -
 
 def _check_overrides(model: ModelConfig, config: PretrainedConfig) -> None:
     """Refuse settings that this kind of model does not have."""
-    known = config.to_dict()
+    # A folder's config.json may hold any name, and transformers acts on some of them.
+    known = {name: value for name, value in config.to_dict().items() if name not in _RESERVED}
     names = [name for name in model.overrides or {} if name not in known]
     if names:
         raise RequestError(
@@ -163,6 +174,13 @@ def _loading(model: ModelConfig) -> Iterator[None]:
         raise
     except Exception as error:  # transformers and what it reads may raise anything
         reason = " ".join(str(error).split())[:300] or type(error).__name__
+        if "trust_remote_code" in str(error):
+            raise RequestError(
+                f"model.name_or_path: '{model.name_or_path}' needs Python code of its own "
+                "(auto_map), which is never run; expected a model type of transformers."
+            ) from None
+        if "use_safetensors" in str(error):
+            raise no_safetensors(model.name_or_path) from None
         repositories = hub_repositories(model)
         if repositories and is_unreachable(error):
             raise RequestError(describe_unfetched(repositories[0])) from error

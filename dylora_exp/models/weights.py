@@ -6,6 +6,7 @@ transformers fills in random values where a file lacks a weight, and ignores wha
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dylora_exp.config import ModelConfig
@@ -14,6 +15,26 @@ from dylora_exp.models.layer_names import name_matches
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
+
+
+# Of every call that reads a model's files: nothing beside them is run.
+NO_CODE = {"trust_remote_code": False}
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".h5", ".msgpack", ".ckpt")
+_CONVERSION = (
+    'python -c "import torch, safetensors.torch as st; '
+    "weights = torch.load('pytorch_model.bin', map_location='cpu', weights_only=True); "
+    "st.save_file({name: each.clone() for name, each in weights.items()}, 'model.safetensors', "
+    "{'format': 'pt'})\""
+)
+
+
+def no_safetensors(location: str) -> RequestError:
+    """Return the error for weights that are only there as pickles."""
+    return RequestError(
+        f"model.name_or_path: '{location}' has no model.safetensors, and other files of weights "
+        "are pickles, which can run any code when they are read; if you trust its "
+        f"pytorch_model.bin, convert it in its folder with: {_CONVERSION}"
+    )
 
 
 def read_weights(
@@ -31,8 +52,12 @@ def read_weights(
     Raises:
         RequestError: When weights outside the head are missing or unused, or of other sizes.
     """
+    _refuse_pickles(location)
     backbone, found = kind.from_pretrained(
         location,
+        **NO_CODE,
+        use_safetensors=True,
+        weights_only=True,
         config=config,
         revision=model.revision,
         ignore_mismatched_sizes=True,  # so that all of them are named below
@@ -67,6 +92,16 @@ def read_weights(
     if dropped:
         _renew(backbone, kind.from_config(backbone.config), head)
     return backbone.float()
+
+
+def _refuse_pickles(location: str) -> None:
+    """Refuse a folder whose weights are in another format than safetensors."""
+    folder = Path(location)
+    names = [file.name for file in folder.iterdir()] if folder.is_dir() else []
+    if any(name.endswith(_PICKLES) for name in names) and not any(
+        ".safetensors" in name for name in names
+    ):
+        raise no_safetensors(location)
 
 
 def _renew(backbone: PreTrainedModel, new: PreTrainedModel, head: list[str]) -> None:

@@ -1,5 +1,10 @@
 """What a model's files hold is the model: no weight is made up, none is left out."""
 
+import io
+import json
+import subprocess
+import sys
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -111,6 +116,53 @@ def test_the_head_of_other_labels_is_dropped_where_asked(folder):
         assert all(torch.equal(ours[name], kept[name]) for name in body)
     stays, _ = load(config(folder), labels=3)
     assert torch.equal(stays.state_dict()[dense], kept[dense])
+
+
+def test_pickles_are_refused_with_the_way_to_convert_them(folder, monkeypatch):
+    file = folder / "model.safetensors"
+    kept = load_file(file)
+    torch.save(kept, folder / "pytorch_model.bin")
+    file.unlink()
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle was read"))
+    with pytest.raises(RequestError, match="are pickles") as caught:
+        load(config(folder), labels=2)
+    monkeypatch.undo()
+    (problem,) = caught.value.problems
+    command = problem.partition("convert it in its folder with: python -c ")[2]
+    subprocess.run([sys.executable, "-c", command.strip('"')], cwd=folder, check=True)
+    converted = load_file(file)
+    assert converted.keys() == kept.keys()
+    assert all(torch.equal(converted[name], kept[name]) for name in kept)
+    load(config(folder), labels=2)
+
+
+@pytest.mark.parametrize("what", ["config.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("answer", ["y\n", ""])
+def test_code_beside_the_weights_is_never_run(folder, what, answer, monkeypatch):
+    code = folder / "mine.py"
+    code.write_text(f"open({str(folder / 'ran')!r}, 'w')\nclass Mine: pass\n")
+    tree = json.loads((folder / what).read_text())
+    kinds = ("AutoConfig", "AutoModelForSequenceClassification", "AutoTokenizer")
+    tree["auto_map"] = dict.fromkeys(kinds, "mine.Mine")
+    tree |= {"model_type": "mine"} if what == "config.json" else {"tokenizer_class": "Mine"}
+    tree["trust_remote_code"] = True
+    (folder / what).write_text(json.dumps(tree))
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    try:  # a tokenizer's files may do without its code
+        load(config(folder), labels=2)
+    except RequestError as error:
+        assert "needs Python code of its own (auto_map), which is never run" in str(error)
+    else:
+        assert what == "tokenizer_config.json"
+    assert not (folder / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["trust_remote_code", "code_revision", "auto_map", "dtype"])
+def test_a_setting_of_the_model_is_no_argument_of_the_loader(folder, name):
+    tree = {name: {}} | json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(tree))
+    with pytest.raises(RequestError, match=f"model.overrides.{name}: .* no such setting"):
+        load(config(folder, f"model.overrides={{{name}: true}}"), labels=2)
 
 
 def test_the_setting_makes_no_new_run_id_by_its_default():
