@@ -75,6 +75,7 @@ def load(
         backbone.config._commit_hash = found
     if labels is None:
         _refuse_encoders(backbone, model)
+        _forget_generation_settings(backbone)
     for field, names in (("model.targets", model.targets), ("model.head", heads)):
         _check_modules(backbone, field, names, model.fused if field == "model.targets" else None)
     _agree_on_padding(backbone, tokenizer)
@@ -123,6 +124,15 @@ def _refuse_encoders(backbone: PreTrainedModel, model: ModelConfig) -> None:
             f"model: '{model.name}' is an encoder ({config.model_type}), which cannot generate "
             "texts; choose a language model such as gpt2."
         )
+
+
+def _forget_generation_settings(backbone: PreTrainedModel) -> None:
+    """Keep the ids of special tokens alone: ``task.decode`` says how texts are generated."""
+    from transformers import GenerationConfig
+
+    found = backbone.generation_config
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    backbone.generation_config = GenerationConfig(**{name: getattr(found, name) for name in names})
 
 
 def longest_input(backbone: PreTrainedModel) -> int:
