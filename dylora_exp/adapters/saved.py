@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dylora_exp.core import RequestError
+from dylora_exp.core import RequestError, apply_umask
 from dylora_exp.records import Record
 
 WEIGHTS = "adapter_model.safetensors"
@@ -78,7 +78,7 @@ def write_adapter(folder: Path, adapter: SavedAdapter) -> None:
     text = json.dumps(adapter.settings, indent=2, sort_keys=True)
     (folder / SETTINGS).write_text(text, encoding="utf-8")
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-    (folder / WEIGHTS).chmod(0o644)
+    apply_umask(folder)
 
 
 def _is_factor(name: str) -> bool:

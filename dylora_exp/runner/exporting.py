@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dylora_exp.core import RequestError, check_writable, unknown_name
+from dylora_exp.core import RequestError, apply_umask, check_writable, unknown_name
 from dylora_exp.records import RankScore, Record, RecordStore
 from dylora_exp.runner.model_card import model_card
 
@@ -193,4 +193,5 @@ def _merge(adapter: Path, folder: Path, config: Config) -> Path:
     merged = PeftModel.from_pretrained(backbone, str(adapter)).merge_and_unload()
     merged.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    apply_umask(folder)
     return folder

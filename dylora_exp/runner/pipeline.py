@@ -13,7 +13,7 @@ from pathlib import Path
 from transformers import TrainerCallback, set_seed
 
 from dylora_exp.config import Config
-from dylora_exp.core import start_workers
+from dylora_exp.core import apply_umask, start_workers
 from dylora_exp.methods import Method, TrainedModel, count_parameters, make_method
 from dylora_exp.models import load, longest_input, revision
 from dylora_exp.objectives import Objective, ObjectiveContext, make_objective
@@ -99,6 +99,7 @@ def train_and_record(run: LoadedRun) -> tuple[Record, list[str]]:
         epochs = epoch_scores(folder) if config.trainer.score_every == "epoch" else []
         sweeps = [scores, *(epoch.ranks for epoch in epochs)]
         method.save(model, folder / "model")
+        apply_umask(folder / "model")
         record = new_record(
             config,
             "completed",

@@ -14,7 +14,7 @@ from peft import PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file, load_model
 from transformers import TrainerState, TrainingArguments
 
-from dylora_exp.core import file_sha256, write_atomically
+from dylora_exp.core import RequestError, apply_umask, file_sha256, reading, write_atomically
 from dylora_exp.methods import TrainedModel
 
 _MARKER = "complete.json"
@@ -56,21 +56,31 @@ class ResumePoint:
 def find_resume_point(folder: Path) -> ResumePoint:
     """Return the newest complete checkpoint, after removing incomplete and damaged ones.
 
+    A checkpoint counts as damaged when a file is missing or is not what was written, never because
+    the system cannot read it now.
+
     Args:
         folder: The run's folder.
+
+    Raises:
+        RequestError: When a file is there and cannot be read, or what is damaged not removed.
     """
     damages: list[str] = []
     found = [each for each in folder.glob("checkpoint-*") if _NAME.fullmatch(each.name)]
     for checkpoint in sorted(filter(Path.is_dir, found), key=step_of, reverse=True):
-        if (checkpoint / _MARKER).is_file():
-            try:
-                marker = _read_verified(checkpoint)
-            except _Damaged as damage:
-                damages.append(f"{checkpoint} is damaged ({damage})")
-            else:
+        try:
+            marker = _read_verified(checkpoint)
+        except _Damaged as damage:
+            damages.append(f"{checkpoint} is damaged ({damage})")
+        else:
+            if marker is not None:
                 how = f"resumes from {checkpoint.name}"
                 return ResumePoint(checkpoint, marker, [f"{d}; training {how}." for d in damages])
-        shutil.rmtree(checkpoint)
+        try:
+            shutil.rmtree(checkpoint)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise RequestError(f"{checkpoint}: cannot be removed ({reason}).") from None
     warnings = [f"{damage}; training starts anew." for damage in damages]
     return ResumePoint(None, CompletionMarker(0.0, False), warnings)
 
@@ -94,6 +104,7 @@ def write_marker(checkpoint: Path, seconds: float, finished: bool, drawn: dict[s
         finished: Whether this was the last step.
         drawn: How often each rank was drawn so far.
     """
+    apply_umask(checkpoint)
     files = {file.name: file_sha256(file) for file in sorted(checkpoint.iterdir())}
     files.pop(_MARKER, None)
     marker = CompletionMarker(seconds, finished, drawn, files)
@@ -104,19 +115,25 @@ class _Damaged(Exception):
     """A checkpoint is damaged; the message says how."""
 
 
-def _read_verified(checkpoint: Path) -> CompletionMarker:
-    """Return the marker of a checkpoint whose files have the digests that it lists."""
+def _read_verified(checkpoint: Path) -> CompletionMarker | None:
+    """Return the marker of a checkpoint whose files have the digests that it lists.
+
+    None stands for a checkpoint that was not completed.
+    """
     try:
-        marker = CompletionMarker(**json.loads((checkpoint / _MARKER).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        with reading(checkpoint / _MARKER):
+            text = (checkpoint / _MARKER).read_text(encoding="utf-8")
+        marker = CompletionMarker(**json.loads(text))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, RecursionError) as error:
         raise _Damaged(f"'{_MARKER}' cannot be read") from error
     for name, digest in marker.files.items():
         try:
-            intact = file_sha256(checkpoint / name) == digest
+            with reading(checkpoint / name):
+                intact = file_sha256(checkpoint / name) == digest
         except FileNotFoundError as error:
             raise _Damaged(f"'{name}' is missing") from error
-        except OSError as error:
-            raise _Damaged(f"'{name}' cannot be read") from error
         if not intact:
             raise _Damaged(f"'{name}' is not what was written")
     return marker

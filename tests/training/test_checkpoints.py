@@ -1,11 +1,15 @@
 """Damaged checkpoints: the one before is taken, and the end is the same."""
 
+import errno
 import json
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 from dylora_exp.config.composition import compose
+from dylora_exp.core.errors import RequestError
 from dylora_exp.runner.run import RunFailed, run_if_needed
 from dylora_exp.training import checkpoints
 from dylora_exp.training.trainer import MethodTrainer
@@ -117,3 +121,33 @@ def test_a_marker_names_every_file(tmp_path):
     (checkpoint / "weights").write_bytes(b"13")
     found = checkpoints.find_resume_point(tmp_path)
     assert found.checkpoint is None and "starts anew" in found.warnings[0]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.EMFILE])
+@pytest.mark.parametrize("name", ["complete.json", "adapter_model.safetensors"])
+def test_a_file_that_cannot_be_read_costs_no_checkpoint(name, number, cut, tmp_path, monkeypatch):
+    stopped, whole, _weights = cut
+    folder = tmp_path / "outputs" / whole.run_id
+    shutil.copytree(stopped, folder)
+    open_file = Path.open
+
+    def refuse(path, *arguments, **options):
+        if path == folder / "checkpoint-4" / name:
+            raise OSError(number, os.strerror(number), str(path))
+        return open_file(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        with pytest.raises(RequestError, match=rf"{name}: cannot be read \({os.strerror(number)}"):
+            checkpoints.find_resume_point(folder)
+    found = checkpoints.find_resume_point(folder)
+    assert (found.checkpoint, found.warnings) == (folder / "checkpoint-4", [])
+
+
+def test_files_of_checkpoints_and_adapters_have_the_mode_of_the_umask(cut):
+    stopped, _, _ = cut
+    mask = os.umask(0o022)
+    os.umask(mask)
+    files = [path for path in stopped.rglob("*") if path.is_file() and path.suffix != ".log"]
+    assert any(path.suffix == ".safetensors" for path in files)
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o666 & ~mask}
