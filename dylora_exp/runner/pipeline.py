@@ -96,7 +96,8 @@ def train_and_record(run: LoadedRun) -> tuple[Record, list[str]]:
     start_workers()
     with contextlib.closing(run.objective), tracking(config, folder) as tracker:
         model, training, scores = train_and_score(run, tracker.callbacks())
-        epochs = epoch_scores(folder) if config.trainer.score_every == "epoch" else []
+        each_epoch = config.trainer.score_every == "epoch"
+        epochs = epoch_scores(folder, training.steps) if each_epoch else []
         sweeps = [scores, *(epoch.ranks for epoch in epochs)]
         method.save(model, folder / "model")
         apply_umask(folder / "model")

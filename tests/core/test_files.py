@@ -65,9 +65,9 @@ def test_files_honour_the_umask(mask, mode, tmp_path):
 
 
 def test_a_file_that_cannot_be_read_is_not_one_that_is_missing(tmp_path):
-    with pytest.raises(RequestError, match=r"file: cannot be read \(Input/output error\)"):
-        with reading(tmp_path / "file"):
-            raise OSError(5, "Input/output error")
+    sentence = r"file: cannot be read \(Input/output error\)"
+    with pytest.raises(RequestError, match=sentence), reading(tmp_path / "file"):
+        raise OSError(5, "Input/output error")
     for path in (tmp_path / "nothing", tmp_path):
         with pytest.raises(FileNotFoundError), reading(path):
             path.read_bytes()
