@@ -128,7 +128,8 @@ class Record:
     """The result of a run. Times are in seconds, memory in bytes, metrics as fractions.
 
     ``ranks`` are the scores at the end, ``epochs`` those after the epochs before it, where asked
-    for. A new field needs a default and a line here.
+    for, ``files`` the sha256 of what the run saved, by name. A new field needs a default and a line
+    here.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -152,6 +153,7 @@ class Record:
     timing: _Timing = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)
     data: list[dict[str, Any]] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
     environment: _Environment = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 

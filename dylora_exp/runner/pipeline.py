@@ -17,7 +17,7 @@ from dylora_exp.core import apply_umask, start_workers
 from dylora_exp.methods import Method, TrainedModel, count_parameters, make_method
 from dylora_exp.models import load, longest_input, revision
 from dylora_exp.objectives import Objective, ObjectiveContext, make_objective
-from dylora_exp.records import RankScore, Record, summarise
+from dylora_exp.records import RankScore, Record, saved_files, summarise
 from dylora_exp.runner.environment import (
     environment,
     peak_memory,
@@ -105,6 +105,7 @@ def train_and_record(run: LoadedRun) -> tuple[Record, list[str]]:
             config,
             "completed",
             data=run.data.sources,
+            files=saved_files(folder / "model"),
             ranks=scores,
             epochs=epochs,
             summary=summarise(scores, config.task.headline, config.ranks.tolerance),
