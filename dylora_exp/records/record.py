@@ -28,6 +28,7 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from dylora_exp.core import dotted
+from dylora_exp.records.consistency import contradiction
 
 SCHEMA_VERSION = 1
 # Every record has had these from the first one on; fields that came later are optional in a file.
@@ -64,7 +65,7 @@ def _is_single(value: Any) -> bool:
 _Count = Annotated[StrictInt, Field(ge=0, lt=2**63)] | None
 _Number = Annotated[Any, _expect("a number", _is_finite)]
 _Single = Annotated[Any, _expect("a text, a number, true or false", _is_single)]
-_Metric = Annotated[Any, _expect("a number or null", _is_number)]
+_Metric = Annotated[Any, _expect("a finite number or null", _is_finite)]
 
 
 def _open(**known: Any) -> GetPydanticSchema:
@@ -178,6 +179,8 @@ class Record:
             raise ValueError(_sentence(error)) from None
         if record.status == "completed" and not record.ranks:
             raise ValueError("'ranks' is empty, though the run is completed")
+        if found := contradiction(record):
+            raise ValueError(found)
         return record
 
     def to_json(self) -> str:
