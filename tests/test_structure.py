@@ -130,7 +130,8 @@ def foreign_names(tree):
 
 
 # What a library documents as a setting is no patch.
-SETTINGS = {"sys.argv", "sys.stdout", "sys.stderr"}
+# The last one is a setting of torch that has no public name.
+SETTINGS = {"sys.argv", "sys.stdout", "sys.stderr", "_config.use_duck_shape"}
 
 
 def patches(tree):

@@ -1,9 +1,11 @@
+import dataclasses
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dylora_exp.config import compose, identity, run_id
 from dylora_exp.core.errors import RequestError
 from dylora_exp.records.record import RankScore, Record
 from dylora_exp.records.store import RecordStore
@@ -33,6 +35,16 @@ def test_a_missing_record_is_none(tmp_path):
         ({"seed": "1"}, "'seed' is '1'"),
         ({"ranks": [{"rank": 1}]}, "'ranks[0].truncation' is missing"),
         ({"ranks": [{**RANK, "more": 1}]}, "'ranks[0].more' is not a key of a record"),
+        ({"ranks": [{**RANK, "rank": 10**30}]}, "'ranks[0].rank' is 1" + "0" * 30),
+        ({"ranks": [RANK, RANK]}, "'ranks' has a cut twice"),
+        ({"ranks": [{**RANK, "metrics": {"f1": 1.2}}]}, "'ranks[0].metrics.f1' is 1.2, expected a"),
+        ({"ranks": [{**RANK, "metrics": {"f1": -0.1}}]}, "expected a number from 0 to 1"),
+        ({"ranks": [{**RANK, "metrics": {"pearson": -1.1}}]}, "expected a number from -1 to 1"),
+        ({"ranks": [{**RANK, "metrics": {"x": float("inf")}}]}, "is inf, expected a finite number"),
+        ({"config": {"seed": 2}}, "'seed' is 1, but 'config.seed' is 2"),
+        ({"profile": "paper", "config": {"profile": "mini"}}, "but 'config.profile' is 'mini'"),
+        ({"config": {"seed": 1, "ranks": {"r_max": 4}}, "ranks": [{**RANK, "rank": 5}]}, "most 4"),
+        ({"epochs": [{"epoch": 1, "step": 1, "ranks": [RANK, RANK]}]}, "'epochs[0].ranks' has"),
         ({"ranks": [{**RANK, "rank": 0}]}, "'ranks[0].rank' is 0, expected at least 1"),
         ({"ranks": [{**RANK, "rank": "1"}]}, "'ranks[0].rank' is '1', expected a whole number"),
         ({"ranks": [{**RANK, "metrics": {"f1": "x"}}]}, "'ranks[0].metrics.f1' is 'x', expected"),
@@ -99,7 +111,7 @@ def test_different_records_of_one_run_are_an_error_that_names_both(tmp_path):
     copy = path.with_name("0123456789ab (copy).json")
     copy.write_text(path.read_text())
     assert store.read_all() == ([make_record()], [])
-    copy.write_text(make_record(seed=2).to_json())
+    copy.write_text(make_record(created_at="2025").to_json())
     with pytest.raises(RequestError) as caught:
         store.read_all()
     (problem,) = caught.value.problems
@@ -144,3 +156,57 @@ def test_a_truncated_record_is_a_warning(tmp_path_factory, length):
     path.write_bytes(whole[: min(length, len(whole) - 2)])
     records, warnings = store.read_all()
     assert (len(records), len(warnings)) == (0, 1)
+
+
+def compose_record(words, **changes):
+    config = compose(words)
+    named = {"run_id": run_id(config), "config": identity(config), "model": config.model.name}
+    named |= {"task": config.task.name, "method": config.method.name, "profile": config.profile}
+    return make_record(**(named | {"seed": config.seed} | changes))
+
+
+def test_the_run_id_is_that_of_the_config(tmp_path):
+    store = RecordStore(tmp_path)
+    for words in (["seed=3"], ["method=lora", "task=mrpc"], ["method=flop", "seed=10"]):
+        made = compose_record(words)
+        store.write(made)
+        assert store.read(made.run_id) == made
+        config = {**made.config, "trainer": {**made.config["trainer"], "learning_rate": 0.123}}
+        store.path(made.run_id).write_text(dataclasses.replace(made, config=config).to_json())
+        with pytest.raises(RequestError, match=f"run_id is '{made.run_id}', but its config is"):
+            store.read(made.run_id)
+
+
+@pytest.mark.parametrize("change", [{"a_later_group": {}}, {"trainer": {"a_later_option": 1}}])
+def test_the_config_of_a_later_version_is_not_judged(change, tmp_path):
+    store, made = RecordStore(tmp_path), compose_record([])
+    config = {**made.config, **{key: made.config.get(key, {}) | new for key, new in change.items()}}
+    store.write(dataclasses.replace(made, config=config, run_id="0123456789ab"))
+    assert store.read("0123456789ab").config == config
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (('"seed": 1,', '"seed": 1, "seed" : 1,'), "the key 'seed' is there twice"),
+        (('"f1": 0.5', '"f1": 0.9, "f1": 0.5'), "the key 'f1' is there twice"),
+        (('"created_at": "2026', r'"created_at": "\ud8002026'), "a lone surrogate"),
+        (('"f1": 0.5', '"f1": 1e999'), "is inf, expected a finite number"),
+        (('"f1": 0.5', '"f1": NaN'), "is nan, expected a finite number"),
+    ],
+)
+def test_json_that_says_two_things_is_no_record(change, expected, tmp_path):
+    store = RecordStore(tmp_path)
+    path = store.write(make_record())
+    text = path.read_text()
+    assert change[0] in text
+    path.write_text(text.replace(*change))
+    assert expected in store.read_all()[1][0]
+
+
+def test_texts_with_colons_and_escapes_are_as_they_were(tmp_path):
+    store = RecordStore(tmp_path)
+    path = store.write(make_record(error='"a": b \u00e9 \U0001f600 : "c":'))
+    assert store.read("0123456789ab").error == '"a": b \u00e9 \U0001f600 : "c":'
+    path.write_text(path.read_text().replace('": "2024', '"  : "\\u003a'))
+    assert store.read("0123456789ab").created_at.startswith(":-01-01")
