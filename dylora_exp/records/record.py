@@ -29,6 +29,7 @@ from typing_extensions import TypedDict
 
 from dylora_exp.config import distinguishing_settings
 from dylora_exp.core import dotted
+from dylora_exp.records.consistency import contradiction
 
 SCHEMA_VERSION = 1
 # Every record has had these from the first one on; fields that came later are optional in a file.
@@ -65,7 +66,7 @@ def _is_single(value: Any) -> bool:
 _Count = Annotated[StrictInt, Field(ge=0, lt=2**63)] | None
 _Number = Annotated[Any, _expect("a number", _is_finite)]
 _Single = Annotated[Any, _expect("a text, a number, true or false", _is_single)]
-_Metric = Annotated[Any, _expect("a number or null", _is_number)]
+_Metric = Annotated[Any, _expect("a finite number or null", _is_finite)]
 
 
 def _open(**known: Any) -> GetPydanticSchema:
@@ -129,7 +130,8 @@ class Record:
     """The result of a run. Times are in seconds, memory in bytes, metrics as fractions.
 
     ``ranks`` are the scores at the end, ``epochs`` those after the epochs before it, where asked
-    for. A new field needs a default and a line here.
+    for, ``files`` the sha256 of what the run saved, by name. A new field needs a default and a line
+    here.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -153,6 +155,7 @@ class Record:
     timing: _Timing = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)
     data: list[dict[str, Any]] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
     environment: _Environment = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
@@ -177,6 +180,8 @@ class Record:
             raise ValueError(_sentence(error)) from None
         if record.status == "completed" and not record.ranks:
             raise ValueError("'ranks' is empty, though the run is completed")
+        if found := contradiction(record):
+            raise ValueError(found)
         return record
 
     @functools.cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def write_report(
     """
     from dylora_exp.reporting.analysis.report import claims_section
     from dylora_exp.reporting.analysis.sections import differences
-    from dylora_exp.reporting.render.charts import pictures_of, save_pictures
+    from dylora_exp.reporting.render.charts import pictures_of
     from dylora_exp.reporting.render.files import csv_text, write_files
     from dylora_exp.reporting.render.html import page
     from dylora_exp.reporting.render.paper_tables import tables_of
@@ -74,5 +75,6 @@ def write_report(
         contents["-claims.csv"] = csv_text(section_rows(claims_section(report.verdicts)))
     paths = write_files(results_dir / "report", contents)
     if figures:
-        paths += save_pictures(pictures, results_dir / "figures")
+        for picture in itertools.chain.from_iterable(pictures.values()):
+            paths += picture.save(results_dir / "figures")
     return WrittenReport(tuple(paths), report.file_warnings)

@@ -29,7 +29,7 @@ from dylora_exp.core import (
     run_log,
     write_atomically,
 )
-from dylora_exp.records import Record, RecordStore
+from dylora_exp.records import Record, RecordStore, changed_file
 from dylora_exp.runner.folder import (
     clean_up,
     hold_run,
@@ -195,7 +195,19 @@ def find_completed(config: Config, store: RecordStore) -> Outcome | None:
             "remove it to run again."
         )
     _check_same_data(config, record, path)
+    _check_same_files(run_folder(config) / "model", record, path)
     return Outcome(record, path, False, [])
+
+
+def _check_same_files(folder: Path, record: Record, path: Path) -> None:
+    """Refuse a run's folder with other files than those that the record's scores are of."""
+    if not record.files or not folder.is_dir():
+        return
+    if changed := changed_file(folder, record):
+        raise RequestError(
+            f"{changed}: not the file that {path} was made with; remove that record to run again, "
+            f"or {folder} to keep the record without its files."
+        )
 
 
 def _check_same_data(config: Config, record: Record, path: Path) -> None:

@@ -11,7 +11,7 @@ from dylora_exp.reporting.analysis.groups import (
     series_of,
     undefined_notes,
 )
-from tests.support.handmade_records import LEADING, LEADING_R
+from tests.support.records import LEADING, LEADING_R
 
 
 def groups(results):

@@ -8,12 +8,12 @@ from html.parser import HTMLParser
 import pytest
 
 from dylora_exp.reporting.analysis.report import make_report
-from dylora_exp.reporting.render.charts import charts, pictures_of, save_pictures
+from dylora_exp.reporting.render.charts import pictures_of
 from dylora_exp.reporting.render.drawing import METHOD_COLOURS
 from dylora_exp.reporting.render.html import page
 from dylora_exp.reporting.render.paper_tables import tables_of
 from dylora_exp.reporting.render.text_table import TextLine, TextTable, markdown
-from tests.support.handmade_records import ENVIRONMENT, LEADING, Results
+from tests.support.records import ENVIRONMENT, LEADING, Results
 from tests.support.tables import rows_of
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -169,9 +169,17 @@ def page_tables(text):
     ]
 
 
+def charts(report):
+    """Return the figures of each profile, model and task by their kinds."""
+    return {
+        subject: {picture.name.split("-")[-1]: picture.figure for picture in pictures}
+        for subject, pictures in pictures_of(report).items()
+    }
+
+
 def test_charts(report):
-    ((place, figures),) = charts(report).items()
-    assert place == ("demo", "tiny-roberta", "demo")
+    ((subject, figures),) = charts(report).items()
+    assert subject == ("demo", "tiny-roberta", "demo")
     assert list(figures) == ["ranks", "aurac", "cost", "drawn"]
     (axes,) = figures["ranks"].axes
     lines = {line.get_label(): line for line in axes.lines}
@@ -212,7 +220,11 @@ def test_a_search_costs_all_its_runs(tmp_path):
 
 
 def test_figures_are_written_twice_the_same(report, tmp_path):
-    first, second = (save_pictures(pictures_of(report), tmp_path / name) for name in ("one", "two"))
+    first, second = (
+        [path for picture in found for path in picture.save(tmp_path / name)]
+        for name in ("one", "two")
+        for found in pictures_of(report).values()
+    )
     names = [path.name for path in first]
     assert names[:2] == ["demo-tiny-roberta-demo-ranks.png", "demo-tiny-roberta-demo-ranks.svg"]
     assert len(names) == 8

@@ -15,8 +15,7 @@ from dylora_exp.reporting.analysis.report import make_report
 from dylora_exp.reporting.analysis.sections import Section, choices, differences, rank_choice
 from dylora_exp.reporting.render.files import csv_text
 from dylora_exp.reporting.render.text import average_rows, plain_lines, print_report
-from tests.support.handmade_records import LEADING
-from tests.support.synthetic_records import synthetic_records
+from tests.support.records import LEADING, many_records
 
 
 def section(report, title) -> Section:
@@ -215,7 +214,7 @@ def test_needs_no_torch(results):
 
 @pytest.mark.slow
 def test_many_records(results):
-    for record in synthetic_records(24):
+    for record in many_records(24):
         results.store.write(record)
     report = make_report(results.folder, claims=[])
     assert len(report.groups) == 24

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dylora_exp.reporting.analysis.cells import build_table
 from dylora_exp.reporting.analysis.measures import Cell, summarise
 from dylora_exp.reporting.specs.tables import load_spec
-from tests.support.handmade_records import LEADING, LEADING_R, SVD, Results
+from tests.support.records import LEADING, LEADING_R, SVD, Results
 from tests.support.tables import block_of, build, cell_of, mini
 
 FRACTIONS = st.lists(st.floats(-1, 1, allow_subnormal=False), min_size=1, max_size=6)

@@ -17,7 +17,7 @@ from dylora_exp.reporting.make_tables import make_tables
 from dylora_exp.reporting.render.figures import draw_figures
 from dylora_exp.reporting.specs.tables import load_spec, profiles_of, shows_settings, table_names
 from tests.support import tables
-from tests.support.handmade_records import LEADING, LEADING_R, SVD, Results
+from tests.support.records import LEADING, LEADING_R, SVD, Results
 from tests.support.tables import block_of, cell_of, csv_text, latex, make_table, markdown, rows_of
 
 DEMO = "profile=demo task=demo"

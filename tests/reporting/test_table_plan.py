@@ -17,7 +17,7 @@ from dylora_exp.reporting.analysis.plan import (
 from dylora_exp.reporting.make_tables import table_runs
 from dylora_exp.reporting.specs.layout import RowSpec
 from dylora_exp.reporting.specs.tables import load_spec, profiles_of, table_names
-from tests.support.handmade_records import Results
+from tests.support.records import Results
 
 
 def planned(profile: str, name: str = "2") -> list[PlannedRun]:

@@ -22,7 +22,7 @@ from dylora_exp.reporting.render.tables import (
 )
 from dylora_exp.reporting.specs.paper import PrintedCell
 from dylora_exp.reporting.specs.tables import load_spec
-from tests.support.handmade_records import LEADING, LEADING_R, SVD, Results
+from tests.support.records import LEADING, LEADING_R, SVD, Results
 from tests.support.tables import build, csv_text, latex, markdown, mini, rows_of
 
 

@@ -13,7 +13,7 @@ from dylora_exp.records.record import EpochScores, RankScore
 from dylora_exp.reporting.make_tables import RenderedTable, table_runs
 from dylora_exp.reporting.specs.select import best_epochs
 from dylora_exp.reporting.specs.tables import load_spec
-from tests.support.handmade_records import LEADING, Results
+from tests.support.records import LEADING, Results
 from tests.support.tables import make_table
 
 EPOCHS = "profile=demo task=demo method=dylora trainer.score_every=epoch"

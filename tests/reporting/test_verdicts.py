@@ -15,7 +15,7 @@ from dylora_exp.reporting.analysis.verdicts import (
 )
 from dylora_exp.reporting.specs.claims import ClaimSpec, load_claims
 from dylora_exp.reporting.specs.layout import RowSpec
-from tests.support.handmade_records import LEADING, LEADING_R, SVD
+from tests.support.records import LEADING, LEADING_R, SVD
 
 DYLORA = RowSpec(label="DyLoRA", method="dylora", truncation="leading", scale="alpha/b")
 LORA = RowSpec(label="LoRA", method="lora", truncation="leading", scale="alpha/b")

@@ -10,7 +10,7 @@ from dylora_exp.reporting.render import files, text_table
 from dylora_exp.reporting.render import latex as latex_file
 from dylora_exp.reporting.render.tables import text_table as text_of
 from dylora_exp.reporting.specs.tables import load_spec
-from tests.support.handmade_records import LEADING, Results
+from tests.support.records import LEADING, Results
 
 
 def build(results: Results, profile: str, name: str = "2") -> Table:

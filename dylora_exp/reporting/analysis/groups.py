@@ -41,7 +41,7 @@ class Group:
 
     @property
     def method(self) -> str:
-        """The method with the settings that tell it from others of its name."""
+        """The method with the settings in which it differs from others of its name."""
         return f"{self.names[3]} [{self.variant}]" if self.variant else self.names[3]
 
     @property
@@ -62,7 +62,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Series:
-    """A group's values of one metric, of ranks made in one way, by rank and seed."""
+    """A group's values of one metric and one cut, by rank and seed."""
 
     group: Group
     truncation: str | None
@@ -72,12 +72,12 @@ class Series:
 
     @property
     def cut(self) -> str:
-        """How its ranks were made; empty without ranks."""
-        return " ".join(word for word in (self.truncation, self.scale) if word)
+        """Truncation and scale; empty without ranks."""
+        return " ".join(filter(None, (self.truncation, self.scale)))
 
     @property
     def label(self) -> str:
-        """The method with its way."""
+        """The method with its cut."""
         return f"{self.group.method} ({self.cut})" if self.cut else self.group.method
 
     @property
@@ -127,7 +127,7 @@ def groups_of(records: Iterable[Record]) -> tuple[list[Group], list[str]]:
 
     Returns:
         The groups by their names and settings, and a sentence for each seed that a group has more
-        than once; of such records the last made counts.
+        than once; of such records the latest counts.
     """
     runs: dict[tuple[Names, Hashable], dict[int, Record]] = {}
     warnings = []
@@ -176,15 +176,15 @@ def group_warnings(groups: Sequence[Group]) -> list[str]:
 
 
 def series_of(group: Group) -> list[Series]:
-    """Return a group's finite values, a series for each way and metric in the records' order."""
+    """Return a group's finite values, a series for each cut and metric in the records' order."""
     values: dict[tuple[str | None, str | None, str], dict[int | None, dict[int, float]]] = {}
     for record in group.records:
         for score in record.ranks:
             for metric, value in score.metrics.items():
                 if value is not None and math.isfinite(value):
-                    of_way = values.setdefault((score.truncation, score.scale, metric), {})
-                    of_way.setdefault(score.rank, {})[record.seed] = float(value)
-    return [Series(group, *key, of_way) for key, of_way in values.items()]
+                    of_cut = values.setdefault((score.truncation, score.scale, metric), {})
+                    of_cut.setdefault(score.rank, {})[record.seed] = float(value)
+    return [Series(group, *key, of_cut) for key, of_cut in values.items()]
 
 
 def headline(group: Group) -> str:

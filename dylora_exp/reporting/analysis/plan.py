@@ -1,8 +1,8 @@
 """Which runs a table needs, which records are theirs, and which runs have none.
 
 A record belongs to a planned run when both have the same settings but for paths, logging and
-hardware. So a run with any other setting never slips in, and a record made before an option existed
-still counts.
+hardware. So a run with any other setting never counts, and a record from before an option existed
+still does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dylora_exp.core import RequestError, unknown_name
 from dylora_exp.records import Record
 from dylora_exp.reporting.analysis.groups import SAME_SETUP, Group, SetupKey, settings_of, setup_key
 from dylora_exp.reporting.specs.layout import ProfileSpec, RowSpec, TableSpec
-from dylora_exp.reporting.specs.select import WORDS, selected
+from dylora_exp.reporting.specs.select import OVERRIDES, selected
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run that a table is made of; the table is complete without an optional one."""
+    """A run that a table shows; the table is complete without an optional one."""
 
     run_id: str
     setup: Setup
@@ -117,7 +117,7 @@ def planned_runs(spec: TableSpec, part: ProfileSpec, profile: str) -> list[Plann
     for block in spec.blocks_in(profile):
         for row in block.rows:
             for task in part.tasks():
-                setups = setups_by_rank(row, base_words(part, profile), task)
+                setups = setups_by_rank(row, base_overrides(part, profile), task)
                 if block.show == "rank" and not block.ranks:
                     _check_rank(row, setups)
                 for setup in setups.values():
@@ -132,16 +132,16 @@ def planned_runs(spec: TableSpec, part: ProfileSpec, profile: str) -> list[Plann
     ]
 
 
-def base_words(part: ProfileSpec, profile: str) -> tuple[str, ...]:
+def base_overrides(part: ProfileSpec, profile: str) -> tuple[str, ...]:
     """Return the overrides that all runs of a table have in common."""
-    return (f"profile={part.runs or profile}", *part.set, *WORDS[part.select])
+    return (f"profile={part.runs or profile}", *part.set, *OVERRIDES[part.select])
 
 
 def setups_by_rank(row: RowSpec, base: Sequence[str], task: str) -> dict[int | None, Setup]:
     """Return where a row's ranks come from: one setup for all, or one for each when it searches.
 
     Raises:
-        RequestError: When a run cannot be composed, or does not make ranks in the row's way.
+        RequestError: When a run cannot be composed, or does not have the row's cut.
     """
     setups: dict[int | None, Setup] = {}
     try:

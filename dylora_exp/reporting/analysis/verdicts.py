@@ -146,10 +146,11 @@ def _verdict(claim: ClaimSpec, profile: str, task: str, effects: _Effects) -> Ve
     if any(len(by_seed) < 2 for by_seed in effects.by_rank.values()):
         reason = _lacking(effects)
         return Verdict(claim, profile, task, NO_DATA, reason, runs=_runs(effects))
-    words = {rank: decide(claim, effect) for rank, effect in found.items()}
-    word = next(w for w in (FAILS, NO_DATA, HOLDS) if w in words.values())
+    decided = {rank: decide(claim, effect) for rank, effect in found.items()}
+    word = next(w for w in (FAILS, NO_DATA, HOLDS) if w in decided.values())
     rank = min(
-        (rank for rank in found if words[rank] == word), key=lambda rank: _room(claim, found[rank])
+        (rank for rank in found if decided[rank] == word),
+        key=lambda rank: _room(claim, found[rank]),
     )
     reason = "its interval crosses a bound; more seeds would decide" if word == NO_DATA else ""
     seeds = tuple(sorted(effects.by_rank[rank]))
@@ -212,7 +213,7 @@ def _values(claim: ClaimSpec, profile: str, task: str, groups: Sequence[Group]) 
     """Return the values of the runs of both sides.
 
     Raises:
-        RequestError: When a side cannot be composed, or does not make ranks in its way.
+        RequestError: When a side cannot be composed, or does not have its cut.
     """
     base = (f"profile={profile}",)
     setups = [
@@ -225,8 +226,8 @@ def _scores(
     values: Values, side: RowSpec, ranks: Sequence[int | None], column: ColumnSpec
 ) -> BySeed:
     """Return a side's mean over the ranks, of each seed that has them all."""
-    places = list(ranks) if side.rank is None else [side.rank]
-    return _mean([values.scores(side, rank, column) for rank in places])
+    ranks = ranks if side.rank is None else [side.rank]
+    return _mean([values.scores(side, rank, column) for rank in ranks])
 
 
 def _compared(claim: ClaimSpec, left: BySeed, right: BySeed) -> BySeed:

@@ -10,7 +10,8 @@ import jinja2
 
 from dylora_exp.reporting.analysis.report import Report
 from dylora_exp.reporting.analysis.sections import format_value
-from dylora_exp.reporting.render.charts import Picture, Place
+from dylora_exp.reporting.render.charts import Subject
+from dylora_exp.reporting.render.drawing import Picture
 from dylora_exp.reporting.render.text_table import TextTable
 
 _HERE = Path(__file__).resolve().parent
@@ -22,7 +23,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inli
 
 
 def page(
-    report: Report, pictures: Mapping[Place, Sequence[Picture]], tables: Sequence[TextTable]
+    report: Report, pictures: Mapping[Subject, Sequence[Picture]], tables: Sequence[TextTable]
 ) -> str:
     """Return the whole page.
 
