@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification
 
 import dylora_exp
 from dylora_exp.cli.entry import main
-from dylora_exp.cli.parser import command_parser
+from dylora_exp.cli.parser import parse
 from dylora_exp.config.overrides import check_overrides
 from dylora_exp.records.store import RecordStore
 from tests.support.tiny_runs import ROOT, TINY
@@ -34,9 +34,9 @@ INSTEAD = {
 }
 # Run by other tests, against a hub that is played on this machine.
 ELSEWHERE = {
-    "dylora models fetch roberta-base --to HUB_DIR": "test_hub.py",
-    "dylora data fetch mrpc --to HUB_DIR": "test_hub.py",
-    "dylora run profile=paper task=mrpc hub_cache=HUB_DIR": "test_hub.py",
+    "dylora models fetch roberta-base --to HUB_DIR": "cli/test_hub.py",
+    "dylora data fetch mrpc --to HUB_DIR": "cli/test_hub.py",
+    "dylora run profile=paper task=mrpc hub_cache=HUB_DIR": "cli/test_hub.py",
 }
 # A command of many runs, as one of few.
 FEWER = {
@@ -52,7 +52,9 @@ FEWER = {
 
 def blocks(language=""):
     return [
-        text for name, text in re.findall(r"```(\w*)\n(.*?)```", README, re.S) if name == language
+        text
+        for name, text in re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
+        if name == language
     ]
 
 
@@ -71,20 +73,17 @@ def can_be_read(command):
     if words[0] == "torchrun":
         words = ["dylora", *words[words.index("dylora_exp") + 1 :]]
     assert words[0] == "dylora"
-    if words[1] in ("run", "validate"):
-        overrides = [word for word in words[2:] if "=" in word]
-        assert len(overrides) + words.count("-m") + 2 == len(words)
-        assert check_overrides(overrides, multirun="-m" in words)[0] == []
-    else:
-        _, rest = command_parser().parse_known_args(words[1:])
-        assert [word for word in rest if word.startswith("-")] == []
+    arguments = parse(words[1:])
+    overrides = getattr(arguments, "overrides", [])
+    multirun = "--multirun" in getattr(arguments, "hydra_flags", [])
+    assert check_overrides(overrides, multirun=multirun)[0] == []
 
 
 @pytest.mark.parametrize("command", commands())
 def test_every_command_can_be_read(command):
     first, *rest = command.split()
     if first == "make":
-        assert re.search(rf"^{rest[0]}:", (ROOT / "Makefile").read_text(), re.M)
+        assert re.search(rf"^{rest[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     else:
         can_be_read(command)
 

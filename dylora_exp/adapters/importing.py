@@ -58,10 +58,7 @@ def import_adapter(model: PeftModel, config: Config, file: str) -> list[str]:
     prefix = _prefix(tensors, layers)
     head = {prefix + name: parameter for name, parameter in _head(model).items()}
     in_file = {name: parameter for name, parameter in head.items() if name in tensors}
-    found = _unmatched(tensors, layers, prefix)
-    found += _misshapen(tensors, layers, prefix, config.ranks.r_max)
-    found += _head_problems(tensors, head) if in_file else []
-    if found:
+    if found := _mismatches(tensors, _shapes(layers, prefix), head if in_file else {}):
         raise RequestError(found)
     for name, members in layers.items():
         rows = tensors[prefix + name + _A].chunk(len(members))
@@ -143,55 +140,44 @@ def _prefix(tensors: Mapping[str, Tensor], layers: Mapping[str, Sequence[LoraLay
     return max(found, key=lambda prefix: found[prefix], default="")
 
 
-def _unmatched(
-    tensors: Mapping[str, Tensor], layers: Mapping[str, Sequence[LoraLayer]], prefix: str
-) -> list[str]:
-    """Return sentences for missing factors, and for factors that belong to no layer."""
-    expected = {prefix + layer + kind for layer in layers for kind in (_A, _B)}
-    found = []
-    if missing := expected - set(tensors):
-        found.append(f"method.adapter: {_first_of(missing)} is missing in the file.")
-    if extra := {key for key in tensors if "lora_" in key} - expected:
-        found.append(f"method.adapter: {_first_of(extra)} belongs to no layer of model.targets.")
-    return found
-
-
-def _misshapen(
-    tensors: Mapping[str, Tensor],
-    layers: Mapping[str, Sequence[LoraLayer]],
-    prefix: str,
-    r_max: int,
-) -> list[str]:
-    """Return sentences for factors of another rank, else for those of another shape."""
-    ranks, shapes = set(), []
+def _shapes(layers: Mapping[str, Sequence[LoraLayer]], prefix: str) -> dict[str, tuple[int, int]]:
+    """Return the shapes of the factors that a file must hold."""
+    shapes = {}
     for name, members in layers.items():
-        a, b = (tensors.get(prefix + name + kind) for kind in (_A, _B))
-        if a is None or b is None:
-            continue
-        like_a, like_b = factors(members[0])
-        expected = (len(members) * r_max, like_a.shape[1]), (len(members) * like_b.shape[0], r_max)
-        if b.dim() == 2 and b.shape[1] != r_max:
-            ranks.add(b.shape[1])
-        elif (tuple(a.shape), tuple(b.shape)) != expected:
-            shapes.append(
-                f"method.adapter: the factors of '{name}' have shapes {tuple(a.shape)} and "
-                f"{tuple(b.shape)}, expected {expected[0]} and {expected[1]}."
-            )
-    return [f"method.adapter: found r={r}, ranks.r_max is {r_max}." for r in sorted(ranks)] + shapes
+        a, b = factors(members[0])
+        shapes[prefix + name + _A] = (len(members) * a.shape[0], a.shape[1])
+        shapes[prefix + name + _B] = (len(members) * b.shape[0], b.shape[1])
+    return shapes
 
 
-def _head_problems(tensors: Mapping[str, Tensor], head: Mapping[str, nn.Parameter]) -> list[str]:
-    """Return sentences for missing tensors of the head, and for those of another shape."""
+def _mismatches(
+    tensors: Mapping[str, Tensor],
+    shapes: Mapping[str, tuple[int, int]],
+    head: Mapping[str, nn.Parameter],
+) -> list[str]:
+    """Return sentences for tensors that are missing, belong nowhere, or have another shape."""
     found = []
+    if missing := set(shapes) - set(tensors):
+        found.append(f"{_first_of(missing)} is missing in the file.")
+    if extra := {key for key in tensors if "lora_" in key} - set(shapes):
+        found.append(f"{_first_of(extra)} belongs to no layer of model.targets.")
     if missing := set(head) - set(tensors):
-        found.append(f"method.adapter: {_first_of(missing)} of the head is missing in the file.")
-    for name, parameter in head.items():
-        if name in tensors and tensors[name].shape != parameter.shape:
-            found.append(
-                f"method.adapter: '{name}' has shape {tuple(tensors[name].shape)}, expected "
-                f"{tuple(parameter.shape)}."
-            )
-    return found
+        found.append(f"{_first_of(missing)} of the head is missing in the file.")
+    ranks = {
+        (tensors[name].shape[1], r_max)
+        for name, (_, r_max) in shapes.items()
+        if name.endswith(_B) and name in tensors and tensors[name].dim() == 2
+    }
+    if wrong := [pair for pair in sorted(ranks) if pair[0] != pair[1]]:
+        found += [f"found r={r}, ranks.r_max is {r_max}." for r, r_max in wrong]
+    else:
+        expected = {**shapes} | {name: tuple(value.shape) for name, value in head.items()}
+        found += [
+            f"'{name}' has shape {tuple(tensors[name].shape)}, expected {shape}."
+            for name, shape in expected.items()
+            if name in tensors and tuple(tensors[name].shape) != shape
+        ]
+    return [f"method.adapter: {sentence}" for sentence in found]
 
 
 def _first_of(names: set[str]) -> str:

@@ -6,6 +6,7 @@ that ``hub_cache=DIR`` names to every loader.
 
 from __future__ import annotations
 
+import argparse
 import http.client
 import tempfile
 import urllib.error
@@ -32,8 +33,18 @@ _SECONDS = 60
 _WEIGHTS = "*.safetensors"
 
 
+def check_action(arguments: argparse.Namespace) -> None:
+    """Check that what ``dylora data`` and ``dylora models`` are to do is ``fetch``.
+
+    Raises:
+        RequestError: When it is not.
+    """
+    if arguments.action != "fetch":
+        raise RequestError(unknown_name(arguments.command, arguments.action, ["fetch"]))
+
+
 def fetch_tasks(names: Sequence[str], folder: Path) -> Iterator[str]:
-    """Fetch the data of tasks and yield what to tell, the words that use them last.
+    """Fetch the data of tasks and yield what to print, the override that uses them last.
 
     Args:
         names: Of tasks; ``all`` stands for every one.
@@ -62,13 +73,13 @@ def fetch_tasks(names: Sequence[str], folder: Path) -> Iterator[str]:
         else:
             yield f"{task.name}: comes with the project, there is nothing to fetch"
     if repositories:
-        yield _words("hub_cache", folder)
+        yield _usage("hub_cache", folder)
     elif published:
-        yield _words("task.data_dir", folder)
+        yield _usage("task.data_dir", folder)
 
 
 def fetch_models(names: Sequence[str], folder: Path, hub: bool = False) -> Iterator[str]:
-    """Fetch models with their tokenizers and yield what to tell, the words that use them last.
+    """Fetch models with their tokenizers and yield what to print, the override that uses them last.
 
     Args:
         names: Of models that ``dylora list models`` shows, or on the hub (``owner/name``), with
@@ -87,20 +98,20 @@ def fetch_models(names: Sequence[str], folder: Path, hub: bool = False) -> Itera
         repositories = hub_repositories(model)
         for source in repositories:
             fetched = True
-            place = download(source, folder)
-            if source.name == model.name_or_path and not any(place.glob(_WEIGHTS)):
+            path = download(source, folder)
+            if source.name == model.name_or_path and not any(path.glob(_WEIGHTS)):
                 raise FetchFailed(
                     f"'{source.name}': it has no safetensors weights; pickles are not fetched."
                 )
-            yield f"{model.name}: {place}"
+            yield f"{model.name}: {path}"
         if not repositories:
             yield f"{model.name}: {_nothing_to_fetch(model)}"
     if fetched:
-        yield _words("hub_cache", folder)
+        yield _usage("hub_cache", folder)
 
 
 def _models(name: str, hub: bool) -> list[ModelConfig]:
-    """Return the models that a word of the command line stands for."""
+    """Return the models that a name on the command line stands for."""
     known = options("model")
     if name == "all" and not hub:
         return [compose([f"model={each}"]).model for each in known]
@@ -125,7 +136,7 @@ def _nothing_to_fetch(model: ModelConfig) -> str:
     return f"comes with a Python package{extra}, there is nothing to fetch"
 
 
-def _words(key: str, folder: Path) -> str:
+def _usage(key: str, folder: Path) -> str:
     return f"use it with: {key}={folder}"
 
 
@@ -154,10 +165,10 @@ def fetch(task: TaskConfig, folder: Path) -> list[tuple[Path, bool]]:
 
 
 def _download(file: PublishedFile, path: Path) -> None:
-    """Download one file beside its place and move it there when it is the right one."""
+    """Download one file beside its path and move it there when it is the right one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as place:
-        part = Path(place) / path.name
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as folder:
+        part = Path(folder) / path.name
         try:
             _copy(file.url, part)
         except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
@@ -167,7 +178,7 @@ def _download(file: PublishedFile, path: Path) -> None:
         if file.sha256 and found != file.sha256:
             raise FetchFailed(
                 f"{file.url}: its sha256 is {found}, expected {file.sha256}; it was changed, or "
-                "cut short on the way."
+                "cut short in transit."
             )
         part.replace(path)
 
@@ -182,5 +193,5 @@ def _copy(url: str, part: Path) -> None:
             target.write(chunk)
             bar.update(len(chunk))
         bar.close()
-        if target.tell() < size:
-            raise OSError(f"cut short at {target.tell()} of {size} bytes")
+    if (written := part.stat().st_size) < size:
+        raise OSError(f"cut short at {written} of {size} bytes")

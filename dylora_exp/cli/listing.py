@@ -1,4 +1,4 @@
-"""``dylora list``: what can be chosen, with the first comment or the key facts of each file."""
+"""``dylora list``: what can be chosen, with the first comment of each file, and the runs."""
 
 from __future__ import annotations
 
@@ -13,32 +13,43 @@ from dylora_exp.config import CONF_DIR, options
 from dylora_exp.core import locks
 from dylora_exp.records import RecordStore
 
-_FOLDERS = {
-    "models": "model",
-    "tasks": "task",
-    "methods": "method",
-    "ranks": "ranks",
-    "profiles": "profile",
-    "tables": "table",
-}
 
-
-def print_list(what: str, results_dir: Path) -> None:
-    """Print one list: a config group's choices, or the runs in a results folder."""
-    table = _runs(results_dir) if what == "runs" else _choices(what)
-    # A pipe has no width; what reads it wants whole lines.
-    console = Console() if sys.stdout.isatty() else Console(width=200)
-    console.print(table)
-
-
-def _choices(what: str) -> Table:
-    group = _FOLDERS[what]
-    table = Table(title=what, box=None, title_justify="left", pad_edge=False)
+def print_choices(title: str, group: str) -> None:
+    """Print the choices of a config group, each with the comment that its file begins with."""
+    table = _make_table(title)
     table.add_column("name", style="bold")
     table.add_column("what it is")
     for name in options(group):
         table.add_row(name, escape(_describe(CONF_DIR / group / f"{name}.yaml")))
-    return table
+    _print(table)
+
+
+def print_runs(results_dir: Path) -> None:
+    """Print the runs that have a record in a results folder."""
+    store = RecordStore(results_dir)
+    records, warnings = store.read_all()
+    table = _make_table(escape(f"runs in {results_dir}"))
+    for column in ("run", "status", "profile", "model", "task", "method", "seed"):
+        table.add_column(column)
+    for r in records:
+        # Its process ended without leaving a status: running it again resumes its checkpoint.
+        interrupted = r.status == "running" and not locks.is_held(store.lock_path(r.run_id))
+        status = "interrupted" if interrupted else r.status
+        row = (r.run_id, status, r.profile, r.model, r.task, r.method, str(r.seed))
+        table.add_row(*map(escape, row))
+    for warning in warnings:
+        print(f"dylora: warning: {warning}", file=sys.stderr)
+    _print(table)
+
+
+def _make_table(title: str) -> Table:
+    return Table(title=title, box=None, title_justify="left", pad_edge=False)
+
+
+def _print(table: Table) -> None:
+    # A pipe has no width; what reads it wants whole lines.
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console.print(table)
 
 
 def _describe(path: Path) -> str:
@@ -51,21 +62,3 @@ def _describe(path: Path) -> str:
             break
         lines.append(line.removeprefix("#").strip())
     return " ".join(lines)
-
-
-def _runs(results_dir: Path) -> Table:
-    store = RecordStore(results_dir)
-    records, warnings = store.read_all()
-    title = escape(f"runs in {results_dir}")
-    table = Table(title=title, box=None, title_justify="left", pad_edge=False)
-    for column in ("run", "status", "profile", "model", "task", "method", "seed"):
-        table.add_column(column)
-    for r in records:
-        # Its process ended without a word: it goes on from its checkpoint when it is run again.
-        interrupted = r.status == "running" and not locks.is_held(store.lock_path(r.run_id))
-        status = "interrupted" if interrupted else r.status
-        row = (r.run_id, status, r.profile, r.model, r.task, r.method, str(r.seed))
-        table.add_row(*map(escape, row))
-    for warning in warnings:
-        print(f"dylora: warning: {warning}", file=sys.stderr)
-    return table

@@ -37,9 +37,7 @@ from .schema import Share as Share
 from .schema import TaskConfig as TaskConfig
 from .schema import Truncation as Truncation
 from .schema import TsvSource as TsvSource
-from .schema import generates as generates
 from .schema import has_ranks as has_ranks
-from .schema import outputs as outputs
 
 __all__ = [
     "CONF_DIR",
@@ -69,7 +67,6 @@ __all__ = [
     "distinguishing_settings",
     "file_digest",
     "from_hydra",
-    "generates",
     "has_ranks",
     "identity",
     "is_identity",
@@ -80,7 +77,6 @@ __all__ = [
     "method_kinds",
     "objective_class",
     "options",
-    "outputs",
     "quote_path",
     "run_id",
     "setup_id",

@@ -14,7 +14,6 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -22,7 +21,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from dylora_exp.config.loading import default_tree, load
+from dylora_exp.config.loading import load
 from dylora_exp.config.overrides import (
     CONF_DIR,
     GROUPS,
@@ -32,9 +31,6 @@ from dylora_exp.config.overrides import (
 )
 from dylora_exp.config.schema import Config
 from dylora_exp.core import RequestError, first_line
-
-# Underneath the YAML files lie the schema's defaults, so that every setting can be overridden.
-ConfigStore.instance().store("schema", default_tree())
 
 
 def compose(overrides: Sequence[str], search_path: Sequence[str] = ()) -> Config:

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, RangeSweep
 from hydra.errors import HydraException
 
-from dylora_exp.config.loading import known_keys, marked_keys
+from dylora_exp.config.loading import default_tree, known_keys, marked_keys
 from dylora_exp.config.schema import Mark
 from dylora_exp.core import did_you_mean, unknown_name
 
@@ -19,7 +20,12 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 CONF_DIR = next(
     folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir()
 )
-GROUPS = ("model", "task", "method", "ranks", "trainer", "tracker", "profile")
+# Underneath its YAML files lie the schema's defaults, so that every setting can be overridden.
+ConfigStore.instance().store("schema", default_tree())
+GROUPS = (
+    *("model", "task", "method", "ranks", "trainer", "tracker", "profile"),
+    *("experiment", "debug"),
+)
 
 
 def options(group: str, search_path: Sequence[str] = ()) -> list[str]:
@@ -71,6 +77,8 @@ def check_overrides(
         The problems found, and the overrides without any.
     """
     parser = OverridesParser.create()
+    overrides = list(overrides)
+    search_path = [*search_path, *named_search_path(overrides)]
     keys = known_keys()
     problems: list[str] = []
     good: list[str] = []
@@ -98,6 +106,8 @@ def _problems(
         return [f"{key}: '{value}' stands for no value."]
     if key == "hydra.job.chdir":
         return [f"{key}: runs name their folders themselves, results_dir and outputs_dir."]
+    if key == "hydra/sweeper" and value.startswith("optuna"):
+        return [f"{key}: '{value}' is now a command: dylora search [overrides] --trials N."]
     if key == "hydra" or key.startswith(("hydra.", "hydra/")):
         return []
     if key in GROUPS:

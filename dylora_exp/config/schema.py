@@ -289,9 +289,9 @@ class TrainerConfig(StrictModel):
 
 
 class TrackerConfig(StrictModel):
-    """Where curves go besides the record."""
+    """Where curves go besides the record; ``name`` is that of a module of ``runner.trackers``."""
 
-    name: Literal["none", "wandb"] = "none"
+    name: str = "none"
     project: str = "dylora-exp"
     mode: Literal["online", "offline"] = "online"
 
@@ -332,13 +332,3 @@ class Config(StrictModel):
 def has_ranks(method: MethodSettings) -> bool:
     """Return whether a method trains a model that can be scored at several ranks."""
     return bool(method.cuts)
-
-
-def generates(task: TaskConfig) -> bool:
-    """Return whether a task's answers are texts, not labels or numbers."""
-    return task.scored == "texts"
-
-
-def outputs(task: TaskConfig) -> int | None:
-    """Return the width of a task's head: its labels, 1 for a number, None for texts."""
-    return task.number_of_outputs

@@ -19,8 +19,8 @@ from .logs import LOG as LOG
 from .logs import RunLog as RunLog
 from .logs import echo as echo
 from .logs import is_quiet as is_quiet
-from .logs import pop_verbosity_flags as pop_verbosity_flags
 from .logs import run_log as run_log
+from .logs import set_verbosity as set_verbosity
 from .packages import NotInstalled as NotInstalled
 from .packages import in_package as in_package
 from .packages import package_folder as package_folder
@@ -75,13 +75,13 @@ __all__ = [
     "locks",
     "package_folder",
     "parse",
-    "pop_verbosity_flags",
     "process_count",
     "process_index",
     "progress_bar",
     "raise_on_sigterm",
     "run_distributed",
     "run_log",
+    "set_verbosity",
     "silence_workers",
     "start_workers",
     "unfinished",

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -21,21 +21,13 @@ LOG.setLevel(logging.INFO)
 
 _VARIABLE = "DYLORA_VERBOSITY"
 _LEVELS = {"quiet": logging.ERROR, "normal": logging.ERROR, "verbose": logging.INFO}
-_FLAGS = {"-v": "verbose", "--verbose": "verbose", "-q": "quiet", "--quiet": "quiet"}
 # Libraries whose messages do not reach the root logger.
 _APART = ("transformers",)
 
 
-def pop_verbosity_flags(arguments: Sequence[str], has_flags: bool = True) -> list[str]:
-    """Return a command's arguments without ``-v`` and ``-q``, the last of which takes effect.
-
-    Args:
-        arguments: The arguments.
-        has_flags: Whether the command has these flags; if not, its arguments stay as they are.
-    """
-    flags = [each for each in arguments if each in _FLAGS] if has_flags else []
-    os.environ[_VARIABLE] = _FLAGS[flags[-1]] if flags else "normal"
-    return [each for each in arguments if each not in flags]
+def set_verbosity(level: str) -> None:
+    """Set how much this process and those that it starts print: quiet, normal or verbose."""
+    os.environ[_VARIABLE] = level
 
 
 def is_quiet() -> bool:
@@ -47,6 +39,13 @@ def echo(line: str) -> None:
     """Print a line at once, unless quiet is asked for."""
     if not is_quiet():
         print(line, flush=True)
+
+
+class _LogFile(logging.FileHandler):
+    """A log file that lacks lines when the disk is full."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Leave it to the run to fail in its own words."""
 
 
 class RunLog(logging.Handler):
@@ -65,9 +64,8 @@ class RunLog(logging.Handler):
     def open(self, path: Path) -> None:
         """Write to a file from now on, the kept records first."""
         with contextlib.suppress(OSError):
-            self.file = logging.FileHandler(path, encoding="utf-8")
+            self.file = _LogFile(path, encoding="utf-8")
             self.file.setFormatter(self.formatter)
-            self.file.handleError = lambda record: None  # type: ignore[method-assign]
             for record in self.waiting:
                 self.file.handle(record)
         self.waiting = []

@@ -23,6 +23,7 @@ from pydantic import (
     StrictInt,
     TypeAdapter,
     ValidationError,
+    with_config,
 )
 from typing_extensions import TypedDict
 
@@ -66,46 +67,36 @@ _Single = Annotated[Any, _expect("a text, a number, true or false", _is_single)]
 _Metric = Annotated[Any, _expect("a number or null", _is_number)]
 
 
-class _OpenPart(TypedDict, total=False):
-    """A part of a record that may hold more than is known here.
+def _open(**known: Any) -> GetPydanticSchema:
+    """Return the schema of an object that may hold more, or less, than the known keys.
 
     A record that somebody edited, or another program wrote, must not stop a table of thousands.
     """
-
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
-
-
-class _RanksPart(_OpenPart, total=False):
-    r_max: _Count
+    part = TypedDict("part", known, total=False)  # type: ignore[misc]
+    return _checked_as(with_config(extra="allow")(part))
 
 
-class _TaskPart(_OpenPart, total=False):
-    headline: str | None
+def _checked_as(schema: Any) -> GetPydanticSchema:
+    return GetPydanticSchema(lambda _, handler: handler.generate_schema(schema))
 
 
-class _TrainerPart(_OpenPart, total=False):
-    score_every: str | None
-
-
-class _ConfigPart(_OpenPart, total=False):
-    model: dict[str, Any]
-    task: _TaskPart
-    method: dict[str, Any]
-    ranks: _RanksPart
-    trainer: _TrainerPart
-
-
-class _TrainingPart(_OpenPart, total=False):
-    remaining_parameters: _Count
-    drawn_ranks: dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], _Count] | None
-
-
-class _ScoringPart(_OpenPart, total=False):
-    signature: str | None
-
-
-def _checked_as(part: Any) -> GetPydanticSchema:
-    return GetPydanticSchema(lambda _, handler: handler.generate_schema(part))
+_Object = dict[str, Any]
+_Config = Annotated[
+    _Object,
+    _open(
+        model=_Object,
+        method=_Object,
+        task=Annotated[_Object, _open(headline=str | None)],
+        ranks=Annotated[_Object, _open(r_max=_Count)],
+        trainer=Annotated[_Object, _open(score_every=str | None)],
+    ),
+]
+_Draws = dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], _Count] | None
+_Training = Annotated[_Object, _open(remaining_parameters=_Count, drawn_ranks=_Draws)]
+_Scoring = Annotated[_Object, _open(signature=str | None)]
+_Parameters = Annotated[dict[str, int], _checked_as(dict[str, _Count])]
+_Timing = Annotated[_Object, _checked_as(dict[str, _Number])]
+_Environment = Annotated[_Object, _checked_as(dict[str, _Single])]
 
 
 @dataclass(frozen=True)
@@ -144,7 +135,7 @@ class Record:
 
     run_id: str
     status: Literal["running", "completed", "failed"]
-    config: Annotated[dict[str, Any], _checked_as(_ConfigPart)]
+    config: _Config
     model: str
     task: str
     method: str
@@ -155,17 +146,13 @@ class Record:
     ranks: list[RankScore] = field(default_factory=list)
     epochs: list[EpochScores] = field(default_factory=list)
     summary: list[dict[str, Any]] = field(default_factory=list)
-    parameters: Annotated[dict[str, int], _checked_as(dict[str, _Count])] = field(
-        default_factory=dict
-    )
-    training: Annotated[dict[str, Any], _checked_as(_TrainingPart)] = field(default_factory=dict)
-    scoring: Annotated[dict[str, Any], _checked_as(_ScoringPart)] = field(default_factory=dict)
-    timing: Annotated[dict[str, Any], _checked_as(dict[str, _Number])] = field(default_factory=dict)
+    parameters: _Parameters = field(default_factory=dict)
+    training: _Training = field(default_factory=dict)
+    scoring: _Scoring = field(default_factory=dict)
+    timing: _Timing = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)
     data: list[dict[str, Any]] = field(default_factory=list)
-    environment: Annotated[dict[str, Any], _checked_as(dict[str, _Single])] = field(
-        default_factory=dict
-    )
+    environment: _Environment = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     @classmethod

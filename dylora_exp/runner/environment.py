@@ -1,4 +1,4 @@
-"""What a run was made with: versions, code, hardware, memory."""
+"""The environment of a run: versions, code, hardware, threads, peak memory."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ import transformers
 
 from dylora_exp.core import process_count
 
+_DEFAULT_THREADS = torch.get_num_threads()
+_NULL_HANDLER = logging.NullHandler()
+
 
 def environment() -> dict[str, Any]:
-    """Return the versions, the project's commit and the hardware, for the record."""
+    """Return the versions, the project's commit, the hardware and the number of processes."""
     versions = {name: metadata.version(name) for name in ("torch", "transformers", "peft")}
     commit, dirty = _git_state()
     return {
@@ -36,24 +39,21 @@ def environment() -> dict[str, Any]:
     }
 
 
-_DEFAULT_THREADS = torch.get_num_threads()
-
-
 def use_threads(count: int | None) -> None:
-    """Compute with this many threads, or with the library's own choice; for this run alone."""
+    """Set how many threads PyTorch uses from now on; None for its own choice."""
     torch.set_num_threads(count or _DEFAULT_THREADS)
 
 
 def reset_peak_memory() -> None:
-    """Begin to watch the peak anew: one process may do many runs."""
+    """Start a new measurement of the peak memory: one process may do many runs."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    with contextlib.suppress(OSError):  # Linux; elsewhere the peak is the whole process's
+    with contextlib.suppress(OSError):  # Linux; elsewhere it is that of the whole process
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def peak_memory() -> dict[str, Any]:
-    """Return the peak memory of this process in bytes: of the GPU where there is one."""
+    """Return the peak memory of this process in bytes, on the GPU if there is one."""
     if torch.cuda.is_available():
         return {"peak_bytes": torch.cuda.max_memory_allocated(), "device": "cuda"}
     return {"peak_bytes": _peak_resident_bytes(), "device": "cpu"}
@@ -69,16 +69,13 @@ def _peak_resident_bytes() -> int:
     return 1024 * int(lines["VmHWM"].removesuffix("kB"))
 
 
-_NOWHERE = logging.NullHandler()
-
-
 def quiet_libraries() -> None:
-    """Keep the libraries' own progress bars away, and leave their warnings to a run's log."""
+    """Turn off the libraries' progress bars, and leave their warnings to a run's log."""
     datasets.disable_progress_bars()
     transformers.logging.disable_progress_bar()
     transformers.logging.set_verbosity_warning()
     transformers.logging.disable_default_handler()
-    transformers.logging.add_handler(_NOWHERE)
+    transformers.logging.add_handler(_NULL_HANDLER)
     # PEFT reads an attribute that transformers has renamed.
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
 
@@ -90,9 +87,9 @@ def _hardware() -> str:
 
 
 def _git_state() -> tuple[str | None, bool | None]:
-    """Return the commit of the checkout that the package lies in, and whether it was changed.
+    """Return the commit of the package's checkout, and whether files outside ``results/`` differ.
 
-    Records and tables are results, not code: changes under ``results/`` do not count.
+    Both are None where the package is in no checkout.
     """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
@@ -105,6 +102,6 @@ def _git_state() -> tuple[str | None, bool | None]:
     return commit, bool(changes)
 
 
-def _git(root: Path, *words: str) -> str:
-    command = ["git", "-C", str(root), *words]
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

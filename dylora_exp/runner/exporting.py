@@ -54,7 +54,6 @@ def export(
             or a folder is in use.
     """
     from dylora_exp.adapters import export_rank, read_adapter, write_adapter
-    from dylora_exp.config import generates
     from dylora_exp.methods import make_method
 
     record = RecordStore(results_dir).find(run)
@@ -67,8 +66,6 @@ def export(
         _check_target(target, force)
     saved = read_adapter(run_folder / "model", record)
     config = _config(record, run_folder, merge)
-    # The objective's class is to say which class of transformers it is.
-    kind = "CausalLM" if generates(config.task) else "SequenceClassification"
     method = make_method(config)
     for entry, target in zip(entries, folders, strict=True):
         adapter = export_rank(
@@ -80,7 +77,8 @@ def export(
             write_adapter(written, adapter)
             if merge:
                 written = _merge(written, Path(temporary) / "merged", config)
-            card = model_card(record, entry, merge, adapter.settings["r"], f"AutoModelFor{kind}")
+            auto_class = config.task.auto_model_class
+            card = model_card(record, entry, merge, adapter.settings["r"], auto_class)
             (written / "README.md").write_text(card, encoding="utf-8")
             _move(written, target)
     return folders
@@ -185,14 +183,13 @@ def _merge(adapter: Path, folder: Path, config: Config) -> Path:
     from peft import PeftModel
     from transformers import set_seed
 
-    from dylora_exp.config import outputs
     from dylora_exp.models import load
     from dylora_exp.runner.environment import quiet_libraries
 
     quiet_libraries()
     # As the run did before it loaded its model: weights that are not pretrained follow from it.
     set_seed(config.seed)
-    backbone, tokenizer = load(config.model, outputs(config.task), config.hub_cache)
+    backbone, tokenizer = load(config.model, config.task.number_of_outputs, config.hub_cache)
     merged = PeftModel.from_pretrained(backbone, str(adapter)).merge_and_unload()
     merged.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -28,10 +28,7 @@ def run_locks(store: RecordStore, folder: Path) -> list[Path]:
 def hold_run(store: RecordStore, folder: Path, busy: Callable[[Path], None]) -> Iterator[None]:
     """Hold the locks of a run; afterwards remove its folder if nothing was written into it.
 
-    Args:
-        store: Where the run's record goes.
-        folder: The run's folder.
-        busy: As for ``locks.hold``.
+    ``busy`` is that of ``locks.hold``.
     """
     try:
         with locks.hold(run_locks(store, folder), busy):
@@ -42,13 +39,7 @@ def hold_run(store: RecordStore, folder: Path, busy: Callable[[Path], None]) -> 
 
 
 def prepare_folder(folder: Path, config: Config, sources: list[dict[str, Any]]) -> None:
-    """Write what the run is made from, and remove checkpoints that were made from other data.
-
-    Args:
-        folder: The run's folder.
-        config: The config of the run.
-        sources: The data of the run, as in its record.
-    """
+    """Write a run's config and data sources, and remove checkpoints made from other data."""
     from dylora_exp.models import local_folders
 
     file = folder / "run.json"
@@ -90,14 +81,10 @@ def clean_up(store: RecordStore, folder: Path) -> None:
     if any(path.exists() for path in [*waste, *store.unfinished(folder.name)]):
         present = [path for path in files if path.parent.is_dir()]
         # Another process may hold a lock, or the folder be read-only by now.
-        with contextlib.suppress(RequestError, OSError, _Busy), locks.hold(present, _no_wait):
+        with contextlib.suppress(RequestError, OSError), locks.hold(present, _no_wait):
             remove_unfinished(store, folder)
             remove_checkpoints(folder)
 
 
-class _Busy(Exception):
-    """Another process holds a lock of the run."""
-
-
-def _no_wait(_: Path) -> None:
-    raise _Busy
+def _no_wait(path: Path) -> None:
+    raise BlockingIOError(f"another process holds {path}")

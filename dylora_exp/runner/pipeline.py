@@ -6,13 +6,14 @@ This module imports the heavy libraries; ``run.py`` imports it only when there i
 from __future__ import annotations
 
 import contextlib
+import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, Literal
 
 from transformers import TrainerCallback, set_seed
 
-from dylora_exp.config import Config
+from dylora_exp.config import Config, identity, run_id
 from dylora_exp.core import start_workers
 from dylora_exp.methods import Method, TrainedModel, count_parameters, make_method
 from dylora_exp.models import load, longest_input, revision
@@ -26,31 +27,15 @@ from dylora_exp.runner.environment import (
     use_threads,
 )
 from dylora_exp.runner.folder import prepare_folder, run_folder
-from dylora_exp.runner.new_record import new_record
 from dylora_exp.runner.preflight import check
 from dylora_exp.runner.trackers.base import tracking, warn_only
 from dylora_exp.tasks import TaskData
-from dylora_exp.training import (
-    EpochSweep,
-    TrainingResult,
-    epoch_scores,
-    score_all_ranks,
-    train,
-)
+from dylora_exp.training import EpochSweep, TrainingResult, epoch_scores, score_all_ranks, train
 
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A run that is ready to be trained.
-
-    Attributes:
-        config: The config of the run.
-        data: The task's examples.
-        method: Trains the model and cuts it to a rank.
-        model: The model that the method attached to the backbone.
-        objective: What the model is trained and scored for.
-        warnings: Sentences for the user.
-    """
+    """A run that is ready to be trained; ``model`` is what the method attached to the backbone."""
 
     config: Config
     data: TaskData
@@ -58,11 +43,6 @@ class LoadedRun:
     model: TrainedModel
     objective: Objective
     warnings: list[str]
-
-    @property
-    def folder(self) -> Path:
-        """The run's folder."""
-        return run_folder(self.config)
 
 
 def load_run(config: Config, data: TaskData) -> LoadedRun:
@@ -89,7 +69,7 @@ def train_and_record(run: LoadedRun) -> tuple[Record, list[str]]:
     Returns:
         The record of the completed run, not written yet, and the warnings of training.
     """
-    config, method, folder = run.config, run.method, run.folder
+    config, method, folder = run.config, run.method, run_folder(run.config)
     software = environment() | revision(run.model)  # as they are at the start
     prepare_folder(folder, config, run.data.sources)
     imported = {"imported": method.source()} if method.is_trained_elsewhere else {}
@@ -134,7 +114,7 @@ def train_and_score(
     Returns:
         The trained model, how training went, and one score for each cut.
     """
-    objective, method, folder = run.objective, run.method, run.folder
+    objective, method, folder = run.objective, run.method, run_folder(run.config)
     training = TrainingResult()
     if not method.is_trained_elsewhere:
         each_epoch = run.config.trainer.score_every == "epoch"
@@ -151,3 +131,21 @@ def run_in_worker(config: Config) -> None:
     run = load_run(config, data)
     with contextlib.closing(run.objective):
         train_and_score(run)
+
+
+def new_record(
+    config: Config, status: Literal["running", "completed", "failed"], **fields: Any
+) -> Record:
+    """Return a record of a run with its config, the status and the other fields given."""
+    return Record(
+        run_id=run_id(config),
+        status=status,
+        config=identity(config),
+        model=config.model.name,
+        task=config.task.name,
+        method=config.method.name,
+        profile=config.profile,
+        seed=config.seed,
+        created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **fields,
+    )

@@ -32,9 +32,8 @@ def check(config: Config, fetch: bool = True) -> TaskData | None:
 
     data = None
     problems = model_problems(config) + tracker_problems(config)
-    problems += batch_size_problems(config.trainer.batch_size) + method_class(
-        config.method.kind
-    ).problems(config)
+    problems += batch_size_problems(config.trainer.batch_size)
+    problems += method_class(config.method.kind).problems(config)
     try:
         if fetch or config.hub_cache is not None or not needs_hub(config.task):
             data = read(config.task, config.hub_cache)

@@ -6,6 +6,7 @@ or a wrong request is answered at once.
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import time
@@ -37,7 +38,6 @@ from dylora_exp.runner.folder import (
     run_folder,
     run_locks,
 )
-from dylora_exp.runner.new_record import new_record
 from dylora_exp.runner.preflight import check_all
 
 if TYPE_CHECKING:
@@ -62,14 +62,7 @@ class RunBusy(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """A completed run.
-
-    Attributes:
-        record: The record.
-        path: The record's file.
-        fresh: Whether the run was done just now.
-        warnings: Sentences for the user.
-    """
+    """A completed run, the file of its record, whether it was done just now, and warnings."""
 
     record: Record
     path: Path
@@ -118,12 +111,6 @@ def _run_in_worker(config: Config) -> None:
 def run_locked(config: Config, store: RecordStore, data: TaskData, log: RunLog) -> Outcome:
     """Do a run whose locks are held, and write the record of how it went.
 
-    Args:
-        config: The run.
-        store: Where its record goes.
-        data: The task's examples.
-        log: Is written into the run's folder, once the run is known to be possible.
-
     Raises:
         RequestError: When the model cannot be loaded or does not match; nothing is written then.
         RunFailed: When the run fails.
@@ -131,7 +118,7 @@ def run_locked(config: Config, store: RecordStore, data: TaskData, log: RunLog) 
     from dylora_exp.runner import pipeline
 
     run = pipeline.load_run(config, data)
-    folder, start = run.folder, time.monotonic()
+    folder, start = run_folder(config), time.monotonic()
     try:
         remove_unfinished(store, folder)
         log.open(folder / "run.log")
@@ -140,9 +127,9 @@ def run_locked(config: Config, store: RecordStore, data: TaskData, log: RunLog) 
         )
         for warning in run.warnings:
             LOG.warning(warning)
-        before = store.read(folder.name)  # the error of a failed run is kept until the run ends
-        error = before.error if before else None
-        store.write(new_record(config, "running", error=error, data=data.sources))
+        before = store.read(folder.name)
+        earlier = before.error if before else None  # to be read until this run ends
+        store.write(pipeline.new_record(config, "running", error=earlier, data=data.sources))
         record, warnings = pipeline.train_and_record(run)
         path = store.write(record)
     except Exception as error:
@@ -162,18 +149,17 @@ def record_failure(
 ) -> RunFailed:
     """Record the failure of a run as far as possible; return the exception to raise.
 
-    Args:
-        config: The run.
-        error: Why it failed; its traceback is written into the run's folder.
-        sources: The data of the run, for its record.
+    The traceback is written into the run's folder; ``sources`` are the data of the record.
     """
+    from dylora_exp.runner import pipeline
+
     sentence = f"{type(error).__name__}: {first_line(error)}"
     if failure_reported():  # by the process that failed first; this error is a consequence
         return RunFailed(sentence)
     file = run_folder(config) / "error.log"
     try:
         write_atomically(file, "".join(traceback.format_exception(error)))
-        record = new_record(config, "failed", error=sentence, data=sources or [])
+        record = pipeline.new_record(config, "failed", error=sentence, data=sources or [])
         RecordStore(config.results_dir).write(record)
     except RequestError as unwritable:
         return RunFailed(f"{sentence} (and no record of it: {unwritable.problems[0]})")
@@ -182,16 +168,13 @@ def record_failure(
 
 def _busy_handler(name: str, held: list[Path], wait: bool) -> Callable[[Path], None]:
     """Return what to do when another process holds a lock: echo it once and wait, or raise."""
-    echoed = False
+    echo_once = functools.cache(echo)
 
     def busy(path: Path) -> None:
-        nonlocal echoed
         sentence = f"run {name} is being done by {locks.owner(path)}"
         if not wait:
             raise RunBusy(sentence, held)
-        if not echoed:
-            echo(f"{sentence}; waiting")
-            echoed = True
+        echo_once(f"{sentence}; waiting")
 
     return busy
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from peft import PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file, load_model
+from torch import nn
 from transformers import TrainerState, TrainingArguments
 
 from dylora_exp.core import file_sha256, write_atomically
@@ -54,11 +55,7 @@ class ResumePoint:
 
 
 def find_resume_point(folder: Path) -> ResumePoint:
-    """Return the newest complete checkpoint, after removing incomplete and damaged ones.
-
-    Args:
-        folder: The run's folder.
-    """
+    """Return the newest complete checkpoint of a run; remove newer ones that are not complete."""
     damages: list[str] = []
     found = [each for each in folder.glob("checkpoint-*") if _NAME.fullmatch(each.name)]
     for checkpoint in sorted(filter(Path.is_dir, found), key=step_of, reverse=True):
@@ -86,14 +83,7 @@ def step_of(checkpoint: Path) -> int:
 
 
 def write_marker(checkpoint: Path, seconds: float, finished: bool, drawn: dict[str, int]) -> None:
-    """Write the completion marker into a checkpoint to which nothing will be added.
-
-    Args:
-        checkpoint: The folder.
-        seconds: The seconds of training so far.
-        finished: Whether this was the last step.
-        drawn: How often each rank was drawn so far.
-    """
+    """Write the completion marker into a checkpoint to which nothing will be added."""
     files = {file.name: file_sha256(file) for file in sorted(checkpoint.iterdir())}
     files.pop(_MARKER, None)
     marker = CompletionMarker(seconds, finished, drawn, files)
@@ -132,5 +122,5 @@ def load_weights(model: TrainedModel, checkpoint: Path) -> None:
         set_peft_model_state_dict(model, weights)
     else:
         load_model(model, checkpoint / "model.safetensors")
-    if torch.accelerator.is_available():
-        model.to(torch.accelerator.current_accelerator())
+    if (device := torch.accelerator.current_accelerator(check_available=True)) is not None:
+        nn.Module.to(model, device)

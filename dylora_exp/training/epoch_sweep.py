@@ -25,14 +25,8 @@ _FILE = "scores.json"
 class EpochSweep(UntimedCallback):
     """Scores all ranks after each epoch but the last, which is scored after training.
 
-    The scores are written before the checkpoint of the same step, so that a killed run has those of
-    every epoch that it does not train again.
-
-    Args:
-        model: The model in training.
-        objective: Scores the model.
-        method: Cuts the model to a rank.
-        folder: The run's folder.
+    The scores are written into the run's folder before the checkpoint of the same step, so that a
+    killed run has those of every epoch that it does not train again.
     """
 
     def __init__(

@@ -2,13 +2,17 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 
 import pytest
 
+from dylora_exp.cli import commands
+from dylora_exp.cli.commands.list import LISTS
 from dylora_exp.cli.entry import main
 
 
@@ -43,7 +47,7 @@ TINY = ["trainer.max_steps=2", "task.max_train_samples=64", "task.max_eval_sampl
             ["ranks.r_max: found 9000, expected at most 768, the hidden width of model"],
         ),
         (["seed=abc"], ["seed: found 'abc', expected a whole number."]),
-        (["ranks=geometric", "ranks.p=0"], ["ranks.p: found 0.0, expected a number above 0 and"]),
+        (["ranks=geometric", "ranks.p=0"], ["ranks.p: found 0, expected a number above 0 and"]),
         (["ranks=geometric", "ranks.p=1.5"], ["ranks.p: found 1.5, expected a number above 0 and"]),
         (["ranks=powers", "ranks.score=[3]"], ["ranks.score: found 3, expected ranks 1, 2, 4, 8"]),
         (
@@ -58,7 +62,7 @@ TINY = ["trainer.max_steps=2", "task.max_train_samples=64", "task.max_eval_sampl
         (["model.targets=[]"], ["model.targets: found an empty list"]),
         (
             ["method=finetune", "method.score=[{truncation: svd}]"],
-            ["method.score: method 'finetune' has no ranks to score."],
+            ["method.score: method 'finetune' has no such setting, only dylora, imported, lora"],
         ),
         (
             ["method=matryoshka", "method.score=[{truncation: svd, scale: alpha/r}]"],
@@ -68,9 +72,9 @@ TINY = ["trainer.max_steps=2", "task.max_train_samples=64", "task.max_eval_sampl
             ["method=dylora-frozen", "ranks.sample_every=example"],
             ["ranks.sample_every: found example with method.update=row, expected step"],
         ),
-        (["method=sorted-lora", "method.share=1"], ["method.share: found 1.0, expected a number"]),
+        (["method=sorted-lora", "method.share=1"], ["method.share: found 1, expected a number"]),
         (["method=lora", "method.share=0.5"], ["only sorted-lora has."]),
-        (["method.alpha=-1"], ["method.alpha: found -1.0, expected a number above 0."]),
+        (["method.alpha=-1"], ["method.alpha: found -1, expected a number above 0."]),
         (["trainer.learnin_rate=1"], ["did you mean 'trainer.learning_rate'?"]),
         (["task=sst2", "task.data_dir=gone"], ["task.data_dir: there is no folder 'gone'."]),
         (["results_dir=/dev/null/x"], ["/dev/null/x/runs: cannot be written to"]),
@@ -182,19 +186,23 @@ def test_a_folder_that_hydra_cannot_make_is_named(capsys):
     assert (code, err) == (2, "dylora: /dev/null/x: Not a directory.\n")
 
 
-def test_hydras_own_flags_work(capsys):
-    code, out, _ = dylora(capsys, "run", "--cfg", "job", "--resolve", "method.alpha=3")
-    assert code == 0
-    assert "alpha: 3" in out
-
-
-@pytest.mark.parametrize("what", ["models", "tasks", "methods", "ranks", "tables", "runs"])
+@pytest.mark.parametrize("what", LISTS)
 def test_lists(what, capsys, tmp_path):
     (tmp_path / "results").mkdir()
     code, out, _ = dylora(capsys, "list", what)
     assert code == 0
-    expected = {"models": "minilm", "tasks": "mrpc", "methods": "dylora-frozen", "ranks": "uniform"}
-    assert expected.get(what, "") in out
+    expected = {
+        "models": "minilm",
+        "tasks": "mrpc",
+        "methods": "dylora-frozen",
+        "ranks": "uniform",
+        "experiments": "demo-sandwich",
+        "debug": "overfit",
+        "tables": "methods",
+        "profiles": "mini-nlg",
+        "runs": "runs in results",
+    }
+    assert expected[what] in out
 
 
 @pytest.mark.parametrize(
@@ -205,7 +213,11 @@ def test_lists(what, capsys, tmp_path):
         (["tables", "12", "--results", "."], "12"),
         (["tables", "2", "--profile", "dem", "--results", "."], "did you mean 'demo'?"),
         (["tables", "2", "--results", "/dev/null/x"], "there is no folder"),
-        (["list", "--reslts", "x"], "--reslts"),
+        (["list", "--reslts", "x"], "did you mean '--results'?"),
+        (["run", "--confg-dir", "x"], "did you mean '--config-dir'?"),
+        (["-q", "list"], "list: '-q' is not one of"),
+        (["tables", "2", "x=1", "--json"], "tables: '--json' is not one of"),
+        (["export", "x", "y", "--rank", "1", "--to", "z"], "unrecognized arguments: y"),
         (["tables", "2", "--results", "gone"], "--results: there is no folder 'gone'."),
         (["list", "runs", "--results", "x[/b]"], "--results: there is no folder"),
         (["validate", "method.kind=dylor"], "did you mean 'dylora'?"),
@@ -215,7 +227,7 @@ def test_lists(what, capsys, tmp_path):
         (["run", "hydra=3"], "must be a string or a list"),
         (["run", "hydra.job.chdir=true"], "hydra.job.chdir: runs name their folders themselves"),
         (["reproduce"], "arguments are required: TABLE; see"),
-        (["reproduce", "2", "--launcher", ""], "--launcher: '' is not one of joblib"),
+        (["reproduce", "2", "--launcher", ""], "--launcher: '' is not one of gpu_local"),
         (["validate", "+model.config.hidden_size=abc"], "expected a whole number"),
     ],
 )
@@ -269,6 +281,41 @@ def test_no_command_shows_the_help(capsys):
         main([])
     assert end.value.code == 0
     assert "examples:" in capsys.readouterr().out
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"dylora-exp {version('dylora-exp')}\n"
+
+
+def test_a_new_command_is_one_module(tmp_path, monkeypatch, capsys):
+    (tmp_path / "hello.py").write_text(
+        "HELP = 'greet'\n"
+        "def add_arguments(parser): parser.add_argument('--name', default='you')\n"
+        "def run(arguments): print('hello', arguments.name); return 7\n"
+    )
+    monkeypatch.setattr(commands, "__path__", [*commands.__path__, str(tmp_path)])
+    assert dylora(capsys, "hello", "--name", "x") == (7, "hello x\n", "")
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert re.search(r"hello +greet", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("words", [["-q", "run"], ["run", "-q"], ["run", "-v", "--quiet"]])
+def test_quiet_prints_the_last_line_alone_wherever_the_flag_stands(words, capsys):
+    code, out, _ = dylora(capsys, *words, *TINY, "ranks.score=[1]")
+    assert (code, len(out.splitlines())) == (0, 1)
+    assert out.startswith("record: ")
+
+
+def test_overrides_may_stand_among_the_options_and_the_last_one_counts(capsys):
+    words = ["seed=1", "--cfg", "job", "seed=2", "-p", "task", "task=mrpc"]
+    code, out, _ = dylora(capsys, "run", *words)
+    assert code == 0 and "name: mrpc" in out and "seed" not in out
+    _, out, _ = dylora(capsys, "run", "seed=1", "--cfg", "job", "seed=2")
+    assert "seed: 2\n" in out
 
 
 def test_validate_says_which_run_it_is(capsys):

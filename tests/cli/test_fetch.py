@@ -16,7 +16,7 @@ def published(tmp_path, content=b"mr,ref\n", sha256=True):
     source = tmp_path / "source"
     source.write_bytes(content)
     digest = hashlib.sha256(b"mr,ref\n").hexdigest() if sha256 else None
-    file = PublishedFile("e2e/devset.csv", source.as_uri(), digest)
+    file = PublishedFile(name="e2e/devset.csv", url=source.as_uri(), sha256=digest)
     return TaskConfig(name="e2e", objective="generation", published=[file])
 
 

@@ -1,19 +1,22 @@
 """Every file under ``conf/`` can be composed; a new one is looked at without a line here."""
 
+import importlib
 from pathlib import Path
 
 import pytest
 import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
-from hydra.plugins.sweeper import Sweeper
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from dylora_exp.config.composition import compose
 from dylora_exp.config.overrides import CONF_DIR, options
 from dylora_exp.config.run_identity import run_id
 from dylora_exp.config.schema import Config
+from dylora_exp.multirun import executors
+from dylora_exp.multirun.executors.settings import make_executor
 from dylora_exp.reporting.make_tables import table_runs
 from dylora_exp.reporting.specs.tables import profiles_of
 
@@ -65,12 +68,13 @@ def test_every_run_of_every_table_can_be_composed(file):
 
 
 @pytest.mark.parametrize("file", HYDRAS)
-def test_every_launcher_and_sweeper_names_a_plugin_that_takes_its_settings(file):
+def test_every_launcher_names_an_executor_that_takes_its_settings(file):
     _, kind, name = file.removesuffix(".yaml").split("/")
-    target = yaml.safe_load((Path(CONF_DIR) / file).read_text())["_target_"]
-    package = ".".join(target.split(".")[:2])
-    pytest.importorskip(package)
+    assert kind == "launcher"
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        tree = hydra_compose("config", [f"hydra/{kind}={name}"], return_hydra_config=True)
-    made = Plugins.instance()._instantiate(tree.hydra[kind])
-    assert isinstance(made, Launcher if kind == "launcher" else Sweeper)
+        tree = hydra_compose("config", [f"hydra/launcher={name}"], return_hydra_config=True)
+    settings = OmegaConf.to_container(tree.hydra.launcher, resolve=True)
+    executor = importlib.import_module(f"{executors.__name__}.{settings['executor']}").EXECUTOR
+    pytest.importorskip(executor.package or "hydra")
+    assert isinstance(make_executor(settings), executor)
+    assert isinstance(instantiate(settings), Launcher)

@@ -5,19 +5,21 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from dylora_exp.multirun import jobs, reproduce
 from dylora_exp.cli.entry import main
-from dylora_exp.config.run_identity import identity, run_id
-from dylora_exp.multirun.jobs import Ended
-from dylora_exp.records.record import RankScore, Record
+from dylora_exp.multirun import jobs, reproduction, scheduling
+from dylora_exp.multirun.executors.base import Executor
+from dylora_exp.multirun.jobs import JobResult
+from dylora_exp.multirun.reproduction import run_missing
+from dylora_exp.multirun.reproduction_plan import ReproduceRequest, make_plan
+from dylora_exp.records.record import RankScore
 from dylora_exp.records.store import RecordStore
-from dylora_exp.multirun.reproduce import Request, make_plan
-from dylora_exp.runner.run import Outcome, RunFailed
 from dylora_exp.reporting.specs import tables as spec
-from tests.support import records
+from dylora_exp.runner.run import Outcome, RunFailed
+from tests.support.records import make_record
 
 TABLE = """
 title: T
@@ -52,7 +54,7 @@ def tables(tmp_path, monkeypatch):
 
 
 class Worker:
-    """Stands in for ``execute``: writes a record at once, or fails where it is told to."""
+    """Stands in for ``run_if_needed``: writes a record at once, or fails as often as asked."""
 
     def __init__(self):
         self.done = []
@@ -77,13 +79,13 @@ def record_of(config, **changes):
         for cut in config.method.score
     ]
     timing = {"train_seconds": 30.0, "sweep_seconds": 10.0}
-    return records.record_of(config, ranks, timing=timing, **changes)
+    return make_record(config, **{"ranks": ranks, "timing": timing, **changes})
 
 
 @pytest.fixture
 def worker(monkeypatch):
     worker = Worker()
-    monkeypatch.setattr(jobs, "execute", worker)
+    monkeypatch.setattr(jobs, "run_if_needed", worker)
     return worker
 
 
@@ -151,15 +153,15 @@ def test_the_time_is_that_of_like_runs_else_of_the_profile(capsys, worker, tmp_p
 
 def test_a_run_that_another_process_does_is_running(capsys, worker):
     dylora(capsys, "one", "--plan")
-    request = Request("one", "demo", reproduce.Path("results"), reproduce.Path("outputs"))
+    request = ReproduceRequest("one", "demo", Path("results"), Path("outputs"))
     item = make_plan(request).items[0]
-    lock = reproduce.Path("results") / "runs" / f".{item.run.run_id}.lock"
+    lock = Path("results") / "runs" / f".{item.run.run_id}.lock"
     lock.parent.mkdir(parents=True)
     handle = os.open(lock, os.O_RDWR | os.O_CREAT)
     fcntl.flock(handle, fcntl.LOCK_EX)
     plan = make_plan(request)
     assert [item.state for item in plan.items] == ["running", "missing", "missing", "missing"]
-    assert plan.open()[-1].run == item.run  # it may be done until its turn comes
+    assert plan.missing()[-1].run == item.run  # it may be done until its turn comes
     os.close(handle)
     assert {item.state for item in make_plan(request).items} == {"missing"}
 
@@ -192,7 +194,9 @@ def test_what_fails_is_tried_once_more_and_the_others_are_done(capsys, worker, t
 
 
 def test_a_run_that_says_it_is_done_and_has_no_record_is_a_failure(capsys, monkeypatch):
-    monkeypatch.setattr(reproduce, "launch_jobs", lambda jobs, *_: [Ended("", []) for _ in jobs])
+    monkeypatch.setattr(
+        reproduction, "run_jobs", lambda jobs, *_, **__: [JobResult(job.name) for job in jobs]
+    )
     code, _, err = dylora(capsys, "one")
     assert code == 1
     assert err.splitlines()[-1].endswith("dylora on demo, seed 42: no record of it was left.")
@@ -218,10 +222,10 @@ def test_all_that_is_wrong_is_said_at_once(capsys, worker):
         (["one", "trainer.thread=1"], "did you mean 'trainer.threads'?"),
         (["one", "trainer.threads=x"], "trainer.threads: found 'x', expected a whole number."),
         (["one", "results_dir=x"], "results_dir: found 'results_dir=x', expected --results DIR"),
-        (["one", "hydra/launcher=joblib"], "expected --launcher NAME in its place."),
+        (["one", "hydra/launcher=joblib"], "expected --launcher NAME instead."),
         (["one", "--jobs", "0"], "--jobs: found 0, expected a number at least 1."),
         (["one", "--launcher", "jobslib"], "did you mean 'joblib'?"),
-        (["one", "--jbos", "2"], "unrecognized arguments: --jbos"),
+        (["one", "--jbos", "2"], "did you mean '--jobs'?"),
         (["one", "--outputs", "/dev/null/x"], "/dev/null/x: cannot be written to"),
     ],
 )
@@ -239,7 +243,7 @@ def test_overrides_reach_every_run_and_make_no_other_run(monkeypatch, capsys):
         seen.append((config.trainer.threads, config.outputs_dir, config.task.data_dir))
         return Worker()(config)
 
-    monkeypatch.setattr(jobs, "execute", see)
+    monkeypatch.setattr(jobs, "run_if_needed", see)
     words = ["--results", "there", "trainer.threads=3", "task.data_dir=all my data"]
     assert dylora(capsys, "one", *words, "--outputs", "an outlet")[0] == 0
     assert seen == [(3, os.path.abspath("an outlet"), "all my data")] * 4
@@ -268,52 +272,66 @@ def test_the_plan_needs_no_torch():
     assert done.returncode == 0, done.stderr
 
 
-def request(**changes):
-    return Request("one", "demo", reproduce.Path("r"), reproduce.Path("o"), **changes)
+class Processes(Executor):
+    """Stands in for an executor of several jobs on this machine; notes what it gets."""
+
+    jobs_on_this_machine = 4
+
+    def __init__(self):
+        self.rounds = []
+
+    def start(self):
+        pass
+
+    def run(self, function, jobs):
+        self.rounds.append(list(jobs))
+        yield from ((index, function(job)) for index, job in enumerate(jobs))
+
+    def release(self, interrupted):
+        pass
 
 
-def test_jobs_share_the_cores_of_this_machine(monkeypatch):
-    monkeypatch.setattr(reproduce.joblib, "cpu_count", lambda: 8)
-    run = make_plan(request()).items[0].run
-    assert not any("threads" in word for word in reproduce._words(request(), run))
-    assert "trainer.threads=2" in reproduce._words(request(jobs=4), run)
-    assert "trainer.threads=1" in reproduce._words(request(jobs=99), run)
-    assert "trainer.threads=1" in reproduce._words(request(launcher="joblib"), run)
-    slurm = request(jobs=4, launcher="submitit_slurm")
-    assert not any("threads" in word for word in reproduce._words(slurm, run))
-    words = reproduce._launcher_words(slurm)
-    assert words[-2:] == ["hydra/launcher=gpu_slurm", "hydra.launcher.array_parallelism=4"]
+def test_jobs_share_the_cores_of_this_machine_unless_an_override_says_otherwise(
+    monkeypatch, worker
+):
+    monkeypatch.setattr(scheduling.joblib, "cpu_count", lambda: 8)
+    threads = []
+    for further in ([], ["trainer.threads=3"]):
+        executor = Processes()
+        monkeypatch.setattr(ReproduceRequest, "load_executor", lambda self, e=executor: e)
+        folder = Path("threads" if further else "shared")
+        request = ReproduceRequest("one", "demo", folder, folder, 4, overrides=further)
+        assert run_missing(request, make_plan(request)) == []
+        threads.append({job.compose().trainer.threads for job in executor.rounds[0]})
+    assert threads == [{2}, {3}]
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "submitit_slurm"])
-def test_every_launcher_is_configured(launcher):
-    overrides = ["hydra.launcher.name=mine"] if launcher != "joblib" else []
-    words = reproduce._launcher_words(request(jobs=3, launcher=launcher, overrides=overrides))
-    code = (
-        "import sys\n"
-        "from hydra import compose, initialize_config_dir\n"
-        "from dylora_exp.config.overrides import CONF_DIR\n"
-        "with initialize_config_dir(str(CONF_DIR), version_base='1.3'):\n"
-        "    tree = compose('config', sys.argv[1:], return_hydra_config=True).hydra.launcher\n"
-        "print(tree._target_, tree.get('n_jobs') or tree.get('array_parallelism'))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
-    )
-    name = {"joblib": "Joblib", "submitit_local": "Local", "submitit_slurm": "Slurm"}[launcher]
-    target, count = done.stdout.split()
-    assert target.endswith(f".{name}Launcher")
-    assert count == ("None" if launcher == "submitit_local" else "3")
-
-
-def test_a_launcher_that_cannot_count_gets_jobs_in_portions():
-    assert reproduce._at_once(request(jobs=2, launcher="submitit_local"), 9) == 2
-    assert reproduce._at_once(request(jobs=2), 9) == reproduce._at_once(request(), 9) == 9
+@pytest.mark.parametrize(
+    ("launcher", "jobs", "overrides", "kind", "limit"),
+    [
+        (None, None, [], "LocalExecutor", None),
+        (None, 3, [], "ProcessesExecutor", 3),
+        ("joblib", 3, [], "ProcessesExecutor", 3),
+        ("joblib", None, ["hydra.launcher.n_jobs=5"], "ProcessesExecutor", 5),
+        ("submitit_local", None, ["hydra.launcher.name=mine"], "SlurmExecutor", 1),
+        ("submitit_slurm", None, [], "SlurmExecutor", 16),
+        ("submitit_slurm", 3, ["hydra.launcher.partition=gpu"], "SlurmExecutor", 3),
+        ("ray", 3, [], "RayExecutor", 3),
+    ],
+)
+def test_every_launcher_is_configured(launcher, jobs, overrides, kind, limit):
+    pytest.importorskip({"SlurmExecutor": "submitit", "RayExecutor": "ray"}.get(kind, "pebble"))
+    request = ReproduceRequest("one", "demo", Path("r"), Path("o o"), jobs, launcher, overrides)
+    executor = request.load_executor()
+    assert type(executor).__name__ == kind
+    assert getattr(executor, "n_jobs", getattr(executor, "limit", None)) == limit
+    for value in (each.partition("=")[2] for each in overrides):
+        assert value in str(vars(executor))
 
 
 @pytest.mark.slow
 def test_two_at_a_time_in_other_processes(capfd, tmp_path):
-    """Real runs by joblib; what its workers print is seen here."""
+    """Real runs by worker processes; what they print is seen here."""
     code = main(["reproduce", "one", "--jobs", "2", "trainer.threads=1"])
     out = capfd.readouterr().out
     assert code == 0

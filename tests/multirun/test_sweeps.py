@@ -11,11 +11,11 @@ import sys
 import time
 
 import pytest
-from tests.support.compared_records import without_times
-from tests.support.tiny_runs import TINY
 
 from dylora_exp.cli.entry import main
 from dylora_exp.records.store import RecordStore
+from tests.support.compared_records import without_times
+from tests.support.tiny_runs import TINY
 
 METHODS = "method=lora,dylora,dylora-frozen"
 
@@ -209,7 +209,7 @@ def test_sigterm_ends_a_run_cleanly(tmp_path):
     process.terminate()
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 143, out
-    assert "\ndylora: stopped; the same command goes on from the last checkpoint.\n" in out
+    assert "\ndylora: stopped; the same command resumes from the last checkpoint.\n" in out
     (record,) = sweep.records().values()
     assert record.status == "running"
     listed = subprocess.run(

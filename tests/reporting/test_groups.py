@@ -1,6 +1,8 @@
 import copy
 import dataclasses
 
+import pytest
+
 from dylora_exp.records.store import RecordStore
 from dylora_exp.reporting.analysis.groups import (
     group_warnings,
@@ -96,3 +98,11 @@ def test_headline(results):
     assert headline(group) == "f1"
     (group,), _ = groups_of([dataclasses.replace(record, ranks=[])])
     assert headline(group) == "accuracy"
+
+
+@pytest.mark.parametrize(("metric", "sign"), [("ter", -1), ("ter_unseen", -1), ("loss_of_mine", 1)])
+def test_a_series_has_the_direction_of_its_metric(results, metric, sign):
+    record = results.demo("dylora", 10, 0.5)
+    ranks = [dataclasses.replace(score, metrics={metric: 0.5}) for score in record.ranks]
+    (group,), _ = groups_of([dataclasses.replace(record, ranks=ranks)])
+    assert [series.sign for series in series_of(group)] == [sign]

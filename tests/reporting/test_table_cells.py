@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dylora_exp.reporting.analysis.cells import Cell, build_table, summarise
+from dylora_exp.reporting.analysis.cells import build_table
+from dylora_exp.reporting.analysis.measures import Cell, summarise
 from dylora_exp.reporting.specs.paper import printed_cells
 from dylora_exp.reporting.specs.tables import load_spec
 from tests.support.records import LEADING, LEADING_R, SVD, Results

@@ -54,7 +54,7 @@ def test_cell_texts() -> None:
 
 
 def test_printed_texts() -> None:
-    printed = PrintedCell(value=84.0, rank=7)
+    printed = PrintedCell(block="B", row="R", column="C", value=84.0, rank=7)
     assert printed_text(Cell(), True) == ""
     assert printed_text(Cell(printed=printed), True) == "84.00 @7"
     assert printed_text(Cell(mean=83.5, printed=printed), True) == "84.00 @7 [-0.50]"
@@ -102,7 +102,7 @@ def test_the_paper_profile_shows_the_difference(results: Results) -> None:
         scores = {(rank, *LEADING): metrics for rank in range(1, 9)}
         results.add(f"profile=paper task={task} method=dylora", 10, scores)
     spec, part = load_spec("2", "paper")
-    spec.rows, spec.blocks = spec.rows[-1:], spec.blocks[:1]
+    spec = spec.model_copy(update={"rows": spec.rows[-1:], "blocks": spec.blocks[:1]})
     planned = planned_runs(spec, part, "paper")
     records = {record.run_id: record for record in results.store.read_all()[0]}
     table = build_table("2", "paper", spec, part, planned, records, printed_cells("2"))

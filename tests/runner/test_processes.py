@@ -208,6 +208,57 @@ def test_what_goes_wrong_is_said_once_and_ends_all(words, code, expected, tmp_pa
     assert f"exitcode  : {code}" in done.stderr
 
 
+SHARED = """
+import sys
+from dylora_exp.core import *
+
+def outcome(main, worker):
+    try:
+        return run_distributed(main, worker, lambda error: OSError(f"recorded {error}"))
+    except Exception as error:
+        return f"{type(error).__name__} {error}"
+
+def work():
+    start_workers()
+    return gather(process_index())
+
+class Unpicklable(Exception):
+    def __reduce__(self):
+        raise TypeError
+
+def fail():
+    start_workers()
+    raise Unpicklable("of main")
+
+def leave():
+    raise ValueError("of a worker")
+
+if sys.argv[1] == "together":
+    results = [outcome(work, work), outcome(fail, lambda: None), outcome(leave, work)]
+    print("\\n", process_index(), results, end="\\n", flush=True)
+else:
+    outcome(work, leave)
+"""
+
+
+def test_results_and_errors_of_the_main_process_are_those_of_all(tmp_path):
+    (tmp_path / "script.py").write_text(SHARED)
+    done = torchrun(str(tmp_path / "script.py"), "together")
+    assert done.returncode == 0, done.stderr
+    lines = sorted(line.split(" ", 2)[1:] for line in done.stdout.splitlines() if "[" in line)
+    of_main = "[[0, 1], 'Unpicklable of main', 'ValueError of a worker']"
+    of_worker = "[[0, 1], 'RuntimeError Unpicklable: of main', 'ValueError of a worker']"
+    assert lines == [["0", of_main], ["1", of_worker]]
+
+
+def test_a_worker_that_fails_alone_reports_and_ends_all(tmp_path):
+    """The main process waits for it in a collective operation."""
+    (tmp_path / "script.py").write_text(SHARED)
+    done = torchrun(str(tmp_path / "script.py"), "worker")
+    assert done.returncode != 0
+    assert done.stderr.count("dylora: run failed: recorded of a worker") == 1
+
+
 def test_batches_are_shared_without_loss_and_repetition():
     order = list(range(23))
     shares = [list(SharedBatches(order, 8, place, 3)) for place in range(3)]

@@ -36,9 +36,7 @@ def test_every_tracker_has_a_config_of_its_name():
 
 
 def test_a_name_without_a_tracker_is_a_problem():
-    config = compose([])
-    config.tracker.name = "wandbb"
-    (problem,) = tracker_problems(config)
+    (problem,) = tracker_problems(compose(["tracker.name=wandbb"]))
     assert problem.startswith("tracker.name: ") and "did you mean 'wandb'" in problem
 
 

@@ -27,9 +27,14 @@ ENVIRONMENT = {"project": "0.1.0", "git_commit": "abcdef0123456789", "dirty": Fa
 Metrics = Mapping[str, float | None]
 
 
-def make_record(**fields: Any) -> Record:
-    """Return a completed record with these fields, and made-up values for the others."""
-    defaults: dict[str, Any] = {
+def make_record(config: Config | None = None, /, **changes: Any) -> Record:
+    """Return a completed record.
+
+    Args:
+        config: The run's config; None for a run that no config stands behind.
+        changes: Fields of the record that differ from the defaults.
+    """
+    fields: dict[str, Any] = {
         "run_id": "0123456789ab",
         "status": "completed",
         "config": {"seed": 1},
@@ -41,23 +46,17 @@ def make_record(**fields: Any) -> Record:
         "created_at": "2026-01-01T00:00:00+00:00",
         "ranks": [RankScore(1, *LEADING, {"f1": 0.5, "pearson": None}, 0.1)],
     }
-    return Record(**(defaults | fields))
-
-
-def record_of(config: Config, ranks: list[RankScore], **fields: Any) -> Record:
-    """Return the record of a run with this config and these scores."""
-    about: dict[str, Any] = {
-        "run_id": run_id(config),
-        "config": identity(config),
-        "model": config.model.name,
-        "task": config.task.name,
-        "method": config.method.name,
-        "profile": config.profile,
-        "seed": config.seed,
-        "ranks": ranks,
-        "environment": ENVIRONMENT,
-    }
-    return make_record(**(about | fields))
+    if config is not None:
+        fields |= {
+            "run_id": run_id(config),
+            "config": identity(config),
+            "model": config.model.name,
+            "task": config.task.name,
+            "method": config.method.name,
+            "profile": config.profile,
+            "seed": config.seed,
+        }
+    return Record(**fields | changes)
 
 
 @functools.cache
@@ -89,7 +88,7 @@ class Results:
         """
         config = composed(tuple(overrides.split())).model_copy(update={"seed": seed})
         ranks = [RankScore(*key, dict(metrics), 0.1) for key, metrics in scores.items()]
-        record = record_of(config, ranks, **fields)
+        record = make_record(config, **{"ranks": ranks, "environment": ENVIRONMENT, **fields})
         self.store.write(record)
         return record
 
@@ -125,12 +124,13 @@ def many_records(count: int) -> Iterator[Record]:
             for rank in range(1, config.ranks.r_max + 1)
         ]
         timing = {"train_seconds": numbers.uniform(90, 110), "sweep_seconds": 5.0, "steps": 100}
-        yield record_of(
+        yield make_record(
             config,
-            scores,
+            ranks=scores,
             parameters={"trainable": 1000, "total": 100000},
             training={"drawn_ranks": {str(rank): rank for rank in range(1, 9)}},
             timing=timing,
+            environment=ENVIRONMENT,
         )
 
 

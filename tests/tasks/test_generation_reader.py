@@ -1,7 +1,6 @@
 import pytest
 
 from dylora_exp.config.composition import compose
-from dylora_exp.config.schema import generates
 from dylora_exp.core.errors import RequestError
 from dylora_exp.tasks.base import checksums, needs_hub, read
 
@@ -42,7 +41,7 @@ def test_limits_count_texts_to_train_on_and_contexts_to_score(folder):
 @pytest.mark.parametrize("task", ["e2e", "dart", "webnlg"])
 def test_without_a_folder_the_setting_is_named(task):
     config = compose([f"task={task}"]).task
-    assert generates(config)
+    assert config.scored == "texts"
     assert not needs_hub(config)
     assert checksums(config) == {}
     with pytest.raises(RequestError) as error:

@@ -56,7 +56,7 @@ def test_the_record_is_read_back(tiny_words):
     assert store.read(outcome.record.run_id) == outcome.record
     tampered = outcome.path.read_text().replace('"step": 3', '"step": "3"')
     outcome.path.write_text(tampered)
-    with pytest.raises(RequestError, match="step is '3', expected a whole number"):
+    with pytest.raises(RequestError, match="step' is '3', expected a whole number"):
         store.read(outcome.record.run_id)
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -168,7 +169,8 @@ def _decode_batch(
         logits_processor=LogitsProcessorList(banned),
     )
     return [
-        clean(tokenizer.decode(row, skip_special_tokens=True)) for row in output[:, width:].tolist()
+        clean(str(tokenizer.decode(row, skip_special_tokens=True)))
+        for row in output[:, width:].tolist()
     ]
 
 
@@ -177,7 +179,7 @@ def clean(text: str) -> str:
     return " ".join(text.split("\n\n")[0].split())
 
 
-def _read(file: Path, head: str) -> list[dict]:
+def _read(file: Path, head: str) -> list[dict[str, Any]]:
     """Return the whole lines of a file that begins with ``head``, and cut off all else."""
     lines = list(_whole_lines(file)) if file.exists() else []
     if not lines or lines[0] != head:

@@ -11,9 +11,7 @@ from typing import Any
 
 from dylora_exp.config import default_tree, distinguishing_settings
 from dylora_exp.records import Record
-
-# A lower translation edit rate is the better one; every other metric is better when higher.
-LOWER_IS_BETTER = frozenset({"ter"})
+from dylora_exp.reporting.specs.select import metric_sign
 
 _SAME_SCORES = ("seed", "trainer.score_every")
 
@@ -76,7 +74,7 @@ class Series:
     @property
     def sign(self) -> int:
         """1 where a higher value is better, -1 where a lower one is."""
-        return -1 if self.metric in LOWER_IS_BETTER else 1
+        return metric_sign(self.metric)
 
     def ranked(self) -> dict[int, Mapping[int, float]]:
         """Return the values of the ranks, ascending; none without ranks."""

@@ -5,17 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from dylora_exp.records import (
-    DEFAULT_SHARE,
-    Record,
-    allowed_loss,
-    aurac,
-    best_rank,
-    recommended_rank,
-)
+from dylora_exp.records import DEFAULT_SHARE, Record
+from dylora_exp.reporting.analysis.curves import areas, choose_ranks
 from dylora_exp.reporting.analysis.estimates import Estimate, estimate, paired
 from dylora_exp.reporting.analysis.groups import Group, Series, headline, series_of
 
@@ -209,27 +203,12 @@ def train_seconds(group: Group) -> Estimate | None:
 
 def _choice(series: Series, tolerance: float | None) -> Choice | None:
     curve = series.ranked()
-    means = {rank: found.mean for rank, found in rank_estimates(series) if rank is not None}
-    # Rounded: the last bits of a sum of floats must not decide a tie.
-    heights = {rank: round(series.sign * mean, 12) for rank, mean in means.items()}
-    best = best_rank(heights)
-    if best is None:
+    values = {rank: list(by_seed.values()) for rank, by_seed in curve.items()}
+    ranks = choose_ranks(values, series.sign, tolerance)
+    if ranks is None:
         return None
-    loss = allowed_loss(list(curve[best].values()), tolerance)
-    recommended = recommended_rank(heights, loss)
-    assert recommended is not None
-    return Choice(series, best, recommended, _area(curve, False), _area(curve, True))
-
-
-def _area(curve: Mapping[int, Mapping[int, float]], log2: bool) -> Estimate | None:
-    """Return the area under the curves of the seeds that have a value at every rank."""
-    seeds = set.intersection(*map(set, curve.values()))
-    areas = [
-        aurac({rank: by_seed[seed] for rank, by_seed in curve.items()}, log2)
-        for seed in sorted(seeds)
-    ]
-    known = [area for area in areas if area is not None]
-    return estimate(known) if known else None
+    found = [areas(curve, log2) for log2 in (False, True)]
+    return Choice(series, *ranks, *(estimate(area) if area else None for area in found))
 
 
 def _comparable(series: Iterable[Series]) -> Iterable[list[Series]]:

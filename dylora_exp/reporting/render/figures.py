@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dylora_exp.reporting.analysis.cells import Cell, Table
+from dylora_exp.reporting.analysis.cells import Table
+from dylora_exp.reporting.analysis.measures import Cell
 from dylora_exp.reporting.render.drawing import Picture, colour, draw_curve, new_axes
 from dylora_exp.reporting.specs.layout import RowSpec
 

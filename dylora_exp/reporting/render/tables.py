@@ -6,10 +6,10 @@ they would make a table of nine columns too wide for a terminal or a page.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
-from dylora_exp.reporting.analysis.cells import Block, Cell, Column, Table
+from dylora_exp.reporting.analysis.cells import Block, Column, Table
+from dylora_exp.reporting.analysis.measures import MEASURES, Cell, rank_text
 from dylora_exp.reporting.render.notes import marks, notes, paper_label
 from dylora_exp.reporting.render.text_table import TextLine, TextTable
 from dylora_exp.reporting.specs.paper import paper_name
@@ -18,8 +18,6 @@ CSV_COLUMNS = (
     *("block", "rank", "row", "method", "set", "truncation", "scale", "task", "metric"),
     *("mean", "std", "n", "runs", "lacks", "paper", "paper_rank"),
 )
-
-_PRINTED_UNITS = {"parameters": "M", "train_seconds": "s", "cost": "x"}
 
 
 def text_table(table: Table) -> TextTable:
@@ -71,28 +69,18 @@ def _rows(table: Table, block: Block) -> list[tuple[str, list[tuple[Cell, Column
 
 
 def cell_text(cell: Cell, measure: str = "score") -> str:
-    """Return ``mean±std (n) @rank`` or its like, without what the cell does not have."""
-    if measure == "cost" and cell.runs:
-        times = "" if cell.mean is None else f", {cell.mean:.1f}x"
-        return f"{cell.runs} run{'s' if cell.runs > 1 else ''}{times}"
-    if cell.mean is None:
-        return ""
-    if measure == "parameters":
-        # Cut, not rounded: the paper prints 628,994 as 0.628M.
-        return f"{math.floor(cell.mean / 1000) / 1000:.3f}M"
-    deviation = "" if cell.std is None else f"±{cell.std:.2f}"
-    unit = "s" if measure == "train_seconds" else ""
-    count = "" if cell.n is None else f" ({cell.n})"
-    return f"{cell.mean:.2f}{deviation}{unit}{count}{_at(cell.at)}"
+    """Return a cell as its column's kind writes it, empty where blank."""
+    return MEASURES[measure].text(cell)
 
 
 def printed_text(cell: Cell, difference: bool, measure: str = "score") -> str:
     """Return the paper's value, its rank, and ours minus it where that is asked for."""
     if cell.printed is None:
         return ""
-    if measure in _PRINTED_UNITS:
-        return f"{cell.printed.value:g}{_PRINTED_UNITS[measure]}"
-    text = f"{cell.printed.value:.2f}{_at(cell.printed.rank)}"
+    unit = MEASURES[measure].printed_unit
+    if unit is not None:
+        return f"{cell.printed.value:g}{unit}"
+    text = f"{cell.printed.value:.2f}{rank_text(cell.printed.rank)}"
     if difference and cell.mean is not None:
         text += f" [{cell.mean - cell.printed.value:+.2f}]"
     return text
@@ -112,7 +100,3 @@ def _data(table: Table) -> Iterator[tuple[object, ...]]:
                     "; ".join(cell.lacks) or None,
                     *((printed.value, printed.rank) if printed else (None, None)),
                 )
-
-
-def _at(rank: int | None) -> str:
-    return "" if rank is None else f" @{rank}"

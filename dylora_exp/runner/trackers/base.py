@@ -1,4 +1,4 @@
-"""What a tracker does in the course of a run, and the choice of the tracker by its name."""
+"""The interface of a tracker, and the choice of the tracker by its name."""
 
 from __future__ import annotations
 
@@ -28,12 +28,7 @@ class Tracker:
         return []
 
     def start(self, config: Config, folder: Path) -> None:
-        """Open the run.
-
-        Args:
-            config: The config of the run.
-            folder: The run's folder, for the tracker's files.
-        """
+        """Open the run; ``folder`` is the run's, for the tracker's files."""
 
     def callbacks(self) -> Sequence[TrainerCallback]:
         """Return the callbacks that follow the training."""
@@ -55,13 +50,8 @@ def tracker_names() -> list[str]:
 def make_tracker(name: str) -> Tracker:
     """Return the tracker with a name."""
     module = importlib.import_module(f"{__package__}.{name}")
-    (found,) = (
-        each
-        for each in vars(module).values()
-        if isinstance(each, type) and each.__module__ == module.__name__
-    )
-    tracker: Tracker = found()
-    return tracker
+    (found,) = (c for c in Tracker.__subclasses__() if c.__module__ == module.__name__)
+    return found()
 
 
 def tracker_problems(config: Config) -> list[str]:

@@ -1,0 +1,46 @@
+"""``dylora export``: a rank of a run as an ordinary LoRA."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dylora_exp.cli.options import add_outputs, add_results, folder
+
+HELP = "write a rank of a run as a standard PEFT adapter"
+DESCRIPTION = (
+    "Write a rank of a completed run as an ordinary LoRA that PEFT loads by itself, with the "
+    "trained head and a model card."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``export``."""
+    parser.add_argument("run", metavar="RUN", help="a run id or the beginning of one")
+    parser.add_argument("--rank", required=True, metavar="B", help="a scored rank, or all")
+    parser.add_argument(
+        "--to", required=True, type=folder, metavar="DIR", help="with all: its parent"
+    )
+    parser.add_argument("--truncation", help="leading or svd (default: svd where scored)")
+    parser.add_argument("--merge", action="store_true", help="write the whole model, merged")
+    parser.add_argument("--force", action="store_true", help="replace what is in DIR")
+    add_results(parser)
+    add_outputs(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the adapters and print their folders."""
+    from dylora_exp.runner import export
+
+    folders = export(
+        arguments.run,
+        arguments.rank,
+        Path(arguments.to),
+        Path(arguments.results),
+        Path(arguments.outputs),
+        truncation=arguments.truncation,
+        merge=arguments.merge,
+        force=arguments.force,
+    )
+    print("\n".join(map(str, folders)))
+    return 0

@@ -1,0 +1,79 @@
+"""``dylora reproduce``: run what a table lacks, then render it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dylora_exp.cli.options import (
+    add_outputs,
+    add_overrides,
+    add_results,
+    add_select,
+    add_verbosity,
+)
+
+HELP = "run what a table lacks, then render it"
+DESCRIPTION = (
+    "Run what a table lacks, the runs that fail once more, then render it. Further overrides hold "
+    "for all runs: paths, logging and hardware, for example task.data_dir=DIR, which may be the "
+    "folder above those of all tasks. Jobs that run at a time on this machine share its cores "
+    "(trainer.threads=cores/N; the last bits of a result depend on it)."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``reproduce``."""
+    parser.add_argument("table", metavar="TABLE", help="for example 2 or A; all: every one")
+    add_overrides(parser, "for example trainer.threads=1")
+    add_results(parser)
+    add_outputs(parser)
+    add_select(parser)
+    add_verbosity(parser)
+    parser.add_argument("--profile", default="demo", help="default: demo")
+    parser.add_argument("--plan", action="store_true", help="list the runs and do none")
+    parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time")
+    parser.add_argument(
+        "--launcher",
+        metavar="L",
+        help="joblib, submitit_local, submitit_slurm or ray (default: this process, several jobs: "
+        "processes); hydra.launcher.KEY=VALUE sets more",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run what is missing, render the tables and the report, say what failed."""
+    from dylora_exp.cli.reporting_output import print_warnings, render_tables
+    from dylora_exp.multirun import (
+        ReproduceRequest,
+        exit_code,
+        make_plan,
+        plan_text,
+        print_summary,
+        run_missing,
+    )
+    from dylora_exp.reporting import write_report
+
+    request = ReproduceRequest(
+        arguments.table,
+        arguments.profile,
+        Path(arguments.results),
+        Path(arguments.outputs),
+        arguments.jobs,
+        arguments.launcher,
+        arguments.overrides,
+        arguments.select,
+    )
+    plan = make_plan(request)
+    print_warnings(plan.warnings)
+    if arguments.plan:
+        print(plan_text(plan, request.jobs))
+        return 0
+    left = run_missing(request, plan)
+    code = exit_code(plan, left)
+    if code != 2:
+        render_tables(plan.tables, request.profile, request.results, request.select)
+        report = write_report(request.results, figures=True, select=request.select)
+        print("\n".join(map(str, report.paths)))
+    print_summary(plan, left)
+    return code

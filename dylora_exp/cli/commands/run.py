@@ -1,0 +1,93 @@
+"""``dylora run``: one run, or with ``-m`` every combination of comma-separated values."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from dylora_exp.cli.options import add_overrides, add_verbosity
+
+HELP = "train once, score every rank, leave a record"
+DESCRIPTION = (
+    "Train once, score every rank, leave a record. Takes overrides in Hydra's grammar, and Hydra's "
+    "own flags. run.log in a run's folder has what -q and the default do not print."
+)
+_INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``run`` and Hydra's own flags."""
+    add_overrides(parser, "for example task=mrpc method=lora seed=42")
+    add_verbosity(parser)
+    parser.set_defaults(hydra_flags=[])
+    hydra = parser.add_argument_group("Hydra's flags")
+
+    def add(*flags: str, **settings: Any) -> None:
+        hydra.add_argument(*flags, action=_PassOn, **settings)
+
+    add("--multirun", "-m", nargs=0, help="run every combination of comma-separated values")
+    add("--run", "-r", nargs=0, help="run one job (the default)")
+    add("--cfg", "-c", choices=("job", "hydra", "all"), help="print the config instead of running")
+    add("--resolve", nargs=0, help="with --cfg: resolve interpolations")
+    add("--package", "-p", metavar="KEY", help="with --cfg: print this part")
+    add("--info", "-i", nargs="?", const="all", choices=_INFO, help="print how it is composed")
+    add("--config-dir", "-cd", metavar="DIR", help="a folder with further config files")
+    add("--config-name", "-cn", metavar="NAME", help="the config to begin with (default: config)")
+    add("--config-path", "-cp", metavar="DIR", help="instead of the project's conf folder")
+    add("--experimental-rerun", metavar="FILE", help="run again from a pickled config")
+    add("--shell-completion", "-sc", nargs=0, help="with install=bash, uninstall=zsh, ...")
+    add("--hydra-help", nargs=0, help="show Hydra's help")
+
+
+class _PassOn(argparse.Action):
+    """Keep a flag and its value for Hydra."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        given = [self.option_strings[0], *([values] if isinstance(values, str) else [])]
+        namespace.hydra_flags = [*namespace.hydra_flags, *given]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do the run, or hand it to Hydra where it is asked for something that only Hydra does."""
+    from dylora_exp.cli.run_output import show
+
+    flags, overrides = arguments.hydra_flags, arguments.overrides
+    if "--shell-completion" in flags:
+        return _complete(overrides, flags)
+    if flags or any(each.lstrip("+~").startswith("hydra") for each in overrides):
+        from dylora_exp.multirun import launch
+
+        return launch(overrides, flags, show)
+
+    from dylora_exp.config import compose
+    from dylora_exp.core import echo
+    from dylora_exp.runner import RunBusy, RunFailed, run_if_needed
+
+    try:
+        outcome = run_if_needed(compose(overrides))
+    except RunBusy as busy:
+        echo(f"{busy}; skipped")
+        return 0
+    except RunFailed as error:
+        print(f"dylora: run failed: {error}", file=sys.stderr)
+        return 1
+    show(outcome)
+    return 0
+
+
+def _complete(overrides: list[str], flags: list[str]) -> int:
+    """Let Hydra install its shell completion, or answer the question of a shell."""
+    from dylora_exp.cli.completion import complete_command
+    from dylora_exp.multirun import call_hydra
+
+    asked = any(each.startswith("query=") for each in overrides)
+    if not (asked and complete_command()):
+        call_hydra([*flags, *overrides], lambda tree: None)
+    return 0

@@ -1,0 +1,63 @@
+"""What ``dylora run`` prints about a run: its scores at each rank, and where its record is."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dylora_exp import metrics
+from dylora_exp.core import is_quiet
+from dylora_exp.records import Record
+from dylora_exp.runner import Outcome
+
+
+def show(outcome: Outcome) -> None:
+    """Print a run's table of rank and metric, and where its record is."""
+    for warning in [] if is_quiet() else outcome.warnings:
+        print(f"dylora: warning: {warning}", file=sys.stderr)
+    record = outcome.record
+    lines = [] if outcome.fresh else [f"run {record.run_id} is complete, nothing to do"]
+    console = Console()
+    with console.capture() as table:
+        console.print(rank_table(record))
+    lines += [table.get().rstrip("\n"), *rank_choice(record)]
+    last = f"record: {outcome.path}"
+    # In one go: several processes may print at the same time.
+    print("\n".join([last] if is_quiet() else [*lines, last]), flush=True)
+
+
+def rank_choice(record: Record) -> list[str]:
+    """Return a line for each cut: the area under its curve, its best and its recommended rank."""
+    lines = []
+    for cut in record.summary:
+        factor = metrics.get(cut["metric"]).factor
+        lines.append(
+            f"{cut['truncation']} {cut['scale']}: {cut['metric']} best at rank {cut['best_rank']}, "
+            f"recommended rank {cut['recommended_rank']} (within {100 * cut['tolerance']:g} %), "
+            f"AURAC {factor * cut['aurac']:.2f} (log2 {factor * cut['aurac_log2']:.2f})"
+        )
+    return lines
+
+
+def rank_table(record: Record) -> Table:
+    """Return a record's scores: a row for each cut and rank, a column for each metric."""
+    names = list(dict.fromkeys(name for entry in record.ranks for name in entry.metrics))
+    in_percent = all(metrics.get(name).factor == 100 for name in names)
+    title = f"{record.method} · {record.model} · {record.task} · seed {record.seed}"
+    table = Table(title=Text(f"{title} · in %" if in_percent else title))
+    table.add_column("ranks made by")
+    for name in ("rank", *names):
+        table.add_column(name, justify="right")
+    previous = None
+    for entry in record.ranks:
+        cut = " ".join(filter(None, (entry.truncation, entry.scale)))
+        if previous not in (None, cut):
+            table.add_section()
+        rank = "-" if entry.rank is None else str(entry.rank)
+        values = (metrics.format_value(name, entry.metrics.get(name)) for name in names)
+        table.add_row(cut if cut != previous else "", rank, *values)
+        previous = cut
+    return table

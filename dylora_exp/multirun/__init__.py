@@ -1,0 +1,6 @@
+"""Many runs: jobs, the executors that run them, reproduce and search."""
+
+import lazy_loader
+
+# ``__init__.pyi`` lists the names that other rooms may use; each is imported when asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

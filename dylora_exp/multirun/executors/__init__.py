@@ -1,0 +1,1 @@
+"""Executors, a module each: they run jobs somewhere and yield how each ended."""

@@ -1,0 +1,107 @@
+"""Gives runs to Hydra: many of them (``-m``), and what only Hydra's own flags ask for."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from dylora_exp.config import CONF_DIR, check_overrides, from_hydra, quote_path
+from dylora_exp.core import RequestError, first_line, is_quiet, process_count
+from dylora_exp.multirun.jobs import JobResult, run_composed
+from dylora_exp.multirun.launcher import RunTask
+from dylora_exp.multirun.summary import counts_line, exit_code, print_failures
+from dylora_exp.runner import Outcome
+
+_MULTIRUN = "--multirun"
+_MULTIRUN_MODE = "hydra.mode=MULTIRUN"
+_CONFIG_DIR = "--config-dir"
+
+
+def launch(overrides: Sequence[str], flags: Sequence[str], show: Callable[[Outcome], None]) -> int:
+    """Run one config, or with ``--multirun`` every combination, and return the exit code.
+
+    Args:
+        overrides: In Hydra's grammar.
+        flags: Hydra's flags and their values, by their long names.
+        show: Prints what became of a run that is done.
+
+    Raises:
+        RequestError: When the overrides are wrong, before anything has started.
+    """
+    multirun = _MULTIRUN in flags or _MULTIRUN_MODE in overrides
+    if multirun and process_count() > 1:
+        raise RequestError(
+            f"-m: found with {process_count()} processes (torchrun), which do one run together; "
+            "start a sweep without it."
+        )
+    overrides = [quote_path(override) for override in overrides]
+    folders = [value for flag, value in itertools.pairwise(flags) if flag == _CONFIG_DIR]
+    problems, _ = check_overrides(overrides, multirun=multirun, search_path=folders)
+    if problems:
+        raise RequestError(problems)
+
+    def report(result: JobResult) -> None:
+        if result.outcome is not None and not (multirun and is_quiet()):
+            show(result.outcome)
+
+    task = RunTask(_run_tree, report)
+    failure = ""
+    try:
+        call_hydra([*flags, *overrides], task)
+    except (RequestError, BrokenPipeError):
+        raise
+    except Exception as error:
+        failure = f"launching failed: {type(error).__name__}: {first_line(error)}"
+        if not task.results:
+            raise RequestError(failure) from error
+    if multirun and task.results:
+        print_failures(task.results, len(task.results))
+        print(counts_line(task.results))
+    for result in [] if multirun else task.results:
+        report(result)
+        for problem in result.problems:
+            print(f"dylora: {problem}", file=sys.stderr)
+    if failure:
+        print(f"dylora: {failure}", file=sys.stderr)
+        return 1
+    return exit_code(task.results)
+
+
+def call_hydra(arguments: Sequence[str], task: Callable[[DictConfig], Any]) -> None:
+    """Call ``hydra.main`` on a task.
+
+    Args:
+        arguments: Hydra's flags, then overrides.
+        task: Called with each composed config, unless a flag asks for something else.
+
+    Raises:
+        RequestError: When Hydra cannot compose, or cannot make its own folders.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed
+    argv, sys.argv = sys.argv, ["dylora", *arguments]
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(task)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise RequestError(first_line(error)) from error
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # Hydra's own folders
+        raise RequestError(f"{error.filename}: {error.strerror}.") from error
+    finally:
+        sys.argv = argv
+
+
+def _run_tree(tree: DictConfig) -> JobResult:
+    """Run what Hydra composed, in this process."""
+    overrides = HydraConfig.get().overrides.task
+    keys = [override.lstrip("+~").partition("=")[0] for override in overrides]
+    return run_composed(lambda: from_hydra(tree, keys), " ".join(overrides))

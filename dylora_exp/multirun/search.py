@@ -1,0 +1,273 @@
+"""``dylora search``: the best settings on the development set, by trials that Optuna proposes.
+
+Trials are kept in a file that is named by what is searched, so that the same command resumes: the
+trials that ended are kept, and the number of trials counts them. A proposal depends on the seed,
+its number and the trials before it alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dylora_exp import metrics
+from dylora_exp.config import compose, identity, quote_path
+from dylora_exp.core import RequestError, echo, locks
+from dylora_exp.multirun.executors.base import Executor, JobFunction
+from dylora_exp.multirun.executors.settings import load_executor
+from dylora_exp.multirun.jobs import Job, JobResult, run_job
+from dylora_exp.multirun.scheduling import run_jobs, thread_overrides
+from dylora_exp.multirun.search_space import SearchSpace, parse_search_space
+from dylora_exp.records import Record, search_score
+
+if TYPE_CHECKING:
+    import optuna
+
+_SEED = 10
+_RANDOM_TRIALS = 5  # drawn at random before proposals follow what was seen
+# What is kept with a trial; one without any of them was interrupted.
+_PROBLEM, _RUN_ID = "problem", "run_id"
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """What to search, and how.
+
+    Attributes:
+        overrides: Overrides of the runs; those with several values are searched.
+        trials: The number of trials, those of earlier calls included.
+        jobs: How many trials at a time.
+        launcher: A name of ``hydra/launcher``; None: this process, or ``processes`` for several.
+    """
+
+    overrides: Sequence[str]
+    trials: int = 20
+    jobs: int = 1
+    launcher: str | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial that ended.
+
+    Attributes:
+        overrides: The settings that were tried.
+        score: The score of its record; None when it failed.
+        run_id: The run; empty when it failed.
+        problem: Why it failed; empty when it did not.
+    """
+
+    overrides: tuple[str, ...]
+    score: float | None
+    run_id: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The trials of a search.
+
+    Attributes:
+        trials: The trials in their order.
+        path: The file that keeps them.
+        metric: The metric that the scores are means of, negated where less is better.
+    """
+
+    trials: list[Trial]
+    path: Path
+    metric: str
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial of the highest score, the first where several are equal; None without any."""
+        scored = [trial for trial in self.trials if trial.score is not None]
+        return max(scored, key=lambda trial: trial.score or 0.0) if scored else None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every trial has a score."""
+        return all(trial.score is not None for trial in self.trials)
+
+    def format_score(self, trial: Trial) -> str:
+        """Return a trial's score as the metric is printed, or ``failed``."""
+        return "failed" if trial.score is None else _format_score(self.metric, trial.score)
+
+
+def run_search(
+    request: SearchRequest,
+    score: Callable[[Record], float | None] = search_score,
+    job_function: JobFunction = run_job,
+) -> SearchResult:
+    """Run the trials that are missing and return all of them.
+
+    Args:
+        request: What to search.
+        score: What to maximise; None for a record that has no score.
+        job_function: Runs one trial; importable, as it may be pickled.
+
+    Raises:
+        RequestError: When the request is wrong.
+    """
+    _check_request(request)
+    space = parse_search_space(list(map(quote_path, request.overrides)))
+    config = compose(space.fixed)  # names what is wrong before anything is started
+    name = _digest(identity(config), space)
+    path = Path(config.outputs_dir).expanduser() / "search" / f"{name}.log"
+    jobs = request.jobs if request.jobs > 1 else None
+    overrides = [f"outputs_dir={config.outputs_dir}", *space.launcher]
+    metric = config.task.headline
+    with _open_study(path) as study, load_executor(request.launcher, jobs, overrides) as executor:
+        search = _Search(study, space, executor, score, job_function, metric)
+        search.retry_interrupted()
+        while (missing := request.trials - len(search.ended())) > 0:
+            search.run_batch(min(missing, request.jobs))
+        trials = [_to_trial(trial) for trial in search.ended()[: request.trials]]
+    return SearchResult(trials, path, metric)
+
+
+def _check_request(request: SearchRequest) -> None:
+    problems = [
+        f"--{name}: found {value}, expected a number at least 1."
+        for name, value in (("trials", request.trials), ("jobs", request.jobs))
+        if value < 1
+    ]
+    with contextlib.suppress(ImportError):
+        import optuna  # noqa: F401
+
+        if problems:
+            raise RequestError(problems)
+        return
+    raise RequestError([*problems, "dylora search needs pip install 'dylora-exp[search]'."])
+
+
+def _digest(fixed: dict[str, Any], space: SearchSpace) -> str:
+    """Return the name of a search: the same for the same runs, space and seed."""
+    from optuna.distributions import distribution_to_json
+
+    searched = {key: distribution_to_json(space.searched[key]) for key in sorted(space.searched)}
+    text = json.dumps([fixed, searched, _SEED], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@contextlib.contextmanager
+def _open_study(path: Path) -> Iterator[optuna.Study]:
+    """Open the study that a file keeps, or a new one; no other process has it then."""
+    import optuna
+    from optuna.storages import JournalStorage, journal
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with locks.hold([path.with_suffix(".lock")], functools.partial(_echo_busy, path)):
+        stale = journal.JournalFileOpenLock(str(path))
+        with contextlib.suppress(RuntimeError):  # of a process that was killed while it wrote
+            stale.release()
+        _cut_unfinished_line(path)
+        storage = JournalStorage(journal.JournalFileBackend(str(path)))
+        yield optuna.create_study(
+            storage=storage, study_name=path.stem, load_if_exists=True, direction="maximize"
+        )
+
+
+def _echo_busy(path: Path, lock: Path) -> None:
+    echo(f"search {path.stem} is being done by {locks.owner(lock)}; waiting")
+
+
+def _cut_unfinished_line(path: Path) -> None:
+    """Remove what a process that was killed had begun to write at the end of a study's file."""
+    if path.exists():
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:
+            path.write_bytes(whole)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """An open study, and what its trials are run with."""
+
+    study: optuna.Study
+    space: SearchSpace
+    executor: Executor
+    score: Callable[[Record], float | None]
+    job_function: JobFunction
+    metric: str
+
+    def ended(self) -> list[optuna.trial.FrozenTrial]:
+        """Return the trials that ended; those that were interrupted do not count."""
+        kept = {_PROBLEM, _RUN_ID}
+        return [trial for trial in self.study.trials if kept & trial.user_attrs.keys()]
+
+    def retry_interrupted(self) -> None:
+        """Propose the trials again that a process was running when it was killed."""
+        from optuna.trial import TrialState
+
+        for trial in self.study.get_trials(states=[TrialState.RUNNING]):
+            self.study.tell(trial.number, state=TrialState.FAIL)
+            if trial.params:
+                self.study.enqueue_trial(trial.params)
+
+    def run_batch(self, count: int) -> None:
+        """Run new trials at a time, and keep how each ended.
+
+        Raises:
+            RequestError: When the request of a run is wrong.
+        """
+        first = len(self.ended())
+        trials = [self._propose(first + number) for number in range(count)]
+        fixed = [*thread_overrides(self.executor), *self.space.fixed]
+        jobs = [
+            Job((*fixed, *searched), " ".join(searched))
+            for searched in (_to_overrides(trial.params) for trial in trials)
+        ]
+        results = run_jobs(jobs, self.executor, self.job_function)
+        # In their order, not in that in which they ended: what is proposed next depends on it.
+        for trial, result in zip(trials, results, strict=True):
+            self._keep(trial, result)
+        if wrong := [problem for r in results if r.wrong_request for problem in r.problems]:
+            raise RequestError(dict.fromkeys(wrong))
+
+    def _propose(self, number: int) -> optuna.Trial:
+        from optuna.samplers import TPESampler
+
+        # A seed of its own for each, as a sampler does not survive the process.
+        self.study.sampler = TPESampler(seed=_SEED + number, n_startup_trials=_RANDOM_TRIALS)
+        return self.study.ask(self.space.searched)
+
+    def _keep(self, trial: optuna.Trial, result: JobResult) -> None:
+        """Keep how a trial ended; a wrong request leaves it to be proposed again."""
+        from optuna.trial import TrialState
+
+        value = None if result.outcome is None else self.score(result.outcome.record)
+        if value is not None and result.outcome is not None:
+            run_id = result.outcome.record.run_id
+            trial.set_user_attr(_RUN_ID, run_id)
+            self.study.tell(trial, value)
+            done = "done" if result.fresh else "done before"
+            echo(f"{result.name}: {_format_score(self.metric, value)} (run {run_id}, {done})")
+            return
+        if not result.wrong_request:
+            problem = " ".join(result.problems) or result.skipped_owner
+            problem = problem or "its record has no score."
+            trial.set_user_attr(_PROBLEM, problem)
+            echo(f"{result.name}: {problem}")
+        self.study.tell(trial, state=TrialState.FAIL)
+
+
+def _to_overrides(params: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(f"{key}={value}" for key, value in params.items())
+
+
+def _to_trial(trial: optuna.trial.FrozenTrial) -> Trial:
+    kept = trial.user_attrs
+    overrides = _to_overrides(trial.params)
+    return Trial(overrides, trial.value, kept.get(_RUN_ID, ""), kept.get(_PROBLEM, ""))
+
+
+def _format_score(metric: str, score: float) -> str:
+    """Return a score, which is higher where better, as its metric is printed."""
+    return metrics.format_value(metric, metrics.sign(metric) * score)
