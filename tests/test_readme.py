@@ -46,7 +46,7 @@ FEWER = {
     "seed=0,1,2,3": "seed=0",
     "task=sst2,mrpc": "task=mrpc",
     "seed=range(0,4)": "seed=range(0,1)",
-    "n_trials=20": "n_trials=2",
+    "--trials 20": "--trials 2",
 }
 
 
@@ -75,8 +75,8 @@ def can_be_read(command):
     assert words[0] == "dylora"
     arguments = parse(words[1:])
     overrides = getattr(arguments, "overrides", [])
-    multirun = "--multirun" in getattr(arguments, "hydra_flags", [])
-    assert check_overrides(overrides, multirun=multirun)[0] == []
+    several = words[1] == "search" or "--multirun" in getattr(arguments, "hydra_flags", [])
+    assert check_overrides(overrides, multirun=several)[0] == []
 
 
 @pytest.mark.parametrize("command", commands())
@@ -146,7 +146,7 @@ def tiny(command):
     for long, short in FEWER.items():
         command = command.replace(long, short)
     words = shlex.split(" ".join(INSTEAD.get(word, word) for word in command.split()))
-    if words[:2] != ["dylora", "run"] and words[0] != "torchrun":
+    if words[1] not in ("run", "search") and words[0] != "torchrun":
         return words
     sizes = [*TINY]
     if "mini-nlg" in command:

@@ -80,6 +80,7 @@ def setup_id(config: Config) -> str:
     return run_id(config.model_copy(update={"seed": Config.model_fields["seed"].default}))
 
 
+@functools.cache
 def is_identity(key: str) -> bool:
     """Return whether a setting is none of the paths, logging and hardware choices."""
     return not _is_in(key, marked_keys(Mark.NOT_IDENTITY))

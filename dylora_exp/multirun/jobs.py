@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hydra.core.utils import env_override
+from omegaconf import DictConfig
 
-from dylora_exp.config import Config, compose
+from dylora_exp.config import Config, compose, from_hydra
 from dylora_exp.core import RequestError, echo, first_line
 from dylora_exp.records import search_score
 from dylora_exp.runner import Outcome, RunBusy, RunFailed, run_if_needed
@@ -26,12 +27,14 @@ class Job:
         search_path: Further folders of config files, as ``hydra.searchpath`` has them; those of
             ``--config-dir``, for example ``file:///home/me/conf``.
         environment: Variables that are set while it runs, as ``hydra.job.env_set`` has them.
+        tree: What Hydra composed for it, if that began with a config of the user's own.
     """
 
     overrides: tuple[str, ...]
     label: str = ""
     search_path: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    tree: DictConfig | None = None
 
     @property
     def name(self) -> str:
@@ -44,7 +47,14 @@ class Job:
         Raises:
             RequestError: With every problem of the overrides and of the composed config.
         """
-        return compose(self.overrides, self.search_path)
+        if self.tree is None:
+            return compose(self.overrides, self.search_path)
+        return from_hydra(self.tree, overridden_keys(self.overrides))
+
+
+def overridden_keys(overrides: Sequence[str]) -> list[str]:
+    """Return the keys that overrides set."""
+    return [override.lstrip("+~").partition("=")[0] for override in overrides]
 
 
 @dataclass(frozen=True)

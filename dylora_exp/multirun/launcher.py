@@ -11,6 +11,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from dylora_exp.config import CONF_DIR
 from dylora_exp.multirun.executors.settings import make_executor
 from dylora_exp.multirun.jobs import Job, JobResult, run_job
 from dylora_exp.multirun.scheduling import run_jobs
@@ -60,13 +61,17 @@ class ExecutorLauncher(Launcher):
         """Keep what Hydra hands over."""
         assert isinstance(task_function, RunTask)
         self.task = task_function
-        # What the jobs' overrides do not say: --config-dir and hydra.searchpath=[...].
+        self.loader, self.config = hydra_context.config_loader, config
+        sources = config.hydra.runtime.config_sources
+        # What the jobs' overrides do not say: --config-dir and hydra.searchpath=[...], ...
         self.search_path = tuple(
             f"{source.schema}://{source.path}"
-            for source in config.hydra.runtime.config_sources
+            for source in sources
             if "command-line" in source.provider
         )
-        self.environment = {str(k): str(v) for k, v in config.hydra.job.env_set.items()}
+        # ... --config-name and --config-path.
+        folders = [source.path for source in sources if source.provider == "main"]
+        self.own_config = (config.hydra.job.config_name, folders) != ("config", [str(CONF_DIR)])
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -76,10 +81,7 @@ class ExecutorLauncher(Launcher):
         Raises:
             RequestError: When a setting of the launcher is wrong.
         """
-        jobs = [
-            Job(tuple(job), search_path=self.search_path, environment=self.environment)
-            for job in job_overrides
-        ]
+        jobs = [self._make_job(overrides) for overrides in job_overrides]
         with make_executor(self.settings) as executor:
             results = run_jobs(jobs, executor, self.task.job_function, self.task.report)
         self.task.results += results
@@ -91,3 +93,14 @@ class ExecutorLauncher(Launcher):
             )
             for job, result in zip(jobs, results, strict=True)
         ]
+
+    def _make_job(self, overrides: Sequence[str]) -> Job:
+        tree = None
+        if self.own_config:
+            tree = self.loader.load_sweep_config(self.config, list(overrides))
+        return Job(
+            tuple(overrides),
+            search_path=self.search_path,
+            environment={str(k): str(v) for k, v in self.config.hydra.job.env_set.items()},
+            tree=tree,
+        )

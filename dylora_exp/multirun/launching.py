@@ -16,14 +16,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dylora_exp.config import CONF_DIR, check_overrides, from_hydra, quote_path
 from dylora_exp.core import RequestError, first_line, is_quiet, process_count
-from dylora_exp.multirun.jobs import JobResult, run_composed
+from dylora_exp.multirun.jobs import JobResult, overridden_keys, run_composed
 from dylora_exp.multirun.launcher import RunTask
 from dylora_exp.multirun.summary import counts_line, exit_code, print_failures
 from dylora_exp.runner import Outcome
 
-_MULTIRUN = "--multirun"
-_MULTIRUN_MODE = "hydra.mode=MULTIRUN"
-_CONFIG_DIR = "--config-dir"
+_MULTIRUN = ("--multirun", "hydra.mode=MULTIRUN")
+_FOLDERS = ("--config-dir", "--config-path")
 
 
 def launch(overrides: Sequence[str], flags: Sequence[str], show: Callable[[Outcome], None]) -> int:
@@ -37,14 +36,14 @@ def launch(overrides: Sequence[str], flags: Sequence[str], show: Callable[[Outco
     Raises:
         RequestError: When the overrides are wrong, before anything has started.
     """
-    multirun = _MULTIRUN in flags or _MULTIRUN_MODE in overrides
+    multirun = any(each in (*flags, *overrides) for each in _MULTIRUN)
     if multirun and process_count() > 1:
         raise RequestError(
             f"-m: found with {process_count()} processes (torchrun), which do one run together; "
             "start a sweep without it."
         )
     overrides = [quote_path(override) for override in overrides]
-    folders = [value for flag, value in itertools.pairwise(flags) if flag == _CONFIG_DIR]
+    folders = [value for flag, value in itertools.pairwise(flags) if flag in _FOLDERS]
     problems, _ = check_overrides(overrides, multirun=multirun, search_path=folders)
     if problems:
         raise RequestError(problems)
@@ -103,5 +102,5 @@ def call_hydra(arguments: Sequence[str], task: Callable[[DictConfig], Any]) -> N
 def _run_tree(tree: DictConfig) -> JobResult:
     """Run what Hydra composed, in this process."""
     overrides = HydraConfig.get().overrides.task
-    keys = [override.lstrip("+~").partition("=")[0] for override in overrides]
+    keys = overridden_keys(overrides)
     return run_composed(lambda: from_hydra(tree, keys), " ".join(overrides))

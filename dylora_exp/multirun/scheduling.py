@@ -48,7 +48,7 @@ def run_jobs(
                     lost.append(index)
                 elif report is not None and not result.busy_locks:
                     report(result)
-        except RequestError:
+        except (RequestError, BrokenPipeError):  # the latter of what reports
             raise
         except Exception as error:  # of an executor that cannot be reached, or not any more
             reason = f"{type(error).__name__}: {first_line(error)}"
@@ -57,9 +57,8 @@ def run_jobs(
             problem = f"it could not be launched ({reason})"
             for index in indices:
                 if index not in results or results[index].worker_lost or results[index].busy_locks:
-                    results[index] = JobResult(
-                        jobs[index].name, problems=(problem,), worker_lost=True
-                    )
+                    name = jobs[index].name
+                    results[index] = JobResult(name, problems=(problem,), worker_lost=True)
             return []
         return sorted(lost)
 

@@ -16,7 +16,7 @@ def exit_code(results: Sequence[JobResult]) -> int:
 
 
 def counts_line(results: Sequence[JobResult]) -> str:
-    """Return how many jobs ended in which way, as a sentence."""
+    """Return a line with the number of jobs that were done, skipped and not completed."""
     good = [result for result in results if not result.problems]
     counts = {
         "done now": sum(result.fresh for result in good),

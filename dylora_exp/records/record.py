@@ -27,6 +27,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
+from dylora_exp.config import distinguishing_settings
 from dylora_exp.core import dotted
 
 SCHEMA_VERSION = 1
@@ -177,6 +178,11 @@ class Record:
         if record.status == "completed" and not record.ranks:
             raise ValueError("'ranks' is empty, though the run is completed")
         return record
+
+    @functools.cached_property
+    def settings(self) -> dict[str, Any]:
+        """The settings that set its run apart; equal where two records are of the same run."""
+        return distinguishing_settings(self.config)
 
     def to_json(self) -> str:
         """Return the record as JSON with sorted keys and a final newline."""

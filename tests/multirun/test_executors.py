@@ -131,6 +131,8 @@ def parent(tmp_path):
         process = subprocess.Popen(
             [sys.executable, str(script), str(tmp_path), launcher],
             start_new_session=True,
+            # A job of a shell in the background ignores it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             stderr=subprocess.PIPE,
             text=True,
         )

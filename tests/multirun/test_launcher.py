@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import shutil
 import sys
 
 import hydra
@@ -13,9 +14,15 @@ from hydra.plugins.launcher import Launcher
 
 from dylora_exp.config import CONF_DIR
 from dylora_exp.core import RequestError
+from dylora_exp.multirun import jobs
 from dylora_exp.multirun.jobs import Job, JobResult
 from dylora_exp.multirun.launcher import ExecutorLauncher, RunTask
-from tests.support.job_functions import count, echo_overrides, run_job_of_key
+from tests.support.job_functions import (
+    count,
+    echo_overrides,
+    name_method_and_seed,
+    run_job_of_key,
+)
 
 
 @pytest.fixture
@@ -83,6 +90,30 @@ def test_a_job_is_composed_with_a_folder_of_the_users(tmp_path):
     (tmp_path / "trainer" / "short.yaml").write_text("defaults: [default]\nmax_grad_norm: 7\n")
     job = Job(("trainer=short",), search_path=(f"file://{tmp_path}",))
     assert job.compose().trainer.max_grad_norm == 7
+
+
+@pytest.mark.parametrize("option", ["--config-name", "--config-path"])
+def test_a_config_of_the_users_reaches_the_jobs(multirun, tmp_path, option):
+    folder = tmp_path / "own"
+    if option == "--config-name":
+        folder.mkdir()
+        (folder / "start.yaml").write_text("defaults: [config, _self_]\nseed: 77\n")
+        flags = ("--config-dir", str(folder), option, "start", "-m")
+    else:
+        shutil.copytree(CONF_DIR, folder)
+        file = folder / "config.yaml"
+        file.write_text(file.read_text().replace("seed: 10", "seed: 77"))
+        flags = (option, str(folder), "-m")
+    results = multirun("method=lora,dylora", flags=flags, job_function=name_method_and_seed)
+    assert [result.name for result in results] == ["lora 77", "dylora 77"]
+
+
+def test_variables_that_hydra_sets_reach_the_jobs(multirun, monkeypatch):
+    seen = []
+    monkeypatch.setattr(jobs, "run_if_needed", lambda config, wait: seen.append(dict(os.environ)))
+    multirun("seed=1", "+hydra.job.env_set.DYLORA_TEST=x", job_function=jobs.run_job)
+    assert seen[0]["DYLORA_TEST"] == "x"
+    assert "DYLORA_TEST" not in os.environ
 
 
 def test_a_wrong_setting_of_a_launcher_is_a_sentence(multirun):

@@ -7,16 +7,16 @@ from hypothesis import strategies as st
 from dylora_exp.core.errors import RequestError
 from dylora_exp.records.record import RankScore, Record
 from dylora_exp.records.store import RecordStore
-from tests.support.records import make_record as record
+from tests.support.records import make_record
 
 RANK = {"rank": 1, "truncation": None, "scale": None, "metrics": {}, "seconds": 1}
 
 
 def test_a_record_comes_back_as_it_was(tmp_path):
     store = RecordStore(tmp_path)
-    path = store.write(record())
+    path = store.write(make_record())
     assert path == tmp_path / "runs" / "0123456789ab.json"
-    assert store.read("0123456789ab") == record()
+    assert store.read("0123456789ab") == make_record()
     text = path.read_text()
     assert text == json.dumps(json.loads(text), sort_keys=True, indent=2) + "\n"
 
@@ -59,8 +59,8 @@ def test_a_missing_record_is_none(tmp_path):
 )
 def test_files_that_are_no_records_are_skipped_with_the_reason(tmp_path, change, expected):
     store = RecordStore(tmp_path)
-    store.write(record(run_id="good"))
-    broken = {**json.loads(record().to_json()), **change}
+    store.write(make_record(run_id="good"))
+    broken = {**json.loads(make_record().to_json()), **change}
     (store.folder / "0123456789ab.json").write_text(json.dumps(broken))
     records, warnings = store.read_all()
     assert [r.run_id for r in records] == ["good"]
@@ -72,14 +72,14 @@ def test_files_that_are_no_records_are_skipped_with_the_reason(tmp_path, change,
 
 @pytest.mark.parametrize("field", ["epochs", "summary", "training", "scoring"])
 def test_a_record_older_than_a_field_stays_readable(field):
-    tree = json.loads(record().to_json())
+    tree = json.loads(make_record().to_json())
     del tree[field]
-    assert Record.from_dict(tree) == record()
+    assert Record.from_dict(tree) == make_record()
 
 
 @pytest.mark.parametrize("field", ["run_id", "error", "timing", "environment"])
 def test_a_field_that_every_record_has_is_not_optional(field):
-    tree = json.loads(record().to_json())
+    tree = json.loads(make_record().to_json())
     del tree[field]
     with pytest.raises(ValueError, match=f"'{field}' is missing"):
         Record.from_dict(tree)
@@ -89,17 +89,17 @@ def test_values_come_back_with_the_types_they_had():
     score = RankScore(1, None, None, {"f1": 1, "accuracy": 1.0, "pearson": None}, 2)
     parts = {"timing": {"steps": 3, "train_seconds": 3.0}, "environment": {"gpu": False, "n": 1}}
     open_parts = {"scoring": {"signature": "s", "more": [1.0]}, "config": {"ranks": {"x": 1}}}
-    text = record(ranks=[score], **parts, **open_parts).to_json()
+    text = make_record(ranks=[score], **parts, **open_parts).to_json()
     assert Record.from_dict(json.loads(text)).to_json() == text
 
 
 def test_different_records_of_one_run_are_an_error_that_names_both(tmp_path):
     store = RecordStore(tmp_path)
-    path = store.write(record())
+    path = store.write(make_record())
     copy = path.with_name("0123456789ab (copy).json")
     copy.write_text(path.read_text())
-    assert store.read_all() == ([record()], [])
-    copy.write_text(record(seed=2).to_json())
+    assert store.read_all() == ([make_record()], [])
+    copy.write_text(make_record(seed=2).to_json())
     with pytest.raises(RequestError) as caught:
         store.read_all()
     (problem,) = caught.value.problems
@@ -128,7 +128,7 @@ def test_deep_nesting_and_folders_are_no_records(tmp_path):
 def test_a_run_is_found_by_the_beginning_of_its_name(tmp_path):
     store = RecordStore(tmp_path)
     for name in ("abc1", "abd2"):
-        store.write(record(run_id=name))
+        store.write(make_record(run_id=name))
     assert store.find("abc").run_id == "abc1"
     with pytest.raises(RequestError, match="may be any of abc1, abd2"):
         store.find("ab")
@@ -139,7 +139,7 @@ def test_a_run_is_found_by_the_beginning_of_its_name(tmp_path):
 @given(st.integers(0, 3000))
 def test_a_truncated_record_is_a_warning(tmp_path_factory, length):
     store = RecordStore(tmp_path_factory.mktemp("records"))
-    path = store.write(record())
+    path = store.write(make_record())
     whole = path.read_bytes()
     path.write_bytes(whole[: min(length, len(whole) - 2)])
     records, warnings = store.read_all()

@@ -204,11 +204,8 @@ def test_a_part_of_a_metric_has_its_direction(part: str) -> None:
 
 
 def record(headline: str, ranks: list[RankScore]) -> Record:
-    return make_record(
-        config={"task": {"headline": headline}},
-        ranks=ranks,
-        summary=summarise(ranks, headline, 0.01),
-    )
+    config = {"task": {"headline": headline}}
+    return make_record(config=config, ranks=ranks, summary=summarise(ranks, headline, 0.01))
 
 
 def test_a_search_prefers_the_higher_score() -> None:

@@ -106,3 +106,14 @@ def test_a_series_has_the_direction_of_its_metric(results, metric, sign):
     ranks = [dataclasses.replace(score, metrics={metric: 0.5}) for score in record.ranks]
     (group,), _ = groups_of([dataclasses.replace(record, ranks=ranks)])
     assert [series.sign for series in series_of(group)] == [sign]
+
+
+def test_a_whole_number_is_the_same_setting_as_its_float(results):
+    for seed in (10, 42):
+        results.demo("dylora", seed, 0.5)
+    ten, others = results.store.read_all()[0]
+    config = copy.deepcopy(ten.config)
+    config["trainer"]["epochs"] = int(config["trainer"]["epochs"])
+    assert config["trainer"]["epochs"] == ten.config["trainer"]["epochs"]
+    (group,), _ = groups_of([dataclasses.replace(ten, config=config), others])
+    assert group.seeds() == [10, 42]

@@ -66,6 +66,11 @@ def echo_overrides(job):
     return JobResult(job.name, skipped_owner=" ".join(job.search_path), seconds=float(os.getpid()))
 
 
+def name_method_and_seed(job):
+    config = job.compose()
+    return JobResult(f"{config.method.name} {config.seed}")
+
+
 def run_job_of_key(job):
     """Do what the value of the job's first override says; ``report`` ends with a problem."""
     value = job.overrides[0].partition("=")[2]

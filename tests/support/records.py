@@ -56,7 +56,7 @@ def make_record(config: Config | None = None, /, **changes: Any) -> Record:
             "profile": config.profile,
             "seed": config.seed,
         }
-    return Record(**fields | changes)
+    return Record(**(fields | changes))
 
 
 @functools.cache
@@ -88,7 +88,7 @@ class Results:
         """
         config = composed(tuple(overrides.split())).model_copy(update={"seed": seed})
         ranks = [RankScore(*key, dict(metrics), 0.1) for key, metrics in scores.items()]
-        record = make_record(config, **{"ranks": ranks, "environment": ENVIRONMENT, **fields})
+        record = make_record(config, ranks=ranks, **{"environment": ENVIRONMENT, **fields})
         self.store.write(record)
         return record
 
@@ -127,10 +127,10 @@ def many_records(count: int) -> Iterator[Record]:
         yield make_record(
             config,
             ranks=scores,
+            environment=ENVIRONMENT,
             parameters={"trainable": 1000, "total": 100000},
             training={"drawn_ranks": {str(rank): rank for rank in range(1, 9)}},
             timing=timing,
-            environment=ENVIRONMENT,
         )
 
 

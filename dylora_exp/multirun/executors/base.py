@@ -8,7 +8,6 @@ import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import ClassVar, Self
 
 from dylora_exp.core import RequestError, first_line, unknown_name
@@ -61,13 +60,8 @@ class Executor(ABC):
             raise RequestError(f"launching failed: {reason}") from error
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release(interrupted=error is not None)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.release(interrupted=kind is not None)
 
     @abstractmethod
     def release(self, interrupted: bool) -> None:
@@ -116,7 +110,7 @@ def failed(job: Job, error: BaseException) -> JobResult:
 
 
 def exit_reason(code: int | None) -> str:
-    """Return in words how a process ended."""
+    """Return how a process ended, as a phrase."""
     if code is not None and code < 0:
         return f"killed by {signal.Signals(-code).name}"
     return f"exit code {code}"

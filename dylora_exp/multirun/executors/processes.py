@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, as_completed
+from typing import Any
 
 import joblib
 from pebble import ProcessExpired, ProcessPool
@@ -50,7 +51,7 @@ class ProcessesExecutor(Executor):
         """Start the pool; its workers start with the first jobs."""
         # Spawned: a fork of a process that has threads, or has used the GPU, may hang.
         context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPool(self.n_jobs, initializer=_end_with_parent, context=context)
+        self._pool: Any = ProcessPool(self.n_jobs, initializer=_end_with_parent, context=context)
 
     def run(self, function: JobFunction, jobs: Sequence[Job]) -> Iterator[tuple[int, JobResult]]:
         """Run the jobs in the pool and yield the index and the result of each as it ends."""

@@ -110,7 +110,7 @@ class SlurmExecutor(Executor):
             return
         if self.cluster == "slurm":
             names = sorted({task.job_id.partition("_")[0] for task in self._running})
-            echo(f"the jobs go on; to cancel them: scancel {' '.join(names)}")
+            echo(f"the jobs are still running; to cancel them: scancel {' '.join(names)}")
             return
         for task in self._running:
             task.cancel(check=False)

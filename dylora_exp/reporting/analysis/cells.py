@@ -14,7 +14,7 @@ from dylora_exp.reporting.analysis.plan import (
     MissingRun,
     PlannedRun,
     Setup,
-    base_words,
+    base_overrides,
     left_out,
     missing_runs,
     records_of,
@@ -60,8 +60,12 @@ class Column:
 class Table:
     """A table's content, before it is Markdown, LaTeX or CSV.
 
-    ``setups`` are the names of its runs' settings, ``records`` is what it is made of, ``missing``
-    what it lacks, ``left_out`` what it has not and is complete without.
+    Attributes:
+        setups: The names of its runs' settings.
+        records: What its cells are computed from.
+        missing: The required runs without a completed record.
+        left_out: The optional ones.
+        undefined: Values of completed runs that are no finite number.
     """
 
     name: str
@@ -98,7 +102,7 @@ def build_table(
         printed: The paper's cells.
     """
     used = records_of(planned, records)
-    values = Values(base_words(part, profile), used)
+    values = Values(base_overrides(part, profile), used)
     missing, optional = missing_runs(planned, records, used), left_out(planned, used)
     columns = _columns(spec, part, profile)
     filler = _Filler(spec, part, columns, values, printed, [*missing, *optional])
@@ -125,7 +129,7 @@ def build_table(
 
 def _columns(spec: TableSpec, part: ProfileSpec, profile: str) -> tuple[Column, ...]:
     """Return a table's columns, with the factors of scores that follow from the tasks' readers."""
-    row, base = spec.blocks_in(profile)[0].rows[0], base_words(part, profile)
+    row, base = spec.blocks_in(profile)[0].rows[0], base_overrides(part, profile)
     readers = {
         task: next(iter(setups_by_rank(row, base, task).values())).config.task.reader
         for task in part.tasks()
@@ -197,8 +201,8 @@ class _Filler:
         return tuple(dict.fromkeys(r for setup in setups for r in self.reasons.get(setup, ())))
 
     def _average(self, cells: Sequence[Cell]) -> Cell:
-        """As the paper's: the plain mean of the tasks' cells, without a deviation of its own."""
-        averaged = [cells[place] for place in self.part.headlines()]
+        """Return the plain mean of the tasks' cells as the paper does, without a deviation."""
+        averaged = [cells[index] for index in self.part.headlines()]
         known = [cell.mean for cell in averaged if cell.mean is not None]
         mean = statistics.fmean(known) if len(known) == len(averaged) else None
         lacks = dict.fromkeys(reason for cell in averaged for reason in cell.lacks)
@@ -208,8 +212,8 @@ class _Filler:
         names = [column.paper_column for column in self.part.columns] + [self.part.paper_average]
         found = []
         for cell, name in zip(cells, names, strict=False):
-            place = (name, row.paper_label) if self.spec.transposed else (row.paper_label, name)
-            printed = self.printed.get((block.paper_block, *place))
+            key = (name, row.paper_label) if self.spec.transposed else (row.paper_label, name)
+            printed = self.printed.get((block.paper_block, *key))
             found.append(dataclasses.replace(cell, printed=printed))
         return found
 

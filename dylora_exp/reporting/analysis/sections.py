@@ -1,4 +1,4 @@
-"""What a report is made of: grids of numbers, the same for a terminal, a pipe and a page."""
+"""The sections of a report: grids of numbers, the same for a terminal, a pipe and a page."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def rank_estimates(series: Series) -> Iterator[tuple[int | None, Estimate]]:
 
 
 def differences(series: Sequence[Series]) -> Section:
-    """Return the paired differences between all series that are about the same thing.
+    """Return the paired differences between all comparable series.
 
     Series are compared at the same profile, model, task, metric and rank where their settings
     agree in everything but the method's and the ranks'.
@@ -175,10 +175,10 @@ def costs(groups: Sequence[Group]) -> Section:
         (
             *group.place,
             group.method,
-            *_mean_std(_told(group, "timing", "train_seconds")),
-            *_mean_std(_told(group, "timing", "sweep_seconds")),
-            *(_mean(_told(group, "timing", "steps")),),
-            *(_mean(_told(group, "parameters", name)) for name in ("trainable", "total")),
+            *_mean_std(_recorded(group, "timing", "train_seconds")),
+            *_mean_std(_recorded(group, "timing", "sweep_seconds")),
+            *(_mean(_recorded(group, "timing", "steps")),),
+            *(_mean(_recorded(group, "parameters", name)) for name in ("trainable", "total")),
             len(group.records),
         )
         for group in groups
@@ -198,7 +198,7 @@ def costs(groups: Sequence[Group]) -> Section:
 
 def train_seconds(group: Group) -> Estimate | None:
     """Return the training time of a group's runs, in seconds."""
-    return _told(group, "timing", "train_seconds")
+    return _recorded(group, "timing", "train_seconds")
 
 
 def _choice(series: Series, tolerance: float | None) -> Choice | None:
@@ -212,7 +212,7 @@ def _choice(series: Series, tolerance: float | None) -> Choice | None:
 
 
 def _comparable(series: Iterable[Series]) -> Iterable[list[Series]]:
-    """Return series of the same place, metric and settings but the method's and the ranks'."""
+    """Return series of the same profile, model, task, metric and other settings but the ranks'."""
     found: dict[tuple[object, ...], list[Series]] = {}
     for one in series:
         shared = {
@@ -254,8 +254,8 @@ def _mean(found: Estimate | None) -> float | None:
     return found.mean if found else None
 
 
-def _told(group: Group, part: str, name: str) -> Estimate | None:
-    """Return a number that records tell outside their scores, over those that tell it."""
+def _recorded(group: Group, part: str, name: str) -> Estimate | None:
+    """Return a number outside the scores, over the records that have it; None without any."""
     values = [_number(record, part, name) for record in group.records]
     known = [value for value in values if value is not None]
     return estimate(known) if known else None

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 
 from dylora_exp.records import Record
 from dylora_exp.reporting.analysis.cells import build_table
-from dylora_exp.reporting.analysis.groups import Group, groups_of
-from dylora_exp.reporting.analysis.matching import groups_by_setup
 from dylora_exp.reporting.analysis.plan import planned_runs
 from dylora_exp.reporting.render.settings import settings_table
 from dylora_exp.reporting.render.tables import text_table
@@ -31,13 +29,12 @@ def tables_of(records: Sequence[Record], select: str | None = None) -> list[Text
     """
     if not records:
         return []
-    groups, _ = groups_of(record for record in records if record.status == "completed")
     tables: list[TextTable] = []
     for name in table_names():
         if shows_settings(name):
             tables += _settings(name, records)
         else:
-            tables += _scores(name, records, groups, select)
+            tables += _scores(name, records, select)
     return sorted(tables, key=lambda table: table.profile)
 
 
@@ -47,9 +44,7 @@ def _settings(name: str, records: Sequence[Record]) -> Iterator[TextTable]:
         yield settings_table(name, profile, *load_settings(name, profile))
 
 
-def _scores(
-    name: str, records: Sequence[Record], groups: Sequence[Group], select: str | None
-) -> Iterator[TextTable]:
+def _scores(name: str, records: Sequence[Record], select: str | None) -> Iterator[TextTable]:
     """Yield a table of scores in each profile where some of its runs have records."""
     known = {(record.profile, record.task, record.method) for record in records}
     spec, _ = load_spec(name, profiles_of(name)[0])
@@ -57,14 +52,7 @@ def _scores(
         _, part = load_spec(name, profile, select)
         if known & set(_shown(spec, part, profile)):
             planned = planned_runs(spec, part, profile)
-            own = [
-                record
-                for found in groups_by_setup(planned, groups).values()
-                for group in found
-                for record in group.records
-            ]
-            others = [record for record in records if record.status != "completed"]
-            by_id = {record.run_id: record for record in [*own, *others]}
+            by_id = {record.run_id: record for record in records}
             table = build_table(name, profile, spec, part, planned, by_id, printed_cells(name))
             if table.records:
                 yield text_table(table)

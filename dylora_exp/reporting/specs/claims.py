@@ -29,7 +29,7 @@ class ClaimSpec(Spec):
         name: A short name.
         says: The claim as a sentence.
         source: Whose it is: ``paper`` or ``project``.
-        place: Where it stands.
+        place: The section or table that makes it.
         left: A side; its ``label`` names it.
         right: The other side.
         measure: ``score``: a metric of the task. ``train_seconds``: of the run, or of all runs of
@@ -78,11 +78,11 @@ class ClaimSpec(Spec):
         return self
 
     def expected(self) -> str:
-        """Return the bounds in words."""
+        """Return the bounds as text."""
         unit = "x" if self.compare == "ratio" else ""
         bounds = [("above", self.above), ("below", self.below)]
-        words = [f"{word} {value:g}{unit}" for word, value in bounds if value is not None]
-        return f"{self.compare} {' and '.join(words)}"
+        found = [f"{name} {value:g}{unit}" for name, value in bounds if value is not None]
+        return f"{self.compare} {' and '.join(found)}"
 
     def sides(self) -> tuple[RowSpec, RowSpec]:
         """Return the left and the right side."""

@@ -1,6 +1,6 @@
 """What a table's YAML file may say: blocks of rows over columns, for each profile.
 
-A row names a run and how its ranks are made; a block says which of a row's scores it shows; a
+A row names a run and the cut that gives its ranks; a block says which of a row's scores it shows; a
 column says what of a score, or of the run itself. What depends on the whole table, such as whether
 a row's profile is one of it, is checked in ``specs.tables``.
 """
@@ -56,7 +56,7 @@ class Spec(StrictModel):
 
 
 class RowSpec(Spec):
-    """A run, or a search over several, and a way to make its ranks.
+    """A run, or a search over several, and the cut that gives its ranks.
 
     Attributes:
         label: The row's name in the table.
@@ -218,11 +218,11 @@ class ProfileSpec(Spec):
         return columns
 
     def headlines(self) -> list[int]:
-        """Return the places of each task's first score."""
+        """Return the index of each task's first score."""
         first: dict[str, int] = {}
-        for place, column in enumerate(self.columns):
+        for index, column in enumerate(self.columns):
             if column.measure == "score":
-                first.setdefault(column.task, place)
+                first.setdefault(column.task, index)
         return list(first.values())
 
     def tasks(self) -> list[str]:
@@ -307,7 +307,7 @@ class SettingsSpec(Spec):
     """A table of settings, as composed, beside those that the paper prints; it needs no runs.
 
     Attributes:
-        kind: ``settings``; what tells its file from a table of scores.
+        kind: ``settings``; a table of scores has no such key.
         title: What it is about, without its number.
         caption: What a reader must know.
         blocks: From top to bottom.

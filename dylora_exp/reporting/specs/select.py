@@ -1,7 +1,7 @@
 """Which epoch's scores a table takes: those after the last, or each rank's best.
 
-The paper takes the last (Section 5.1 names no other). Mixing the two, unsaid, is a common reason
-for numbers that do not reproduce, so every table says which it has.
+The paper takes the last (Section 5.1 names no other). Mixing the two silently is a common reason
+for numbers that do not reproduce, so every table says which it shows.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ SELECTS = {
     "last": "scores after the last epoch",
     "best": "each rank at the epoch with its best score",
 }
-# The runs that have what a selection needs.
-WORDS = {"last": (), "best": ("trainer.score_every=epoch",)}
+# What a run needs to have the scores of a selection.
+OVERRIDES = {"last": (), "best": ("trainer.score_every=epoch",)}
 
 
 def metric_sign(metric: str) -> int:

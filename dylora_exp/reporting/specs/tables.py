@@ -52,7 +52,7 @@ def load_spec(name: str, profile: str, select: str | None = None) -> tuple[Table
     Args:
         name: The table.
         profile: The profile.
-        select: Which epoch's scores count, in place of what the spec says.
+        select: Which epoch's scores count, instead of those that the spec says.
 
     Raises:
         RequestError: When there is no such table, profile or selection, or naming the file and each
