@@ -22,12 +22,12 @@ __all__ = ["RenderedTable", "make_tables", "table_names", "table_runs"]
 
 @dataclass(frozen=True)
 class RenderedTable:
-    """A table of which all files are written.
+    """The result of rendering a table.
 
     Attributes:
-        markdown: The content of its Markdown file.
+        markdown: The text of its Markdown file.
         paths: Every file written: Markdown, LaTeX, CSV, then the figures.
-        warnings: A sentence for each file among the records that is none.
+        warnings: A sentence for each file among the records that is not a record.
         missing: The required runs without a completed record.
     """
 
