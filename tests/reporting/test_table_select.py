@@ -88,7 +88,7 @@ def test_the_best_epoch_needs_other_runs() -> None:
     last = {run.run_id for run in table_runs("2", "demo")}
     best = table_runs("2", "demo", "best")
     assert not last & {run.run_id for run in best}
-    assert all("trainer.score_every=epoch" in run.words() for run in best)
+    assert all("trainer.score_every=epoch" in run.overrides() for run in best)
 
 
 def test_a_spec_may_say_it(write_spec, results: Results) -> None:
