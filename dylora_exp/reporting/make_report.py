@@ -11,7 +11,7 @@ from dylora_exp.reporting.analysis.report import make_report
 
 @dataclass(frozen=True)
 class WrittenReport:
-    """A report that was made: the files written, and a warning for each file that is no record."""
+    """The files of a report, and a warning for each file among the records that is not a record."""
 
     paths: tuple[Path, ...]
     warnings: tuple[str, ...]

@@ -23,12 +23,12 @@ __all__ = ["RenderedTable", "make_table", "make_tables", "table_names", "table_r
 
 @dataclass(frozen=True)
 class RenderedTable:
-    """A table that was made.
+    """The result of rendering a table.
 
     Attributes:
-        markdown: The table, as it was also written.
+        markdown: The text of its Markdown file.
         paths: Every file written: Markdown, LaTeX, CSV, then the figures.
-        warnings: A sentence for each file among the records that is none.
+        warnings: A sentence for each file among the records that is not a record.
         missing: The required runs without a completed record.
     """
 

@@ -220,7 +220,7 @@ def _searches(points: Sequence[_Point]) -> list[list[_Point]]:
         if one.group.names[3] == "lora" and _r_max(one) in one.values:
             own = {key: value for key, value in one.group.settings.items() if key != "ranks.r_max"}
             found.setdefault(f"{one.cut} {sorted(own.items())!r}", []).append(point)
-    # All ways of LoRA agree at r_max, so one search is enough.
+    # All cuts of LoRA agree at r_max, so one search is enough.
     several = [sorted(same, key=lambda point: _r_max(point[0])) for same in found.values()]
     return [same for same in several if len(same) > 1][:1]
 

@@ -1,7 +1,7 @@
 """What all figures share: methods' colours, styles that print in grey, curves, and the files.
 
-The colours are Okabe and Ito's, which the colour-blind can tell apart; marker, line style and hatch
-differ too. matplotlib is loaded where something is drawn.
+The colours are Okabe and Ito's, which the colour-blind can distinguish; marker, line style and
+hatch differ too. matplotlib is loaded where something is drawn.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def _split(table: Table) -> str:
 
 
 def _averaged(table: Table) -> str:
-    return ", ".join(table.columns[place].heading for place in table.part.headlines())
+    return ", ".join(table.columns[index].heading for index in table.part.headlines())
 
 
 def _difference_legend(table: Table) -> str:
@@ -163,7 +163,7 @@ def _numbered(word: str, numbers: Sequence[int]) -> str:
 
 
 def _metrics(table: Table) -> str:
-    """Return the settings and versions behind the scores, as the records tell them."""
+    """Return the settings and versions behind the scores, as the records state them."""
     found = {_known(record.scoring.get("signature")) for record in table.records}
     return f"metrics {' / '.join(sorted(found))}"
 

@@ -60,8 +60,8 @@ def _rows(table: Table, block: Block) -> list[tuple[str, list[tuple[Cell, Column
     """Return a block's cells, each with its column, in the rows that they are shown in."""
     if table.spec.transposed:
         return [
-            (column.heading, [(line.cells[place], column) for line in block.lines])
-            for place, column in enumerate(table.columns)
+            (column.heading, [(line.cells[index], column) for line in block.lines])
+            for index, column in enumerate(table.columns)
         ]
     return [
         (line.spec.label, list(zip(line.cells, table.columns, strict=True))) for line in block.lines
