@@ -16,6 +16,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dylora_exp.config.distributions import DISTRIBUTIONS, normalise
 from dylora_exp.config.schema import RanksConfig
 
 
@@ -86,34 +87,8 @@ def _uniform(*parts: int | str) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
-def geometric(r_max: int, p: float, tail: str) -> list[float]:
-    """Return geometric weights p(1-p)^(i-1) over ranks 1..r_max.
-
-    Args:
-        r_max: The largest rank.
-        p: Success probability, in (0, 1).
-        tail: What becomes of the mass beyond r_max: ``renormalise`` spreads it in proportion,
-            ``clip`` puts it all on r_max.
-    """
-    weights = [p * (1 - p) ** i for i in range(r_max)]
-    if tail == "clip":
-        weights[-1] = (1 - p) ** (r_max - 1)
-    return _normalise(weights)
-
-
 def _weights(config: RanksConfig, values: Sequence[int]) -> tuple[float, ...]:
     """Return the weights of ranks 1..r_max, zero for those that are not trained."""
-    if config.distribution == "geometric":
-        whole = geometric(max(values), config.p, config.tail)
-        weights = [whole[rank - 1] for rank in values]
-    elif config.distribution == "custom":
-        weights = list(config.weights or [])
-    else:
-        weights = [1.0] * len(values)
-    by_rank = dict(zip(values, _normalise(weights), strict=True))
+    weights = DISTRIBUTIONS[config.distribution](values, config)
+    by_rank = dict(zip(values, normalise(weights), strict=True))
     return tuple(by_rank.get(rank, 0.0) for rank in range(1, config.r_max + 1))
-
-
-def _normalise(weights: Sequence[float]) -> list[float]:
-    total = math.fsum(weights)
-    return [weight / total for weight in weights]

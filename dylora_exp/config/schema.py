@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializeAsAny
 
+from dylora_exp.config.distributions import DISTRIBUTIONS
 from dylora_exp.core import StrictModel, unknown_name
 from dylora_exp.metrics import METRICS
 
@@ -201,7 +202,7 @@ class RanksConfig(StrictModel):
     each example has a rank of its own.
     """
 
-    distribution: Literal["uniform", "geometric", "custom"] = "uniform"
+    distribution: str = "uniform"
     r_max: Count = 8
     p: OpenShare = 0.15
     tail: Literal["renormalise", "clip"] = "renormalise"
@@ -217,6 +218,8 @@ class RanksConfig(StrictModel):
         allowed: Sequence[int] = range(1, self.r_max + 1)
         limit = "(r_max)"
         found = _list_problems("ranks.values", self.values, allowed, limit)
+        if self.distribution not in DISTRIBUTIONS:
+            found.append(unknown_name("ranks.distribution", self.distribution, DISTRIBUTIONS))
         if self.values and not found:
             allowed, limit = sorted(set(self.values)), "(ranks.values)"
         found += _list_problems("ranks.score", self.score, allowed, limit)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dylora_exp.config.ranks import Ranks, geometric
+from dylora_exp.config.distributions import geometric
+from dylora_exp.config.ranks import Ranks
 from dylora_exp.config.schema import RanksConfig
 
 

@@ -208,5 +208,5 @@ def test_texts_with_colons_and_escapes_are_as_they_were(tmp_path):
     store = RecordStore(tmp_path)
     path = store.write(make_record(error='"a": b \u00e9 \U0001f600 : "c":'))
     assert store.read("0123456789ab").error == '"a": b \u00e9 \U0001f600 : "c":'
-    path.write_text(path.read_text().replace('": "2024', '"  : "\\u003a'))
+    path.write_text(path.read_text().replace('": "2026', '"  : "\\u003a'))
     assert store.read("0123456789ab").created_at.startswith(":-01-01")
