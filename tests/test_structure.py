@@ -108,9 +108,6 @@ def test_the_help_of_all_commands_loads_no_library():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.xfail(
-    strict=False, reason="until the builders of tests/reporting are in tests/support"
-)
 def test_no_test_module_imports_another():
     found = [
         f"{path.relative_to(TESTS)} imports {name}"
@@ -133,7 +130,8 @@ def foreign_names(tree):
 
 
 # What a library documents as a setting is no patch.
-SETTINGS = {"sys.argv", "sys.stdout", "sys.stderr"}
+# The last one is a setting of torch that has no public name.
+SETTINGS = {"sys.argv", "sys.stdout", "sys.stderr", "_config.use_duck_shape"}
 
 
 def patches(tree):
@@ -162,7 +160,6 @@ def test_patches_are_found():
     assert sorted(patches(tree)) == ["D.m", "a.b.x", "setattr(D, 'm', f)"]
 
 
-@pytest.mark.xfail(strict=False, reason="until Hydra's launchers and composition are replaced")
 def test_nothing_foreign_is_patched_and_no_private_module_is_imported():
     found = [
         f"{path.name}: {what}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
@@ -28,7 +29,7 @@ def attach_lora(backbone: PreTrainedModel, config: Config, init: str) -> PeftMod
     lora = LoraConfig(
         task_type=config.task.peft_task_type,
         r=config.ranks.r_max,
-        lora_alpha=config.method.alpha,
+        lora_alpha=config.method.alpha,  # type: ignore[arg-type]  # a fraction is as good
         lora_dropout=config.method.dropout,
         init_lora_weights="gaussian" if init == "gaussian" else True,
         target_modules=list(config.model.targets),
@@ -61,7 +62,11 @@ def save_adapter(model: PeftModel, folder: Path, base: str) -> None:
         folder: Where to.
         base: The base's name; PEFT would note where it lies on this machine.
     """
-    model.peft_config[ADAPTER].base_model_name_or_path = base
+    settings = cast(LoraConfig, model.peft_config[ADAPTER])
+    settings.base_model_name_or_path = base
+    settings.target_modules = sorted(
+        settings.target_modules or []
+    )  # a set has another order each time
     # Otherwise PEFT asks the hub whether the vocabulary was changed.
-    model.save_pretrained(folder, save_embedding_layers=False)
+    model.save_pretrained(str(folder), save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # an empty form; an export has its own card

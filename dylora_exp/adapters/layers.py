@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 from peft.tuners.lora import LoraLayer
 from torch import nn
@@ -20,4 +21,5 @@ def lora_layers(model: nn.Module) -> Iterator[LoraLayer]:
 
 def factors(layer: LoraLayer) -> tuple[nn.Parameter, nn.Parameter]:
     """Return A (r_max, d_in) and B (d_out, r_max) of a layer."""
-    return layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
+    a, b = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
+    return cast(nn.Parameter, a), cast(nn.Parameter, b)

@@ -8,6 +8,7 @@ turns into alpha/b, and the layer computes Eq. 7: ``h = W0 x + (alpha/b) B[:, :b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import nn
@@ -122,7 +123,7 @@ def install_mask(model: nn.Module, r_max: int) -> RankMask:
         down = layer.lora_A[ADAPTER]
         if isinstance(down, MaskedLinear):
             return down.mask
-        layer.lora_A[ADAPTER] = MaskedLinear(down, mask)
+        layer.lora_A[ADAPTER] = MaskedLinear(cast(nn.Linear, down), mask)
     move_mask_to_model(model)
     return mask
 

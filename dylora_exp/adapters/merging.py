@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from peft.tuners.lora import LoraLayer
@@ -34,8 +35,7 @@ def merged(model: nn.Module) -> Iterator[None]:
 
 
 def _weight(layer: LoraLayer) -> nn.Parameter:
-    weight: nn.Parameter = layer.get_base_layer().weight
-    return weight
+    return cast(nn.Parameter, layer.get_base_layer().weight)
 
 
 @torch.no_grad()
@@ -46,4 +46,4 @@ def _product(layer: LoraLayer) -> torch.Tensor:
     rows = down.mask.like(a)[:, None] if isinstance(down, MaskedLinear) else 1.0
     product = layer.scaling[ADAPTER] * (b.float() @ (rows * a.float()))
     weight = _weight(layer)
-    return (product.T if layer.fan_in_fan_out else product).to(weight.dtype)
+    return (product.T if getattr(layer, "fan_in_fan_out", False) else product).to(weight.dtype)

@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dylora_exp.core import RequestError
-from dylora_exp.records import Record
+from dylora_exp.core import RequestError, apply_umask
+from dylora_exp.records import Record, changed_file
 
 WEIGHTS = "adapter_model.safetensors"
 SETTINGS = "adapter_config.json"
@@ -65,6 +65,11 @@ def read_adapter(folder: Path, record: Record) -> SavedAdapter:
                 f"{tuple(b.shape)}, expected {r_max} rows and {r_max} columns."
             )
     _check_count(file, tensors, factors, record)
+    if changed := changed_file(folder, record):
+        raise RequestError(
+            f"{changed}: not the file that run {record.run_id} saved and scored; run again to make "
+            "it."
+        )
     head = {name: tensor for name, tensor in tensors.items() if not _is_factor(name)}
     return SavedAdapter(settings, factors, head)
 
@@ -78,7 +83,7 @@ def write_adapter(folder: Path, adapter: SavedAdapter) -> None:
     text = json.dumps(adapter.settings, indent=2, sort_keys=True)
     (folder / SETTINGS).write_text(text, encoding="utf-8")
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-    (folder / WEIGHTS).chmod(0o644)
+    apply_umask(folder)
 
 
 def _is_factor(name: str) -> bool:

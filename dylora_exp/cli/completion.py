@@ -26,9 +26,9 @@ def complete_command() -> bool:
     Returns:
         Whether the question is answered.
     """
-    program, *words = os.environ.get(_LINE, "").split(" ")
-    if len(words) == 1:
+    program, *arguments = os.environ.get(_LINE, "").split(" ")
+    if len(arguments) == 1:
         print(" ".join(command_names()))
         return True
-    os.environ[_LINE] = " ".join([program, *words[1:]])
+    os.environ[_LINE] = " ".join([program, *arguments[1:]])
     return False

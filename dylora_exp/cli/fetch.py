@@ -178,7 +178,7 @@ def _download(file: PublishedFile, path: Path) -> None:
         if file.sha256 and found != file.sha256:
             raise FetchFailed(
                 f"{file.url}: its sha256 is {found}, expected {file.sha256}; it was changed, or "
-                "cut short on the way."
+                "cut short in transit."
             )
         part.replace(path)
 
@@ -193,5 +193,5 @@ def _copy(url: str, part: Path) -> None:
             target.write(chunk)
             bar.update(len(chunk))
         bar.close()
-        if target.tell() < size:
-            raise OSError(f"cut short at {target.tell()} of {size} bytes")
+    if (written := part.stat().st_size) < size:
+        raise OSError(f"cut short at {written} of {size} bytes")

@@ -61,7 +61,7 @@ def add_verbosity(parser: argparse.ArgumentParser) -> None:
 
 
 class _SetVerbosity(argparse.Action):
-    """Remember how much is to be printed, for this process and those that it starts."""
+    """Set how much this process and its child processes print."""
 
     def __call__(self, *_: object) -> None:
         set_verbosity(self.const)

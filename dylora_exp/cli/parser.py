@@ -83,16 +83,16 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     Raises:
         RequestError: When the command line is wrong.
     """
-    words = list(argv) or ["--help"]
+    given = list(argv) or ["--help"]
     # Options may stand before the command: dylora -q run.
-    index = next((i for i, word in enumerate(words) if not word.startswith("-")), None)
+    index = next((i for i, each in enumerate(given) if not each.startswith("-")), None)
     if index is not None:
-        words.insert(0, words.pop(index))
-        if words[0] not in command_names():
-            raise RequestError(unknown_name("command", words[0], command_names()))
+        given.insert(0, given.pop(index))
+        if given[0] not in command_names():
+            raise RequestError(unknown_name("command", given[0], command_names()))
     parser, parsers = make_parsers()
-    arguments, rest = parser.parse_known_args(words)
-    if unknown := [word.partition("=")[0] for word in rest if word.startswith("-")]:
+    arguments, rest = parser.parse_known_args(given)
+    if unknown := [each.partition("=")[0] for each in rest if each.startswith("-")]:
         known = re.findall(r"\[(--?[\w-]+)", parsers[arguments.command].format_usage())
         raise RequestError(unknown_name(arguments.command, flag, known) for flag in unknown)
     if rest and "overrides" not in arguments:

@@ -33,6 +33,12 @@ def rank_choice(record: Record) -> list[str]:
     """Return a line for each cut: the area under its curve, its best and its recommended rank."""
     lines = []
     for cut in record.summary:
+        if cut["aurac"] is None:
+            lines.append(
+                f"{cut['truncation']} {cut['scale']}: {cut['metric']} is undefined at some ranks, "
+                "and so are AURAC, the best and the recommended rank"
+            )
+            continue
         factor = metrics.get(cut["metric"]).factor
         lines.append(
             f"{cut['truncation']} {cut['scale']}: {cut['metric']} best at rank {cut['best_rank']}, "

@@ -18,6 +18,7 @@ from .run_identity import distinguishing_settings as distinguishing_settings
 from .run_identity import file_digest as file_digest
 from .run_identity import identity as identity
 from .run_identity import is_identity as is_identity
+from .run_identity import recompute_run_id as recompute_run_id
 from .run_identity import run_id as run_id
 from .run_identity import setup_id as setup_id
 from .schema import ClosedShare as ClosedShare
@@ -78,6 +79,7 @@ __all__ = [
     "objective_class",
     "options",
     "quote_path",
+    "recompute_run_id",
     "run_id",
     "setup_id",
 ]

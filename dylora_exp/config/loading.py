@@ -84,6 +84,14 @@ def default_tree() -> dict[str, Any]:
     return tree
 
 
+@functools.cache
+def known_names(group: str) -> frozenset[str]:
+    """Return the names of all settings of a group, those of all methods and objectives included."""
+    beginning = f"{group}."
+    keys_ = (key for key in known_keys() if key.startswith(beginning))
+    return frozenset(key.removeprefix(beginning).partition(".")[0] for key in keys_)
+
+
 def own_defaults(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return the defaults that hold for a config: those of its method and objective first.
 

@@ -13,9 +13,14 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dylora_exp.config.loading import marked_keys, own_defaults
+import pydantic_core
+
+from dylora_exp.config.loading import known_names, marked_keys, own_defaults
 from dylora_exp.config.schema import Config, Mark
 from dylora_exp.core import file_sha256
+
+# The groups of settings that every config has.
+_GROUPS = ("model", "task", "method", "ranks", "trainer")
 
 
 def identity(config: Config) -> dict[str, Any]:
@@ -65,14 +70,44 @@ def configs_match(
 
 def run_id(config: Config) -> str:
     """Return the run's name: 12 hex digits of a hash over its distinguishing settings."""
-    tree = identity(config)
+    return digest(_nested_changes(identity(config)))
+
+
+def recompute_run_id(tree: Mapping[str, Any]) -> str | None:
+    """Return the run id of a record's config; None where it cannot be known from it.
+
+    That is a config with a part missing, or with a setting that is not known here: its default is
+    that of another version.
+    """
+    # Many records differ in their seeds alone.
+    changes = _known_changes(pydantic_core.to_json(dict(tree, seed=None)))
+    if changes is None or "seed" not in tree:
+        return None
+    own = {} if tree["seed"] == Config.model_fields["seed"].default else {"seed": tree["seed"]}
+    return digest(changes | own)
+
+
+@functools.lru_cache(maxsize=4096)
+def _known_changes(text: bytes) -> dict[str, Any] | None:
+    """Return what a record's config has not at its default; None where it cannot be known."""
+    tree = json.loads(text)
+    del tree["seed"]
+    whole = all(isinstance(tree.get(name), Mapping) for name in _GROUPS)
+    if not whole or not set(tree) <= set(own_defaults(tree)) or "kind" not in tree["method"]:
+        return None
+    if any(not tree[name].keys() <= known_names(name) for name in _GROUPS):
+        return None
+    return _nested_changes(tree)
+
+
+def _nested_changes(tree: Mapping[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for path, value in _changes(tree, own_defaults(tree)):
         group = nested
         for name in path[:-1]:
             group = group.setdefault(name, {})
         group[path[-1]] = value
-    return digest(nested)
+    return nested
 
 
 def setup_id(config: Config) -> str:
@@ -80,6 +115,7 @@ def setup_id(config: Config) -> str:
     return run_id(config.model_copy(update={"seed": Config.model_fields["seed"].default}))
 
 
+@functools.lru_cache(maxsize=4096)
 def is_identity(key: str) -> bool:
     """Return whether a setting is none of the paths, logging and hardware choices."""
     return not _is_in(key, marked_keys(Mark.NOT_IDENTITY))
@@ -123,6 +159,8 @@ def _changes(
     """Yield every setting that is of the identity and not at its default, with its path."""
     known = defaults if isinstance(defaults, Mapping) else {}
     for name, value in tree.items():
+        if name in known and value == known[name]:
+            continue
         here = (*path, str(name))
         if not is_identity(".".join(here)):
             continue

@@ -51,7 +51,8 @@ class ModelConfig(StrictModel):
 
     ``fused`` names the equal parts of a layer that computes several at once, so that one of them
     can be a target: ``{c_attn: [q, k, v]}`` makes ``c_attn.q`` one. ``overrides`` replaces values
-    of the model's own configuration, such as its dropout.
+    of the model's own configuration, such as its dropout. ``drop_head`` starts with a new head even
+    where the weights have one, such as that of a model trained for other labels.
     """
 
     name: str = ""
@@ -65,6 +66,7 @@ class ModelConfig(StrictModel):
     extra: Annotated[str | None, Mark.NOT_IDENTITY] = None
     fused: dict[str, Any] | None = None
     overrides: dict[str, Any] | None = None
+    drop_head: bool = False
 
 
 class HubSource(StrictModel):

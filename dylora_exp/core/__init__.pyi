@@ -4,8 +4,10 @@ from .errors import did_you_mean as did_you_mean
 from .errors import first_line as first_line
 from .errors import unknown_name as unknown_name
 from .files import UNFINISHED as UNFINISHED
+from .files import apply_umask as apply_umask
 from .files import check_writable as check_writable
 from .files import file_sha256 as file_sha256
+from .files import reading as reading
 from .files import unfinished as unfinished
 from .files import write_atomically as write_atomically
 from .hub import FetchFailed as FetchFailed
@@ -53,6 +55,7 @@ __all__ = [
     "RunLog",
     "StrictModel",
     "TerminationRequested",
+    "apply_umask",
     "batch_size_problems",
     "broadcast_from_main",
     "check_writable",
@@ -79,6 +82,7 @@ __all__ = [
     "process_index",
     "progress_bar",
     "raise_on_sigterm",
+    "reading",
     "run_distributed",
     "run_log",
     "set_verbosity",

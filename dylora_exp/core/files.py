@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,18 +52,50 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """
     with _writing_to(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED)
+        # Unlike tempfile.mkstemp, this gives the file the mode that the umask asks for.
+        name = path.with_name(f".{path.name}.{secrets.token_hex(8)}{UNFINISHED}")
+        handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(content if isinstance(content, bytes) else content.encode("utf-8"))
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.chmod(name, 0o644)
             os.replace(name, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(name)
             raise
+
+
+def apply_umask(folder: Path) -> None:
+    """Give all files below a folder the mode that the umask asks for; safetensors writes 0600."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            file.chmod(0o666 & ~mask)
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn an error of the system while a file is read into a sentence.
+
+    A file that is not there is left to the caller: ``FileNotFoundError`` passes, and stands also
+    for a path of which a part is no folder, or that is a folder itself.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+        RequestError: When the file is there and cannot be read now, which says nothing about it.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (IsADirectoryError, NotADirectoryError) as error:
+        raise FileNotFoundError(*error.args) from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RequestError(f"{path}: cannot be read ({reason}).") from None
 
 
 @contextlib.contextmanager

@@ -171,7 +171,8 @@ def _sentences(name: str, details: ErrorDetails, group: Any) -> list[str]:
         error = context["error"]
         if isinstance(error, RequestError):
             return error.problems
-        return [f"{name}: {error}".rstrip(".") + "."]
+        end = "" if str(error).endswith(("?", ".")) else "."
+        return [f"{name}: {error}{end}"]
     subject = f"{name}: " if name else ""
     if kind in _TYPES:
         return [f"{subject}found {found!r}, expected {_TYPES[kind]}."]

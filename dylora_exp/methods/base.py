@@ -105,7 +105,7 @@ class Method:
         """Return the method's callbacks for the Trainer."""
         return []
 
-    def optimizer_groups(self, groups: list[dict]) -> list[dict]:
+    def optimizer_groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the optimizer's parameter groups, given those of stock AdamW."""
         return groups
 
@@ -139,7 +139,7 @@ class Method:
 
     def save(self, model: TrainedModel, folder: Path) -> None:
         """Save what was trained."""
-        model.save_pretrained(folder)
+        model.save_pretrained(str(folder))
 
     def cuts(self) -> Sequence[Cut]:
         """Return every cut at which the rank sweep scores the model."""

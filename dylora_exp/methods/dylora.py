@@ -13,7 +13,7 @@ and estimates the mean loss over ranks (the objective of nested dropout) without
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dylora_exp import adapters
 from dylora_exp.config import Config, Scale
@@ -72,7 +72,7 @@ class DyLoRA(LoRA):
 
         return [StrictFreeze(self.rows, lambda: self.active)] if self.rows else []
 
-    def optimizer_groups(self, groups: list[dict]) -> list[dict]:
+    def optimizer_groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the groups, under the strict freeze with rows and columns instead of factors."""
         if self.rows is None:
             return groups

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dylora_exp.config import MethodSettings, OpenShare
 from dylora_exp.methods.base import Method, TrainedModel
@@ -28,7 +28,7 @@ class FineTuning(Method):
         """Return the backbone with all parameters trainable."""
         return backbone.requires_grad_(True)
 
-    def optimizer_groups(self, groups: list[dict]) -> list[dict]:
+    def optimizer_groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the groups with a share of the learning rate."""
         rate = self.config.trainer.learning_rate * self.settings.weight_learning_rate_share
         return [{**group, "lr": rate} for group in groups]

@@ -143,7 +143,7 @@ class FLOP(Method):
         """Take note of the number of optimizer steps, which the Trainer works out."""
         self.total_steps = steps
 
-    def optimizer_groups(self, groups: list[dict]) -> list[dict]:
+    def optimizer_groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the groups with gates and multipliers in their own, without weight decay.
 
         All learning rates follow the schedule of ``trainer``. The weights' is a share of
@@ -243,7 +243,7 @@ class FLOP(Method):
 
     def training_stats(self, model: TrainedModel) -> dict[str, Any]:
         """Return the target, and how many parameters and ranks the compact model has."""
-        compact = {name: model.get_submodule(name) for name in self.layers}
+        compact: dict[str, Any] = {name: model.get_submodule(name) for name in self.layers}
         remaining = _count(model)
         factors = sum(layer.rank * layer.rank_weights for layer in compact.values())
         smallest = sum(layer.smallest for layer in compact.values())
@@ -264,7 +264,7 @@ class FLOP(Method):
         ``up`` (out, rank) and ``bias``. Transformers knows no such layer: ``from_pretrained``
         cannot load it; replace each by a ``LowRankLinear``, then load the state dict.
         """
-        model.save_pretrained(folder)
+        model.save_pretrained(str(folder))
 
 
 def target_sparsity(settings: FLOPSettings, model: str, before: int, rest: int, full: int) -> float:

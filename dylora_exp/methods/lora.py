@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field
 
@@ -23,6 +23,7 @@ from dylora_exp.methods.base import Cut, Method, TrainedModel
 
 if TYPE_CHECKING:
     import torch
+    from peft import PeftModel
     from torch import nn
     from transformers import PreTrainedModel
 
@@ -78,7 +79,7 @@ class LoRA(Method):
         """
         if self.settings.adapter is None:
             return []
-        return adapters.import_adapter(model, self.config, self.settings.adapter)
+        return adapters.import_adapter(cast("PeftModel", model), self.config, self.settings.adapter)
 
     def source(self) -> dict[str, Any]:
         """Return the name and the digest of the adapter's file, empty where there is none."""
@@ -93,7 +94,7 @@ class LoRA(Method):
 
     def save(self, model: TrainedModel, folder: Path) -> None:
         """Save the adapter at r_max with the head, as PEFT does."""
-        adapters.save_adapter(model, folder, self.config.model.name_or_path)
+        adapters.save_adapter(cast("PeftModel", model), folder, self.config.model.name_or_path)
 
     def cuts(self) -> Sequence[Cut]:
         """Return every rank to score, by each cut of ``method.score``."""

@@ -19,10 +19,19 @@ from dylora_exp.core import (
 )
 from dylora_exp.models.architecture import hub_repositories, locations
 from dylora_exp.models.layer_names import name_matches
+from dylora_exp.models.weights import NO_CODE, no_safetensors, read_weights
 
 if TYPE_CHECKING:
     from torch.nn import Module
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+# Names in a configuration that say what is loaded or run, or follow from other settings.
+_RESERVED = {
+    *("trust_remote_code", "code_revision", "auto_map", "custom_pipelines", "model_type"),
+    *("architectures", "num_labels", "id2label", "label2id", "dtype", "torch_dtype"),
+    *("_name_or_path", "name_or_path", "transformers_version"),
+}
 
 
 def revision(model: Module) -> dict[str, str]:
@@ -52,33 +61,49 @@ def load(
     )
 
     location, of_tokenizer = locations(model, hub_cache)
-    settings = dict(model.overrides or {})
-    if model.overrides:
-        with _loading(model):
-            _check_overrides(model, _config_alone(model, location, {}))
-    if labels is not None:
-        settings["num_labels"] = labels
+    settings = {} if labels is None else {"num_labels": labels}
+    heads = [] if labels is None else model.head
     kind = AutoModelForCausalLM if labels is None else AutoModelForSequenceClassification
     with _loading(model), _quiet_about_the_new_head():
-        tokenizer = AutoTokenizer.from_pretrained(of_tokenizer, revision=model.revision)
+        tokenizer = AutoTokenizer.from_pretrained(of_tokenizer, revision=model.revision, **NO_CODE)
+        config = _architecture(model, location, settings)
         if model.pretrained:
-            backbone = kind.from_pretrained(location, revision=model.revision, **settings).float()
+            backbone = read_weights(kind, model, location, config, heads)
         else:
-            backbone = kind.from_config(_config_alone(model, location, settings))
+            backbone = kind.from_config(config, **NO_CODE)
     if (found := commit_of(location)) is not None:  # as a model that the hub itself was asked for
         backbone.config._commit_hash = found
     if labels is None:
         _refuse_encoders(backbone, model)
-    heads = [] if labels is None else model.head
+        _forget_generation_settings(backbone)
     for field, names in (("model.targets", model.targets), ("model.head", heads)):
         _check_modules(backbone, field, names, model.fused if field == "model.targets" else None)
     _agree_on_padding(backbone, tokenizer)
     return backbone, tokenizer
 
 
+def _architecture(model: ModelConfig, location: str, settings: dict[str, Any]) -> PretrainedConfig:
+    """Return the configuration of a model, with the settings of ``model.overrides``."""
+    from transformers import AutoConfig
+
+    if model.config is None or model.pretrained:
+        config = AutoConfig.from_pretrained(
+            location, revision=model.revision, **NO_CODE, **settings
+        )
+    else:
+        _check_overrides(model, AutoConfig.for_model(**model.config))
+        return AutoConfig.for_model(**{**model.config, **(model.overrides or {}), **settings})
+    _check_overrides(model, config)
+    # Not as arguments of ``from_pretrained``, which takes some names for its own.
+    for name, value in (model.overrides or {}).items():
+        setattr(config, name, value)
+    return config
+
+
 def _check_overrides(model: ModelConfig, config: PretrainedConfig) -> None:
     """Refuse settings that this kind of model does not have."""
-    known = config.to_dict()
+    # A folder's config.json may hold any name, and transformers acts on some of them.
+    known = {name: value for name, value in config.to_dict().items() if name not in _RESERVED}
     names = [name for name in model.overrides or {} if name not in known]
     if names:
         raise RequestError(
@@ -101,6 +126,15 @@ def _refuse_encoders(backbone: PreTrainedModel, model: ModelConfig) -> None:
         )
 
 
+def _forget_generation_settings(backbone: PreTrainedModel) -> None:
+    """Keep the ids of special tokens alone: ``task.decode`` says how texts are generated."""
+    from transformers import GenerationConfig
+
+    found = backbone.generation_config
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    backbone.generation_config = GenerationConfig(**{name: getattr(found, name) for name in names})
+
+
 def longest_input(backbone: PreTrainedModel) -> int:
     """Return how many tokens the model's positions allow, unlimited where they are relative."""
     config = backbone.config
@@ -108,14 +142,6 @@ def longest_input(backbone: PreTrainedModel) -> int:
     # RoBERTa counts positions from the padding index on.
     offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
     return int(positions) - offset
-
-
-def _config_alone(model: ModelConfig, location: str, settings: dict[str, Any]) -> PretrainedConfig:
-    from transformers import AutoConfig
-
-    if model.config is None:
-        return AutoConfig.from_pretrained(location, revision=model.revision, **settings)
-    return AutoConfig.for_model(**{**model.config, **settings})
 
 
 def _check_modules(
@@ -158,6 +184,13 @@ def _loading(model: ModelConfig) -> Iterator[None]:
         raise
     except Exception as error:  # transformers and what it reads may raise anything
         reason = " ".join(str(error).split())[:300] or type(error).__name__
+        if "trust_remote_code" in str(error):
+            raise RequestError(
+                f"model.name_or_path: '{model.name_or_path}' needs Python code of its own "
+                "(auto_map), which is never run; expected a model type of transformers."
+            ) from None
+        if "use_safetensors" in str(error):
+            raise no_safetensors(model.name_or_path) from None
         repositories = hub_repositories(model)
         if repositories and is_unreachable(error):
             raise RequestError(describe_unfetched(repositories[0])) from error

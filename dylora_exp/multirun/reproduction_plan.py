@@ -231,12 +231,12 @@ def _estimate(run: PlannedRun, records: Iterable[Record]) -> float | None:
 
     Runs are alike when profile, task and method are.
     """
-    profile, task, method = run.setup.names()
+    setup, profile = run.setup, run.setup.config.profile
     alike, others = list[float](), list[float]()
     for record in records:
         train, sweep = (record.timing.get(f"{part}_seconds") for part in ("train", "sweep"))
         if record.status == "completed" and record.profile == profile and train and sweep:
-            times = alike if (record.task, record.method) == (task, method) else others
+            times = alike if (record.task, record.method) == (setup.task, setup.method) else others
             times.append(train + sweep)
     known = alike or others
     return statistics.fmean(known) if known else None

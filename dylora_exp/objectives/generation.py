@@ -163,8 +163,14 @@ class GenerationObjective(base.Objective):
         self.scorer.close()
 
     def scoring(self) -> dict[str, Any]:
-        """Return the metrics' signature, and why some are missing."""
-        about = {"signature": self.scorer.signature, "missing": self.missing}
+        """Return the metrics' signature, why some are missing, and how texts were decoded."""
+        from dylora_exp.objectives.torch_parts.decoding import stop_tokens
+
+        about = {
+            "signature": self.scorer.signature,
+            "missing": self.missing,
+            "decoding": self.decoding.model_dump() | {"stop_tokens": stop_tokens(self.tokenizer)},
+        }
         return super().scoring() | about
 
     def _metrics(self, texts: list[str]) -> dict[str, float | None]:

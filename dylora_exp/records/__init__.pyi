@@ -1,3 +1,5 @@
+from .digests import changed_file as changed_file
+from .digests import saved_files as saved_files
 from .record import EpochScores as EpochScores
 from .record import RankScore as RankScore
 from .record import Record as Record
@@ -20,8 +22,10 @@ __all__ = [
     "allowed_loss",
     "aurac",
     "best_rank",
+    "changed_file",
     "check_results",
     "recommended_rank",
+    "saved_files",
     "search_score",
     "summarise",
 ]

@@ -27,6 +27,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
+from dylora_exp.config import distinguishing_settings
 from dylora_exp.core import dotted
 
 SCHEMA_VERSION = 1
@@ -64,7 +65,7 @@ def _is_single(value: Any) -> bool:
 _Count = Annotated[StrictInt, Field(ge=0, lt=2**63)] | None
 _Number = Annotated[Any, _expect("a number", _is_finite)]
 _Single = Annotated[Any, _expect("a text, a number, true or false", _is_single)]
-_Metric = Annotated[Any, _expect("a number or null", _is_number)]
+_Metric = Annotated[Any, _expect("a finite number or null", _is_finite)]
 
 
 def _open(**known: Any) -> GetPydanticSchema:
@@ -128,7 +129,8 @@ class Record:
     """The result of a run. Times are in seconds, memory in bytes, metrics as fractions.
 
     ``ranks`` are the scores at the end, ``epochs`` those after the epochs before it, where asked
-    for. A new field needs a default and a line here.
+    for, ``files`` the sha256 of what the run saved, by name. A new field needs a default and a line
+    here.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -152,6 +154,7 @@ class Record:
     timing: _Timing = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)
     data: list[dict[str, Any]] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
     environment: _Environment = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
@@ -177,6 +180,11 @@ class Record:
         if record.status == "completed" and not record.ranks:
             raise ValueError("'ranks' is empty, though the run is completed")
         return record
+
+    @functools.cached_property
+    def settings(self) -> dict[str, Any]:
+        """The settings that set its run apart; equal where two records are of the same run."""
+        return distinguishing_settings(self.config)
 
     def to_json(self) -> str:
         """Return the record as JSON with sorted keys and a final newline."""

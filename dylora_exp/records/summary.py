@@ -91,19 +91,25 @@ def summarise(
         relative_tolerance: What the recommended rank may lose, as a part of the best score.
 
     Returns:
-        Plain data for the record; cuts without a finite score, or without ranks, are left out.
+        Plain data for the record; cuts without ranks are left out, and those without any finite
+        score. Where but some of the ranks have one, areas and ranks are None: a curve with a gap
+        has no area, and the best of it may lie in the gap.
     """
-    curves: dict[tuple[str | None, str | None], dict[int, float]] = {}
+    curves: dict[tuple[str | None, str | None], dict[int, float | None]] = {}
     for entry in scores:
         value = entry.metrics.get(metric)
-        if entry.rank is not None and value is not None and math.isfinite(value):
-            curves.setdefault((entry.truncation, entry.scale), {})[entry.rank] = value
+        if entry.rank is not None:
+            finite = value if value is not None and math.isfinite(value) else None
+            curves.setdefault((entry.truncation, entry.scale), {})[entry.rank] = finite
     sign = metric_sign(metric)
     found = []
-    for (truncation, scale), curve in curves.items():
+    for (truncation, scale), values in curves.items():
+        known = {rank: value for rank, value in values.items() if value is not None}
+        if not known:
+            continue
+        curve = known if len(known) == len(values) else {}
         best = best_rank(curve, sign)
-        assert best is not None
-        tolerance = relative_tolerance * abs(curve[best])
+        tolerance = 0.0 if best is None else relative_tolerance * abs(curve[best])
         found.append(
             {
                 "truncation": truncation,
@@ -123,10 +129,14 @@ def search_score(record: Record) -> float | None:
     """Return what a search over settings maximises: more is better, whatever the metric.
 
     That is the mean height of the rank-quality curve (``aurac``) of the best cut, or the headline
-    metric of a method without ranks; negated for a metric of which less is better.
+    metric of a method without ranks; negated for a metric of which less is better. None where a
+    score is undefined, whatever the record's own summary says.
     """
     headline = record.config.get("task", {}).get("headline") or ""
-    values = [cut["aurac"] for cut in record.summary if cut.get("aurac") is not None] or [
+    if not headline:
+        return None
+    cuts = summarise(record.ranks, headline, DEFAULT_SHARE)
+    values = [cut["aurac"] for cut in cuts if cut["aurac"] is not None] or [
         value
         for entry in record.ranks
         if entry.rank is None and (value := entry.metrics.get(headline)) is not None

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
-from dylora_exp.core import write_atomically
 from dylora_exp.reporting.analysis.report import make_report
 
 
 @dataclass(frozen=True)
 class WrittenReport:
-    """A report that was made: the files written, and a warning for each file that is no record."""
+    """The files of a report, and a warning for each file among the records that is not a record."""
 
     paths: tuple[Path, ...]
     warnings: tuple[str, ...]
@@ -57,24 +57,24 @@ def write_report(
     """
     from dylora_exp.reporting.analysis.report import claims_section
     from dylora_exp.reporting.analysis.sections import differences
-    from dylora_exp.reporting.render.charts import pictures_of, save_pictures
+    from dylora_exp.reporting.render.charts import pictures_of
+    from dylora_exp.reporting.render.files import csv_text, write_files
     from dylora_exp.reporting.render.html import page
     from dylora_exp.reporting.render.paper_tables import tables_of
-    from dylora_exp.reporting.render.text import csv_text, section_csv
+    from dylora_exp.reporting.render.text import average_rows, section_rows
 
     report = make_report(results_dir, where, tolerance)
     pictures = pictures_of(report) if html or figures else {}
-    texts = {}
+    contents: dict[str, str | bytes] = {}
     if html:
-        texts[".html"] = page(report, pictures, [] if where else tables_of(report.records, select))
+        tables = [] if where else tables_of(report.records, select)
+        contents[".html"] = page(report, pictures, tables)
     if csv:
-        texts[".csv"] = csv_text(report)
-        texts["-differences.csv"] = section_csv(differences(report.series))
-        texts["-claims.csv"] = section_csv(claims_section(report.verdicts))
-    paths = []
-    for ending, text in texts.items():
-        paths.append(results_dir / f"report{ending}")
-        write_atomically(paths[-1], text)
+        contents[".csv"] = csv_text(average_rows(report))
+        contents["-differences.csv"] = csv_text(section_rows(differences(report.series)))
+        contents["-claims.csv"] = csv_text(section_rows(claims_section(report.verdicts)))
+    paths = write_files(results_dir / "report", contents)
     if figures:
-        paths += save_pictures(pictures, results_dir / "figures")
+        for picture in itertools.chain.from_iterable(pictures.values()):
+            paths += picture.save(results_dir / "figures")
     return WrittenReport(tuple(paths), report.file_warnings)

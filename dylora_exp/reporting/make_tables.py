@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dylora_exp.core import write_atomically
 from dylora_exp.records import RecordStore
 from dylora_exp.reporting.analysis.cells import build_table
 from dylora_exp.reporting.analysis.plan import MissingRun, PlannedRun, planned_runs
 from dylora_exp.reporting.render.figures import draw_figures
+from dylora_exp.reporting.render.files import csv_text, write_files
 from dylora_exp.reporting.render.latex import latex
-from dylora_exp.reporting.render.settings import settings_texts
-from dylora_exp.reporting.render.tables import csv_text, markdown
+from dylora_exp.reporting.render.settings import settings_table
+from dylora_exp.reporting.render.tables import text_table
+from dylora_exp.reporting.render.text_table import markdown
 from dylora_exp.reporting.specs.paper import printed_cells
 from dylora_exp.reporting.specs.tables import load_settings, load_spec, shows_settings, table_names
 
@@ -22,12 +23,12 @@ __all__ = ["RenderedTable", "make_table", "make_tables", "table_names", "table_r
 
 @dataclass(frozen=True)
 class RenderedTable:
-    """A table that was made.
+    """The result of rendering a table.
 
     Attributes:
-        markdown: The table, as it was also written.
+        markdown: The text of its Markdown file.
         paths: Every file written: Markdown, LaTeX, CSV, then the figures.
-        warnings: A sentence for each file among the records that is none.
+        warnings: A sentence for each file among the records that is not a record.
         missing: The required runs without a completed record.
     """
 
@@ -67,18 +68,19 @@ def make_tables(
     by_id = {record.run_id: record for record in records}
     folder = Path(results_dir) / "tables" / profile
     for name in names:
+        missing: list[MissingRun] = []
+        figures: list[Path] = []
         if name in settings:
-            texts = settings_texts(name, profile, *settings[name])
-            paths = _write(folder / f"table{name}", texts)
-            yield RenderedTable(texts["md"], paths, warnings, [])
-            continue
-        spec, part = loaded[name]
-        planned = planned_runs(spec, part, profile)
-        table = build_table(name, profile, spec, part, planned, by_id, printed_cells(name))
-        stem = f"table{name}" if spec.paper_model else name
-        texts = {"md": markdown(table), "tex": latex(table), "csv": csv_text(table)}
-        paths = _write(folder / stem, texts) + draw_figures(table, folder / "figures")
-        yield RenderedTable(texts["md"], paths, warnings, list(table.missing))
+            table, stem = settings_table(name, profile, *settings[name]), f"table{name}"
+        else:
+            spec, part = loaded[name]
+            planned = planned_runs(spec, part, profile)
+            scores = build_table(name, profile, spec, part, planned, by_id, printed_cells(name))
+            table, stem = text_table(scores), f"table{name}" if spec.paper_model else name
+            missing, figures = list(scores.missing), draw_figures(scores, folder / "figures")
+        text = markdown(table)
+        contents = {".md": text, ".tex": latex(table), ".csv": csv_text(table.data)}
+        yield RenderedTable(text, write_files(folder / stem, contents) + figures, warnings, missing)
 
 
 def table_runs(name: str, profile: str, select: str | None = None) -> list[PlannedRun]:
@@ -91,11 +93,3 @@ def table_runs(name: str, profile: str, select: str | None = None) -> list[Plann
         return []
     spec, part = load_spec(name, profile, select)
     return [run for run in planned_runs(spec, part, profile) if not run.optional]
-
-
-def _write(stem: Path, texts: Mapping[str, str]) -> list[Path]:
-    """Write each text under its ending, and return where."""
-    paths = [stem.with_name(f"{stem.name}.{ending}") for ending in texts]
-    for path, text in zip(paths, texts.values(), strict=True):
-        write_atomically(path, text)
-    return paths

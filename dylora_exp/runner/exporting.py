@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dylora_exp.core import RequestError, check_writable, unknown_name
+from dylora_exp.core import RequestError, apply_umask, unknown_name
 from dylora_exp.records import RankScore, Record, RecordStore
+from dylora_exp.runner import export_folder
 from dylora_exp.runner.model_card import model_card
 
 if TYPE_CHECKING:
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 
 # Settings of a model that may name a folder; a record knows it by a digest of its files only.
 _FOLDERS = ("name_or_path", "tokenizer")
-# The files by which an export is recognised, of an adapter and of a whole model.
-_EXPORTS = ({"README.md", "adapter_config.json"}, {"README.md", "config.json"})
-# The files that an export writes.
-_WRITTEN = {"README.md", "adapter_config.json", "adapter_model.safetensors"}
-_WRITTEN |= {"config.json", "model.safetensors"}
 
 
 def export(
@@ -63,7 +58,8 @@ def export(
     for target in folders:
         if run_folder.resolve() in [target.resolve(), *target.resolve().parents]:
             raise RequestError(f"--to: '{target}' is in the run's own folder, choose another.")
-        _check_target(target, force)
+        export_folder.clean_up(target.parent)
+        export_folder.check_target(target, force)
     saved = read_adapter(run_folder / "model", record)
     config = _config(record, run_folder, merge)
     method = make_method(config)
@@ -71,46 +67,16 @@ def export(
         adapter = export_rank(
             saved, entry, config.method.alpha, config.model.fused, method.row_scale()
         )
-        check_writable(target.parent)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as temporary:
-            written = Path(temporary) / "adapter"
+        with export_folder.work_folder(target) as work:
+            written = work / "adapter"
             write_adapter(written, adapter)
             if merge:
-                written = _merge(written, Path(temporary) / "merged", config)
+                written = _merge(written, work / "merged", config)
             auto_class = config.task.auto_model_class
             card = model_card(record, entry, merge, adapter.settings["r"], auto_class)
             (written / "README.md").write_text(card, encoding="utf-8")
-            _move(written, target)
+            export_folder.replace(target, written)
     return folders
-
-
-def _check_target(target: Path, force: bool) -> None:
-    """Refuse a file, and without force a folder that holds anything."""
-    if target.exists() and not target.is_dir():
-        raise RequestError(f"--to: '{target}' is a file, expected a folder.")
-    if target.exists() and any(target.iterdir()) and not force:
-        raise RequestError(
-            f"--to: '{target}' is in use; --force puts the export there all the same, "
-            "replacing an earlier one."
-        )
-    names = {file.name for file in target.iterdir()} if target.exists() else set()
-    if names & _WRITTEN and not any(kind <= names for kind in _EXPORTS):
-        there = ", ".join(sorted(names & _WRITTEN))
-        raise RequestError(
-            f"--to: '{target}' is no earlier export but has {there}; choose another."
-        )
-
-
-def _move(written: Path, target: Path) -> None:
-    """Move an export to its folder; in a folder in use, other files than an export's stay."""
-    if not target.exists():
-        written.rename(target)
-        return
-    if _EXPORTS[0] <= {file.name for file in target.iterdir()}:
-        for name in ("adapter_config.json", "adapter_model.safetensors"):
-            (target / name).unlink(missing_ok=True)
-    for file in written.iterdir():
-        file.replace(target / file.name)
 
 
 def _entries(record: Record, rank: str, truncation: str | None) -> list[RankScore]:
@@ -193,4 +159,5 @@ def _merge(adapter: Path, folder: Path, config: Config) -> Path:
     merged = PeftModel.from_pretrained(backbone, str(adapter)).merge_and_unload()
     merged.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    apply_umask(folder)
     return folder

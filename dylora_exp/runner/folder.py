@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dylora_exp.config import Config, identity, run_id
-from dylora_exp.core import LOG, RequestError, locks, unfinished, write_atomically
+from dylora_exp.config import Config, configs_match, identity, run_id
+from dylora_exp.core import LOG, RequestError, locks, reading, unfinished, write_atomically
 from dylora_exp.records import RecordStore
 
 
@@ -44,7 +44,7 @@ def prepare_folder(folder: Path, config: Config, sources: list[dict[str, Any]]) 
 
     file = folder / "run.json"
     text = json.dumps({"config": identity(config), "data": sources}, indent=2, sort_keys=True)
-    if file.exists() and not _has_data(file, sources) and any(folder.glob("checkpoint-*")):
+    if any(folder.glob("checkpoint-*")) and not _is_of(file, config, sources):
         LOG.warning("checkpoints of %s were made from other data: training starts anew", folder)
         remove_checkpoints(folder)
     write_atomically(file, text)
@@ -53,13 +53,15 @@ def prepare_folder(folder: Path, config: Config, sources: list[dict[str, Any]]) 
         write_atomically(folder / "folders.json", json.dumps(folders, indent=2))
 
 
-def _has_data(file: Path, sources: list[dict[str, Any]]) -> bool:
-    """Return whether ``run.json`` lists these data; the folder's name stands for the config."""
+def _is_of(file: Path, config: Config, sources: list[dict[str, Any]]) -> bool:
+    """Return whether ``run.json`` lists the settings of a run and these data."""
     try:
-        listed = json.loads(file.read_text(encoding="utf-8"))["data"]
-    except (OSError, ValueError, KeyError, TypeError):
+        with reading(file):
+            tree = json.loads(file.read_text(encoding="utf-8"))
+        same = configs_match(tree["config"], identity(config))
+        return same and bool(tree["data"] == json.loads(json.dumps(sources)))
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
-    return bool(listed == json.loads(json.dumps(sources)))
 
 
 def remove_checkpoints(folder: Path) -> None:
@@ -81,14 +83,10 @@ def clean_up(store: RecordStore, folder: Path) -> None:
     if any(path.exists() for path in [*waste, *store.unfinished(folder.name)]):
         present = [path for path in files if path.parent.is_dir()]
         # Another process may hold a lock, or the folder be read-only by now.
-        with contextlib.suppress(RequestError, OSError, _Busy), locks.hold(present, _no_wait):
+        with contextlib.suppress(RequestError, OSError), locks.hold(present, _no_wait):
             remove_unfinished(store, folder)
             remove_checkpoints(folder)
 
 
-class _Busy(Exception):
-    """Another process holds a lock of the run."""
-
-
-def _no_wait(_: Path) -> None:
-    raise _Busy
+def _no_wait(path: Path) -> None:
+    raise BlockingIOError(f"another process holds {path}")

@@ -14,11 +14,11 @@ from typing import Any, Literal
 from transformers import TrainerCallback, set_seed
 
 from dylora_exp.config import Config, identity, run_id
-from dylora_exp.core import start_workers
+from dylora_exp.core import apply_umask, start_workers
 from dylora_exp.methods import Method, TrainedModel, count_parameters, make_method
 from dylora_exp.models import load, longest_input, revision
 from dylora_exp.objectives import Objective, ObjectiveContext, make_objective
-from dylora_exp.records import RankScore, Record, summarise
+from dylora_exp.records import RankScore, Record, saved_files, summarise
 from dylora_exp.runner.environment import (
     environment,
     peak_memory,
@@ -76,13 +76,16 @@ def train_and_record(run: LoadedRun) -> tuple[Record, list[str]]:
     start_workers()
     with contextlib.closing(run.objective), tracking(config, folder) as tracker:
         model, training, scores = train_and_score(run, tracker.callbacks())
-        epochs = epoch_scores(folder) if config.trainer.score_every == "epoch" else []
+        each_epoch = config.trainer.score_every == "epoch"
+        epochs = epoch_scores(folder, training.steps) if each_epoch else []
         sweeps = [scores, *(epoch.ranks for epoch in epochs)]
         method.save(model, folder / "model")
+        apply_umask(folder / "model")
         record = new_record(
             config,
             "completed",
             data=run.data.sources,
+            files=saved_files(folder / "model"),
             ranks=scores,
             epochs=epochs,
             summary=summarise(scores, config.task.headline, config.ranks.tolerance),

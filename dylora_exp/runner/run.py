@@ -6,6 +6,7 @@ or a wrong request is answered at once.
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import time
@@ -28,7 +29,7 @@ from dylora_exp.core import (
     run_log,
     write_atomically,
 )
-from dylora_exp.records import Record, RecordStore
+from dylora_exp.records import Record, RecordStore, changed_file
 from dylora_exp.runner.folder import (
     clean_up,
     hold_run,
@@ -167,16 +168,13 @@ def record_failure(
 
 def _busy_handler(name: str, held: list[Path], wait: bool) -> Callable[[Path], None]:
     """Return what to do when another process holds a lock: echo it once and wait, or raise."""
-    echoed = False
+    echo_once = functools.cache(echo)
 
     def busy(path: Path) -> None:
-        nonlocal echoed
         sentence = f"run {name} is being done by {locks.owner(path)}"
         if not wait:
             raise RunBusy(sentence, held)
-        if not echoed:
-            echo(f"{sentence}; waiting")
-            echoed = True
+        echo_once(f"{sentence}; waiting")
 
     return busy
 
@@ -197,7 +195,19 @@ def find_completed(config: Config, store: RecordStore) -> Outcome | None:
             "remove it to run again."
         )
     _check_same_data(config, record, path)
+    _check_same_files(run_folder(config) / "model", record, path)
     return Outcome(record, path, False, [])
+
+
+def _check_same_files(folder: Path, record: Record, path: Path) -> None:
+    """Refuse a run's folder with other files than those that the record's scores are of."""
+    if not record.files or not folder.is_dir():
+        return
+    if changed := changed_file(folder, record):
+        raise RequestError(
+            f"{changed}: not the file that {path} was made with; remove that record to run again, "
+            f"or {folder} to keep the record without its files."
+        )
 
 
 def _check_same_data(config: Config, record: Record, path: Path) -> None:

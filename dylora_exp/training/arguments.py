@@ -28,12 +28,9 @@ class OneGPUArguments(TrainingArguments):
 
 
 def training_arguments(config: Config, folder: Path, steps_share: float = 1.0) -> TrainingArguments:
-    """Return the Trainer's arguments.
+    """Return the Trainer's arguments; checkpoints go to ``folder``.
 
-    Args:
-        config: The config of the run.
-        folder: Where checkpoints go.
-        steps_share: The fraction of the configured optimizer steps that the method takes.
+    ``steps_share`` is the fraction of the configured optimizer steps that the method takes.
     """
     trainer = config.trainer
     return OneGPUArguments(

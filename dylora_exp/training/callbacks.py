@@ -21,22 +21,13 @@ class TrainingDiverged(Exception):
 
 
 class UntimedCallback(TrainerCallback):
-    """Work during training that does not count as training time.
-
-    Attributes:
-        seconds: How long it took so far, in this process.
-    """
+    """Work during training whose ``seconds``, in this process, do not count as training time."""
 
     seconds = 0.0
 
 
 class TrainingTimer(TrainerCallback):
-    """Counts the seconds of training, over all interruptions.
-
-    Args:
-        before: The seconds until training was interrupted.
-        untimed: Its seconds do not count.
-    """
+    """Counts the seconds of training; ``before`` are those until it was interrupted."""
 
     def __init__(self, before: float, untimed: UntimedCallback) -> None:
         self.before = before
@@ -53,12 +44,7 @@ class TrainingTimer(TrainerCallback):
 
 
 class CheckpointCompleter(TrainerCallback):
-    """Writes the marker of a complete checkpoint; it must be the last to write into one.
-
-    Args:
-        timer: Counts the seconds of training.
-        method: Counts how often each rank was drawn.
-    """
+    """Writes the marker of a complete checkpoint; it must be the last to write into one."""
 
     def __init__(self, timer: TrainingTimer, method: Method) -> None:
         self.timer = timer
@@ -76,7 +62,9 @@ class CheckpointCompleter(TrainerCallback):
 class DivergenceCheck(TrainerCallback):
     """Ends a training whose loss is no longer a finite number."""
 
-    def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any, **_: Any) -> None:
+    def on_log(
+        self, args: Any, state: TrainerState, control: Any, logs: Any = None, **_: Any
+    ) -> None:
         """Raise ``TrainingDiverged`` when the logged loss is not finite."""
         loss = logs.get("loss", 0.0)
         if not math.isfinite(loss):
@@ -102,7 +90,9 @@ class ProgressBar(TrainerCallback):
             total=state.max_steps, initial=state.global_step, desc=self.title, unit="step"
         )
 
-    def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any, **_: Any) -> None:
+    def on_log(
+        self, args: Any, state: TrainerState, control: Any, logs: Any = None, **_: Any
+    ) -> None:
         """Log the loss and keep it for the bar."""
         if "loss" in logs:
             self.loss = logs["loss"]

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 import json
 import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Any
 
 import torch
 from peft import PeftModel, set_peft_model_state_dict
+from pydantic import ConfigDict, Field, StrictBool, StrictInt, TypeAdapter
 from safetensors.torch import load_file, load_model
+from torch import nn
 from transformers import TrainerState, TrainingArguments
 
-from dylora_exp.core import file_sha256, write_atomically
+from dylora_exp.core import RequestError, apply_umask, file_sha256, reading, write_atomically
 from dylora_exp.methods import TrainedModel
 
 _MARKER = "complete.json"
 _NAME = re.compile(r"checkpoint-\d+")
+# Scored before the checkpoint of the same step is saved; a run that resumes keeps them.
+_EPOCH_SCORES = "epochs/step-{}/scores.json"
+_Count = Annotated[StrictInt, Field(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -29,13 +37,20 @@ class CompletionMarker:
         seconds: The seconds of training so far.
         finished: Whether this was the last step.
         drawn: How often each rank was drawn so far.
-        files: The sha256 of each file, by name. Earlier versions did not write it.
+        files: The sha256 of each file, by its path from the checkpoint, those of the scores after
+            the epochs until then among them. Earlier versions did not write it, nor what follows.
+        step: The number of steps before the checkpoint.
+        run: The name of the run's folder.
     """
 
-    seconds: float
-    finished: bool
-    drawn: dict[str, int] = field(default_factory=dict)
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    seconds: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+    finished: StrictBool
+    drawn: dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], _Count] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    step: _Count | None = None
+    run: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,21 +71,31 @@ class ResumePoint:
 def find_resume_point(folder: Path) -> ResumePoint:
     """Return the newest complete checkpoint, after removing incomplete and damaged ones.
 
+    A checkpoint counts as damaged when a file is missing or is not what was written, never because
+    the system cannot read it now.
+
     Args:
         folder: The run's folder.
+
+    Raises:
+        RequestError: When a file is there and cannot be read, or what is damaged not removed.
     """
     damages: list[str] = []
     found = [each for each in folder.glob("checkpoint-*") if _NAME.fullmatch(each.name)]
     for checkpoint in sorted(filter(Path.is_dir, found), key=step_of, reverse=True):
-        if (checkpoint / _MARKER).is_file():
-            try:
-                marker = _read_verified(checkpoint)
-            except _Damaged as damage:
-                damages.append(f"{checkpoint} is damaged ({damage})")
-            else:
+        try:
+            marker = _read_verified(checkpoint)
+        except _Damaged as damage:
+            damages.append(f"{checkpoint} is damaged ({damage})")
+        else:
+            if marker is not None:
                 how = f"resumes from {checkpoint.name}"
                 return ResumePoint(checkpoint, marker, [f"{d}; training {how}." for d in damages])
-        shutil.rmtree(checkpoint)
+        try:
+            shutil.rmtree(checkpoint)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise RequestError(f"{checkpoint}: cannot be removed ({reason}).") from None
     warnings = [f"{damage}; training starts anew." for damage in damages]
     return ResumePoint(None, CompletionMarker(0.0, False), warnings)
 
@@ -94,32 +119,101 @@ def write_marker(checkpoint: Path, seconds: float, finished: bool, drawn: dict[s
         finished: Whether this was the last step.
         drawn: How often each rank was drawn so far.
     """
+    apply_umask(checkpoint)
     files = {file.name: file_sha256(file) for file in sorted(checkpoint.iterdir())}
     files.pop(_MARKER, None)
-    marker = CompletionMarker(seconds, finished, drawn, files)
-    write_atomically(checkpoint / _MARKER, json.dumps(dataclasses.asdict(marker)))
+    for file in _epoch_scores(checkpoint):
+        files[f"../{file}"] = file_sha256(checkpoint.parent / file)
+    step, run = step_of(checkpoint), checkpoint.parent.name
+    tree = dataclasses.asdict(CompletionMarker(seconds, finished, drawn, files, step, run))
+    write_atomically(checkpoint / _MARKER, json.dumps(tree | {"sha256": _digest(tree)}))
+
+
+def epoch_scores_file(folder: Path, step: int) -> Path:
+    """Return where the scores after the epoch that ended with a step are kept.
+
+    Args:
+        folder: The run's folder.
+        step: The number of optimizer steps until then.
+    """
+    return folder / _EPOCH_SCORES.format(step)
+
+
+def epoch_scores_files(folder: Path) -> dict[int, Path]:
+    """Return the files of scores after epochs by the number of steps until then, ascending."""
+    found = folder.glob(_EPOCH_SCORES.format("*"))
+    names = {path.parent.name.removeprefix("step-"): path for path in found}
+    return {int(step): names[step] for step in sorted(filter(str.isdecimal, names), key=int)}
+
+
+def _epoch_scores(checkpoint: Path) -> list[str]:
+    """Return the files of scores after the epochs before a checkpoint, from the run's folder."""
+    files = epoch_scores_files(checkpoint.parent)
+    return [
+        path.relative_to(checkpoint.parent).as_posix()
+        for step, path in files.items()
+        if step <= step_of(checkpoint)
+    ]
+
+
+def _digest(tree: Any) -> str:
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
 class _Damaged(Exception):
     """A checkpoint is damaged; the message says how."""
 
 
-def _read_verified(checkpoint: Path) -> CompletionMarker:
-    """Return the marker of a checkpoint whose files have the digests that it lists."""
+def _read_verified(checkpoint: Path) -> CompletionMarker | None:
+    """Return the marker of a checkpoint whose files have the digests that it lists.
+
+    None stands for a checkpoint that was not completed.
+    """
     try:
-        marker = CompletionMarker(**json.loads((checkpoint / _MARKER).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        with reading(checkpoint / _MARKER):
+            text = (checkpoint / _MARKER).read_text(encoding="utf-8")
+        tree = json.loads(text)
+        digest = tree.pop("sha256", None)
+        marker = _marker_schema().validate_python(tree)
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise _Damaged(f"'{_MARKER}' cannot be read") from error
+    if digest not in (None, _digest(tree)):
+        raise _Damaged(f"'{_MARKER}' is not what was written")
+    if (marker.step, marker.run) not in (
+        (None, None),
+        (step_of(checkpoint), checkpoint.parent.name),
+    ):
+        raise _Damaged(f"it is checkpoint-{marker.step} of run {marker.run}")
+    if digest is None and marker.finished and not _is_last(checkpoint):
+        raise _Damaged(f"'{_MARKER}' says that training was finished")
+    for name in _epoch_scores(checkpoint):
+        if f"../{name}" not in marker.files:
+            raise _Damaged(f"'{name}' has no digest")
     for name, digest in marker.files.items():
         try:
-            intact = file_sha256(checkpoint / name) == digest
+            with reading(checkpoint / name):
+                intact = file_sha256(checkpoint / name) == digest
         except FileNotFoundError as error:
-            raise _Damaged(f"'{name}' is missing") from error
-        except OSError as error:
-            raise _Damaged(f"'{name}' cannot be read") from error
+            raise _Damaged(f"'{name.removeprefix('../')}' is missing") from error
         if not intact:
-            raise _Damaged(f"'{name}' is not what was written")
+            raise _Damaged(f"'{name.removeprefix('../')}' is not what was written")
     return marker
+
+
+@functools.cache
+def _marker_schema() -> TypeAdapter[CompletionMarker]:
+    return TypeAdapter(CompletionMarker)
+
+
+def _is_last(checkpoint: Path) -> bool:
+    """Return whether the Trainer's own state says that its last step was done."""
+    try:
+        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    except (OSError, ValueError, TypeError):
+        return False
+    return step_of(checkpoint) == state.global_step >= state.max_steps
 
 
 def load_weights(model: TrainedModel, checkpoint: Path) -> None:
@@ -132,5 +226,5 @@ def load_weights(model: TrainedModel, checkpoint: Path) -> None:
         set_peft_model_state_dict(model, weights)
     else:
         load_model(model, checkpoint / "model.safetensors")
-    if torch.accelerator.is_available():
-        model.to(torch.accelerator.current_accelerator())
+    if (device := torch.accelerator.current_accelerator(check_available=True)) is not None:
+        nn.Module.to(model, device)

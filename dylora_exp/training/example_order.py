@@ -32,9 +32,7 @@ class EpochRandomState(TrainerCallback):
 
     The state decides the order of the epoch's examples. The Trainer restores that of the checkpoint
     only after it has drawn the order, so that a resume within an epoch would see other examples.
-
-    Args:
-        resumed: The checkpoint that training resumes from; None for none.
+    ``resumed`` is the checkpoint that training resumes from, if any.
     """
 
     def __init__(self, resumed: Path | None) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from accelerate.data_loader import prepare_data_loader
+from datasets import Dataset
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback
@@ -113,13 +114,12 @@ def train(
 
 
 class MethodTrainer(Trainer):
-    """A Trainer that leaves passes, loss and parameter groups to method and objective.
+    """A Trainer that leaves passes, loss and parameter groups to method and objective."""
 
-    Args:
-        method: Defines the forward passes and the parameter groups.
-        objective: Has the examples and computes the loss.
-        arguments: The Trainer's.
-    """
+    model: TrainedModel
+    train_dataset: Dataset
+    objective: Objective
+    optimizer: torch.optim.Optimizer | None
 
     def __init__(self, method: Method, objective: Objective, **arguments: Any) -> None:
         super().__init__(
@@ -133,9 +133,8 @@ class MethodTrainer(Trainer):
         self.batch_size = self.args.per_device_train_batch_size * self.args.world_size
         self.batch = Batch(-1, 0, 0, 0)
         self.loss_weight: torch.Tensor | None = None
-        self.optimizer: torch.optim.Optimizer | None
 
-    def get_train_dataloader(self) -> DataLoader:
+    def get_train_dataloader(self) -> DataLoader[Any]:
         """Return a loader of this process's part of every batch that one process would see."""
         sampler = SharedOrderSampler(
             self.batch_size * self.args.gradient_accumulation_steps,
@@ -205,12 +204,11 @@ class MethodTrainer(Trainer):
             target = self.model if model is None else model
             decayed = set(self.get_decay_parameter_names(target))
             trained = [(n, p) for n, p in target.named_parameters() if p.requires_grad]
+            with_decay = [p for n, p in trained if n in decayed]
+            without = [p for n, p in trained if n not in decayed]
             groups = [
-                {
-                    "params": [p for n, p in trained if n in decayed],
-                    "weight_decay": self.args.weight_decay,
-                },
-                {"params": [p for n, p in trained if n not in decayed], "weight_decay": 0.0},
+                {"params": with_decay, "weight_decay": self.args.weight_decay},
+                {"params": without, "weight_decay": 0.0},
             ]
             self.optimizer = torch.optim.AdamW(
                 self.method.optimizer_groups(groups),

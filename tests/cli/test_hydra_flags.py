@@ -96,10 +96,10 @@ def test_a_folder_that_is_not_there_is_one_sentence(capsys):
 
 
 def test_a_multirun_can_be_asked_for_by_hydras_mode(capsys, tmp_path):
-    code, _, _ = run(capsys, "hydra.mode=MULTIRUN", "seed=1", *TINY, "ranks.score=[1]")
+    code, _, _ = run(capsys, "hydra.mode=MULTIRUN", "seed=1,2", *TINY, "ranks.score=[1]")
     assert code == 0
-    (record,) = (tmp_path / "results" / "runs").glob("*.json")
-    assert json.loads(record.read_text())["seed"] == 1
+    records = (tmp_path / "results" / "runs").glob("*.json")
+    assert sorted(json.loads(record.read_text())["seed"] for record in records) == [1, 2]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -201,7 +201,66 @@ def test_a_torn_last_line_is_cut_off_wherever_it_is_torn(decoder, tmp_path):
         file.write_bytes(kept + lines[3][:length])
         assert decoder(file)[0] == [[1]]
         assert file.read_bytes().startswith(kept)
-        assert [len(json.loads(line)) for line in file.read_bytes().splitlines()] == [3, 2, 2, 2]
+        assert [len(json.loads(line)) for line in file.read_bytes().splitlines()] == [3, 3, 3, 3]
+
+
+def replace_a_text(lines):
+    tree = json.loads(lines[2])
+    tree["texts"][0][1] = "a reference"
+    lines[2] = json.dumps(tree).encode() + b"\n"
+
+
+def change_the_seconds(lines):
+    lines[2] = lines[2].replace(b'"seconds": ', b'"seconds": 1')
+
+
+def swap(lines):
+    lines[2], lines[1] = lines[1], lines[2]
+
+
+def repeat(lines):
+    lines[2] = lines[1]
+
+
+def not_a_batch(lines):
+    lines[2] = b'{"texts": null, "seconds": "x", "sha256": []}\n'
+
+
+def nested(lines):
+    lines[2] = b"[" * 100_000 + b"\n"
+
+
+def without_digest(lines):
+    tree = json.loads(lines[2])
+    del tree["sha256"]
+    lines[2] = json.dumps(tree).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [replace_a_text, change_the_seconds, swap, repeat, not_a_batch, nested, without_digest],
+)
+def test_a_damaged_line_and_what_follows_are_decoded_again(spoil, decoder, tmp_path):
+    file = tmp_path / "texts"
+    decoder(file)
+    content = file.read_bytes()
+    lines = content.splitlines(keepends=True)
+    spoil(lines)
+    file.write_bytes(b"".join(lines))
+    assert len(decoder(file)[0]) in (3, 5)
+    fresh = [json.loads(line) for line in file.read_bytes().splitlines()]
+    assert [line["texts"] for line in fresh[1:]] == [
+        json.loads(line)["texts"] for line in content.splitlines()[1:]
+    ]
+
+
+def test_lines_beyond_the_last_batch_are_cut_off(decoder, tmp_path):
+    file = tmp_path / "texts"
+    decoder(file)
+    content = file.read_bytes()
+    file.write_bytes(content + content.splitlines(keepends=True)[1])
+    assert decoder(file)[0] == []
+    assert file.read_bytes() == content
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"weights": "w"', b"\xff\xfe", b"[]\n", b"{}\n{}\n"])

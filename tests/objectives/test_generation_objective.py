@@ -244,3 +244,12 @@ def test_a_reason_for_a_missing_metric_outlives_the_next_score(monkeypatch):
     score({"meteor": "no memory"})
     score({})
     assert objective.scoring()["missing"] == {"meteor": "no memory"}
+
+
+def test_the_record_says_how_texts_were_decoded():
+    tokenizer = small_tokenizer()
+    objective = make_objective(tokenizer, PAIRS, "task.metrics=[bleu]", "task.decode.beams=3")
+    used = objective.scoring()["decoding"]
+    assert used.pop("stop_tokens") == stop_tokens(tokenizer)
+    assert used == objective.config.task.decode.model_dump()
+    assert used["beams"] == 3

@@ -1,22 +1,24 @@
+import dataclasses
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dylora_exp.config import compose, identity, run_id
 from dylora_exp.core.errors import RequestError
 from dylora_exp.records.record import RankScore, Record
 from dylora_exp.records.store import RecordStore
-from tests.support.records import make_record as record
+from tests.support.records import make_record
 
 RANK = {"rank": 1, "truncation": None, "scale": None, "metrics": {}, "seconds": 1}
 
 
 def test_a_record_comes_back_as_it_was(tmp_path):
     store = RecordStore(tmp_path)
-    path = store.write(record())
+    path = store.write(make_record())
     assert path == tmp_path / "runs" / "0123456789ab.json"
-    assert store.read("0123456789ab") == record()
+    assert store.read("0123456789ab") == make_record()
     text = path.read_text()
     assert text == json.dumps(json.loads(text), sort_keys=True, indent=2) + "\n"
 
@@ -33,6 +35,16 @@ def test_a_missing_record_is_none(tmp_path):
         ({"seed": "1"}, "'seed' is '1'"),
         ({"ranks": [{"rank": 1}]}, "'ranks[0].truncation' is missing"),
         ({"ranks": [{**RANK, "more": 1}]}, "'ranks[0].more' is not a key of a record"),
+        ({"ranks": [{**RANK, "rank": 10**30}]}, "'ranks[0].rank' is 1" + "0" * 30),
+        ({"ranks": [RANK, RANK]}, "'ranks' has a cut twice"),
+        ({"ranks": [{**RANK, "metrics": {"f1": 1.2}}]}, "'ranks[0].metrics.f1' is 1.2, expected a"),
+        ({"ranks": [{**RANK, "metrics": {"f1": -0.1}}]}, "expected a number from 0 to 1"),
+        ({"ranks": [{**RANK, "metrics": {"pearson": -1.1}}]}, "expected a number from -1 to 1"),
+        ({"ranks": [{**RANK, "metrics": {"x": float("inf")}}]}, "is inf, expected a finite number"),
+        ({"config": {"seed": 2}}, "'seed' is 1, but 'config.seed' is 2"),
+        ({"profile": "paper", "config": {"profile": "mini"}}, "but 'config.profile' is 'mini'"),
+        ({"config": {"seed": 1, "ranks": {"r_max": 4}}, "ranks": [{**RANK, "rank": 5}]}, "most 4"),
+        ({"epochs": [{"epoch": 1, "step": 1, "ranks": [RANK, RANK]}]}, "'epochs[0].ranks' has"),
         ({"ranks": [{**RANK, "rank": 0}]}, "'ranks[0].rank' is 0, expected at least 1"),
         ({"ranks": [{**RANK, "rank": "1"}]}, "'ranks[0].rank' is '1', expected a whole number"),
         ({"ranks": [{**RANK, "metrics": {"f1": "x"}}]}, "'ranks[0].metrics.f1' is 'x', expected"),
@@ -59,8 +71,8 @@ def test_a_missing_record_is_none(tmp_path):
 )
 def test_files_that_are_no_records_are_skipped_with_the_reason(tmp_path, change, expected):
     store = RecordStore(tmp_path)
-    store.write(record(run_id="good"))
-    broken = {**json.loads(record().to_json()), **change}
+    store.write(make_record(run_id="good"))
+    broken = {**json.loads(make_record().to_json()), **change}
     (store.folder / "0123456789ab.json").write_text(json.dumps(broken))
     records, warnings = store.read_all()
     assert [r.run_id for r in records] == ["good"]
@@ -72,14 +84,14 @@ def test_files_that_are_no_records_are_skipped_with_the_reason(tmp_path, change,
 
 @pytest.mark.parametrize("field", ["epochs", "summary", "training", "scoring"])
 def test_a_record_older_than_a_field_stays_readable(field):
-    tree = json.loads(record().to_json())
+    tree = json.loads(make_record().to_json())
     del tree[field]
-    assert Record.from_dict(tree) == record()
+    assert Record.from_dict(tree) == make_record()
 
 
 @pytest.mark.parametrize("field", ["run_id", "error", "timing", "environment"])
 def test_a_field_that_every_record_has_is_not_optional(field):
-    tree = json.loads(record().to_json())
+    tree = json.loads(make_record().to_json())
     del tree[field]
     with pytest.raises(ValueError, match=f"'{field}' is missing"):
         Record.from_dict(tree)
@@ -89,17 +101,17 @@ def test_values_come_back_with_the_types_they_had():
     score = RankScore(1, None, None, {"f1": 1, "accuracy": 1.0, "pearson": None}, 2)
     parts = {"timing": {"steps": 3, "train_seconds": 3.0}, "environment": {"gpu": False, "n": 1}}
     open_parts = {"scoring": {"signature": "s", "more": [1.0]}, "config": {"ranks": {"x": 1}}}
-    text = record(ranks=[score], **parts, **open_parts).to_json()
+    text = make_record(ranks=[score], **parts, **open_parts).to_json()
     assert Record.from_dict(json.loads(text)).to_json() == text
 
 
 def test_different_records_of_one_run_are_an_error_that_names_both(tmp_path):
     store = RecordStore(tmp_path)
-    path = store.write(record())
+    path = store.write(make_record())
     copy = path.with_name("0123456789ab (copy).json")
     copy.write_text(path.read_text())
-    assert store.read_all() == ([record()], [])
-    copy.write_text(record(seed=2).to_json())
+    assert store.read_all() == ([make_record()], [])
+    copy.write_text(make_record(created_at="2025").to_json())
     with pytest.raises(RequestError) as caught:
         store.read_all()
     (problem,) = caught.value.problems
@@ -128,7 +140,7 @@ def test_deep_nesting_and_folders_are_no_records(tmp_path):
 def test_a_run_is_found_by_the_beginning_of_its_name(tmp_path):
     store = RecordStore(tmp_path)
     for name in ("abc1", "abd2"):
-        store.write(record(run_id=name))
+        store.write(make_record(run_id=name))
     assert store.find("abc").run_id == "abc1"
     with pytest.raises(RequestError, match="may be any of abc1, abd2"):
         store.find("ab")
@@ -139,8 +151,62 @@ def test_a_run_is_found_by_the_beginning_of_its_name(tmp_path):
 @given(st.integers(0, 3000))
 def test_a_truncated_record_is_a_warning(tmp_path_factory, length):
     store = RecordStore(tmp_path_factory.mktemp("records"))
-    path = store.write(record())
+    path = store.write(make_record())
     whole = path.read_bytes()
     path.write_bytes(whole[: min(length, len(whole) - 2)])
     records, warnings = store.read_all()
     assert (len(records), len(warnings)) == (0, 1)
+
+
+def compose_record(words, **changes):
+    config = compose(words)
+    named = {"run_id": run_id(config), "config": identity(config), "model": config.model.name}
+    named |= {"task": config.task.name, "method": config.method.name, "profile": config.profile}
+    return make_record(**(named | {"seed": config.seed} | changes))
+
+
+def test_the_run_id_is_that_of_the_config(tmp_path):
+    store = RecordStore(tmp_path)
+    for words in (["seed=3"], ["method=lora", "task=mrpc"], ["method=flop", "seed=10"]):
+        made = compose_record(words)
+        store.write(made)
+        assert store.read(made.run_id) == made
+        config = {**made.config, "trainer": {**made.config["trainer"], "learning_rate": 0.123}}
+        store.path(made.run_id).write_text(dataclasses.replace(made, config=config).to_json())
+        with pytest.raises(RequestError, match=f"run_id is '{made.run_id}', but its config is"):
+            store.read(made.run_id)
+
+
+@pytest.mark.parametrize("change", [{"a_later_group": {}}, {"trainer": {"a_later_option": 1}}])
+def test_the_config_of_a_later_version_is_not_judged(change, tmp_path):
+    store, made = RecordStore(tmp_path), compose_record([])
+    config = {**made.config, **{key: made.config.get(key, {}) | new for key, new in change.items()}}
+    store.write(dataclasses.replace(made, config=config, run_id="0123456789ab"))
+    assert store.read("0123456789ab").config == config
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (('"seed": 1,', '"seed": 1, "seed" : 1,'), "the key 'seed' is there twice"),
+        (('"f1": 0.5', '"f1": 0.9, "f1": 0.5'), "the key 'f1' is there twice"),
+        (('"created_at": "2026', r'"created_at": "\ud8002026'), "a lone surrogate"),
+        (('"f1": 0.5', '"f1": 1e999'), "is inf, expected a finite number"),
+        (('"f1": 0.5', '"f1": NaN'), "is nan, expected a finite number"),
+    ],
+)
+def test_json_that_says_two_things_is_no_record(change, expected, tmp_path):
+    store = RecordStore(tmp_path)
+    path = store.write(make_record())
+    text = path.read_text()
+    assert change[0] in text
+    path.write_text(text.replace(*change))
+    assert expected in store.read_all()[1][0]
+
+
+def test_texts_with_colons_and_escapes_are_as_they_were(tmp_path):
+    store = RecordStore(tmp_path)
+    path = store.write(make_record(error='"a": b \u00e9 \U0001f600 : "c":'))
+    assert store.read("0123456789ab").error == '"a": b \u00e9 \U0001f600 : "c":'
+    path.write_text(path.read_text().replace('": "2026', '"  : "\\u003a'))
+    assert store.read("0123456789ab").created_at.startswith(":-01-01")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 from random import Random
@@ -164,9 +165,13 @@ def test_each_cut_has_a_summary_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf])
-def test_a_summary_leaves_out_what_is_not_a_number(value: float | None) -> None:
-    (only,) = summarise([score(1, 0.5), score(2, value)], "accuracy", 0.01)
-    assert (only["aurac"], only["best_rank"]) == (0.5, 1)
+def test_a_curve_with_a_gap_has_no_area_and_no_best_rank(value: float | None) -> None:
+    gap = [score(1, 0.5), score(2, value)]
+    (only,) = summarise(gap, "accuracy", 0.01)
+    for name in ("aurac", "aurac_log2", "best_rank", "recommended_rank"):
+        assert only[name] is None
+    leading, svd = summarise([*gap, score(1, 0.6, "svd")], "accuracy", 0.01)
+    assert (leading["best_rank"], svd["best_rank"]) == (None, 1)
     assert summarise([score(2, value)], "accuracy", 0.01) == []
 
 
@@ -204,11 +209,8 @@ def test_a_part_of_a_metric_has_its_direction(part: str) -> None:
 
 
 def record(headline: str, ranks: list[RankScore]) -> Record:
-    return make_record(
-        config={"task": {"headline": headline}},
-        ranks=ranks,
-        summary=summarise(ranks, headline, 0.01),
-    )
+    config = {"task": {"headline": headline}}
+    return make_record(config=config, ranks=ranks, summary=summarise(ranks, headline, 0.01))
 
 
 def test_a_search_prefers_the_higher_score() -> None:
@@ -217,6 +219,16 @@ def test_a_search_prefers_the_higher_score() -> None:
     assert search_score(record("accuracy", [])) is None
     whole = RankScore(None, None, None, {"accuracy": 0.75}, 0.1)
     assert search_score(record("accuracy", [whole])) == 0.75
+
+
+def test_a_search_prefers_scores_everywhere_to_one_that_is_defined_at_one_rank() -> None:
+    gap = [score(rank, None) for rank in range(1, 8)] + [score(8, 0.85)]
+    everywhere = [score(rank, 0.8) for rank in range(1, 9)]
+    assert search_score(record("accuracy", gap)) is None
+    assert search_score(record("accuracy", everywhere)) == pytest.approx(0.8)
+    (one,) = summarise([score(8, 0.85)], "accuracy", 0.01)
+    before = dataclasses.replace(record("accuracy", gap), summary=[one])  # as it was once written
+    assert search_score(before) is None
 
 
 def test_a_search_prefers_the_lower_error() -> None:

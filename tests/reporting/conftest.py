@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dylora_exp.reporting.specs import tables as spec
-from tests.support.handmade_records import Results
+from tests.support.records import Results
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 import copy
 import dataclasses
 
+import pytest
+
 from dylora_exp.records.store import RecordStore
 from dylora_exp.reporting.analysis.groups import (
     group_warnings,
@@ -9,7 +11,7 @@ from dylora_exp.reporting.analysis.groups import (
     series_of,
     undefined_notes,
 )
-from tests.support.handmade_records import LEADING, LEADING_R
+from tests.support.records import LEADING, LEADING_R
 
 
 def groups(results):
@@ -96,3 +98,22 @@ def test_headline(results):
     assert headline(group) == "f1"
     (group,), _ = groups_of([dataclasses.replace(record, ranks=[])])
     assert headline(group) == "accuracy"
+
+
+@pytest.mark.parametrize(("metric", "sign"), [("ter", -1), ("ter_unseen", -1), ("loss_of_mine", 1)])
+def test_a_series_has_the_direction_of_its_metric(results, metric, sign):
+    record = results.demo("dylora", 10, 0.5)
+    ranks = [dataclasses.replace(score, metrics={metric: 0.5}) for score in record.ranks]
+    (group,), _ = groups_of([dataclasses.replace(record, ranks=ranks)])
+    assert [series.sign for series in series_of(group)] == [sign]
+
+
+def test_a_whole_number_is_the_same_setting_as_its_float(results):
+    for seed in (10, 42):
+        results.demo("dylora", seed, 0.5)
+    ten, others = results.store.read_all()[0]
+    config = copy.deepcopy(ten.config)
+    config["trainer"]["epochs"] = int(config["trainer"]["epochs"])
+    assert config["trainer"]["epochs"] == ten.config["trainer"]["epochs"]
+    (group,), _ = groups_of([dataclasses.replace(ten, config=config), others])
+    assert group.seeds() == [10, 42]

@@ -8,13 +8,16 @@ from html.parser import HTMLParser
 import pytest
 
 from dylora_exp.reporting.analysis.report import make_report
-from dylora_exp.reporting.render.charts import charts, pictures_of, save_pictures
+from dylora_exp.reporting.render.charts import pictures_of
 from dylora_exp.reporting.render.drawing import METHOD_COLOURS
 from dylora_exp.reporting.render.html import page
-from dylora_exp.reporting.render.paper_tables import html_of, tables_of
-from tests.support.handmade_records import ENVIRONMENT, LEADING, Results
+from dylora_exp.reporting.render.paper_tables import tables_of
+from dylora_exp.reporting.render.text_table import TextLine, TextTable, markdown
+from tests.support.records import ENVIRONMENT, LEADING, Results
+from tests.support.tables import rows_of
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
+CELL = r"<t[dh][ >].*?</t[dh]>"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -116,21 +119,67 @@ def test_a_filter_makes_no_tables(results, report):
     assert "None: a filter would make runs look missing." in page(filtered, {}, [])
 
 
-def test_markdown():
-    text = "## A < B\n\nSome\nwords.\n\n|   | x \\| y | z |\n|---|---|--:|\n"
-    text += "| *p* | **1** | & |\n\n- one\n- two\n"
-    found = "\n".join(html_of(text))
+def test_a_table_has_every_cell_of_its_markdown(report, text):
+    """The page and the Markdown are written apart from each other, from the same tables."""
+    found = page_tables(text)
+    tables = tables_of(report.records)
+    assert len(found) == len(tables) > 2
+    for cells, table in zip(found, tables, strict=True):
+        first, _, *rest = rows_of(markdown(table))
+        assert cells == [[bare(cell) for cell in row] for row in [first, *rest]]
+    assert "<b>" in text and "<td class=t><em>paper" not in text  # the paper has no demo
+
+
+def test_marks_of_a_table_are_elements_and_its_texts_are_escaped(report):
+    lines = (
+        TextLine("x | y", ("1", "<i>"), (True, False)),
+        TextLine("paper (*M*)", ("2", "&"), (False, False), paper=True),
+    )
+    table = TextTable(
+        *("T", "demo", "", "A < B", "Some\nwords.", "Method", True),
+        *(("p", "q"), (("block", lines),), ("one", "two"), ()),
+    )
+    found = page(report, {}, [table])
     outline(found)
-    assert "<h3>A &lt; B</h3>" in found
-    assert "<p>Some words.</p>" in found
-    assert "<th class=t>x | y</th><th>z</th>" in found
-    assert "<td class=t><em>p</em></td><td class=t><b>1</b></td><td>&amp;</td>" in found
+    assert "<h3>A &lt; B (demo)</h3>" in found
+    assert "<p>Some\nwords.</p>" in found
+    assert "<th class=t></th><th class=t>Method</th><th>p</th><th>q</th>" in found
+    assert (
+        "<td class=t>block</td><td class=t>x | y</td><td><b>1</b></td><td>&lt;i&gt;</td>" in found
+    )
+    assert "<td class=t></td><td class=t><em>paper (*M*)</em></td><td>2</td><td>&amp;</td>" in found
     assert "<ul><li>one</li><li>two</li></ul>" in found
 
 
+def bare(cell):
+    """Return a Markdown cell without the marks of bold and italics."""
+    return re.sub(r"^(\*{1,2})(.+)\1$", r"\2", cell)
+
+
+def page_tables(text):
+    """Return the cells of the tables at the end of a page, row by row."""
+    tables = re.findall(r"<table>.*?</table>", text[text.index("<h2>Tables</h2>") :], re.DOTALL)
+    rows = [re.findall(r"<tr>.*?</tr>", table, re.DOTALL) for table in tables]
+    return [
+        [
+            [unescape(re.sub("<[^>]+>", "", cell)) for cell in re.findall(CELL, row, re.DOTALL)]
+            for row in found
+        ]
+        for found in rows
+    ]
+
+
+def charts(report):
+    """Return the figures of each profile, model and task by their kinds."""
+    return {
+        subject: {picture.name.split("-")[-1]: picture.figure for picture in pictures}
+        for subject, pictures in pictures_of(report).items()
+    }
+
+
 def test_charts(report):
-    ((place, figures),) = charts(report).items()
-    assert place == ("demo", "tiny-roberta", "demo")
+    ((subject, figures),) = charts(report).items()
+    assert subject == ("demo", "tiny-roberta", "demo")
     assert list(figures) == ["ranks", "aurac", "cost", "drawn"]
     (axes,) = figures["ranks"].axes
     lines = {line.get_label(): line for line in axes.lines}
@@ -171,7 +220,11 @@ def test_a_search_costs_all_its_runs(tmp_path):
 
 
 def test_figures_are_written_twice_the_same(report, tmp_path):
-    first, second = (save_pictures(pictures_of(report), tmp_path / name) for name in ("one", "two"))
+    first, second = (
+        [path for picture in found for path in picture.save(tmp_path / name)]
+        for name in ("one", "two")
+        for found in pictures_of(report).values()
+    )
     names = [path.name for path in first]
     assert names[:2] == ["demo-tiny-roberta-demo-ranks.png", "demo-tiny-roberta-demo-ranks.svg"]
     assert len(names) == 8

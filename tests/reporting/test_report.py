@@ -13,9 +13,9 @@ from rich.console import Console
 from dylora_exp.cli.entry import main
 from dylora_exp.reporting.analysis.report import make_report
 from dylora_exp.reporting.analysis.sections import Section, choices, differences, rank_choice
-from dylora_exp.reporting.render.text import csv_text, plain_lines, print_report
-from tests.support.handmade_records import LEADING
-from tests.support.synthetic_records import synthetic_records
+from dylora_exp.reporting.render.files import csv_text
+from dylora_exp.reporting.render.text import average_rows, plain_lines, print_report
+from tests.support.records import LEADING, many_records
 
 
 def section(report, title) -> Section:
@@ -147,7 +147,7 @@ def test_wrong_requests(results, capsys, words, sentence):
 def test_csv(results):
     curve(results, "dylora", 10, {1: 0.7})
     curve(results, "dylora", 42, {1: 0.8})
-    (row,) = csv.DictReader(io.StringIO(csv_text(make_report(results.folder))))
+    (row,) = csv.DictReader(io.StringIO(csv_text(average_rows(make_report(results.folder)))))
     assert (row["method"], row["rank"], row["metric"], row["n"]) == ("dylora", "1", "accuracy", "2")
     assert float(row["mean"]) == pytest.approx(0.75, abs=1e-12)
     assert row["seeds"] == "10 42"
@@ -214,9 +214,9 @@ def test_needs_no_torch(results):
 
 @pytest.mark.slow
 def test_many_records(results):
-    for record in synthetic_records(24):
+    for record in many_records(24):
         results.store.write(record)
     report = make_report(results.folder, claims=[])
     assert len(report.groups) == 24
     assert differences(report.series).rows
-    assert len(csv_text(report).splitlines()) > 24
+    assert len(csv_text(average_rows(report)).splitlines()) > 24

@@ -6,32 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dylora_exp.reporting.analysis.cells import Block, Cell, Line, Table, build_table, summarise
-from dylora_exp.reporting.analysis.plan import planned_runs
+from dylora_exp.reporting.analysis.cells import build_table
+from dylora_exp.reporting.analysis.measures import Cell, summarise
 from dylora_exp.reporting.specs.paper import printed_cells
 from dylora_exp.reporting.specs.tables import load_spec
-from tests.support.handmade_records import LEADING, LEADING_R, SVD, Results
+from tests.support.records import LEADING, LEADING_R, SVD, Results
+from tests.support.tables import block_of, build, cell_of, mini
 
 FRACTIONS = st.lists(st.floats(-1, 1, allow_subnormal=False), min_size=1, max_size=6)
-
-
-def build(results: Results, profile: str) -> Table:
-    spec, part = load_spec("2", profile)
-    planned = planned_runs(spec, part, profile)
-    records = {record.run_id: record for record in results.store.read_all()[0]}
-    return build_table("2", profile, spec, part, planned, records, printed_cells("2"))
-
-
-def block_of(table: Table, heading: str) -> Block:
-    return next(block for block in table.blocks if block.heading == heading)
-
-
-def line_of(table: Table, heading: str, label: str) -> Line:
-    return next(line for line in block_of(table, heading).lines if line.spec.label == label)
-
-
-def cell_of(table: Table, heading: str, label: str, column: int = 0) -> Cell:
-    return line_of(table, heading, label).cells[column]
 
 
 def test_mean_and_sample_deviation_by_hand() -> None:
@@ -134,14 +116,6 @@ def test_best_mean_and_best_run_may_be_at_different_ranks(results: Results) -> N
     assert (mean.mean, mean.std, mean.n, mean.at) == (80.0, 0.0, 2, 3)  # the lowest of 3..8
     run = cell_of(table, "Best run (rank)", "DyLoRA")
     assert (run.mean, run.std, run.n, run.at) == (90.0, None, None, 2)
-
-
-def mini(results: Results, method: str, seed: int, sst2: float, f1: float, accuracy: float) -> None:
-    ranks = [(rank, *LEADING) for rank in range(1, 9)]
-    words = f"profile=mini method={method}"
-    results.add(f"{words} task=sst2", seed, {cut: {"accuracy": sst2} for cut in ranks})
-    metrics = {"f1": f1, "accuracy": accuracy}
-    results.add(f"{words} task=mrpc", seed, dict.fromkeys(ranks, metrics))
 
 
 def test_the_average_counts_one_column_a_task(results: Results) -> None:

@@ -10,17 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from dylora_exp.core.errors import RequestError
 from dylora_exp.reporting.analysis.cells import Table, build_table
+from dylora_exp.reporting.analysis.measures import MEASURES, Cell, CellContext, Measure
 from dylora_exp.reporting.analysis.plan import planned_runs
 from dylora_exp.reporting.make_tables import make_table, make_tables
 from dylora_exp.reporting.render.figures import draw_figures
-from dylora_exp.reporting.render.latex import latex
-from dylora_exp.reporting.render.tables import csv_text, markdown
 from dylora_exp.reporting.specs.paper import printed_cells
 from dylora_exp.reporting.specs.tables import load_spec, profiles_of, shows_settings, table_names
-from tests.reporting.test_table_cells import block_of, cell_of
-from tests.reporting.test_table_render import rows_of
-from tests.support.handmade_records import LEADING, LEADING_R, SVD, Results
+from tests.support.records import LEADING, LEADING_R, SVD, Results
+from tests.support.tables import block_of, cell_of, csv_text, latex, markdown, rows_of
 
 DEMO = "profile=demo task=demo"
 # Those of scores; what tables of settings say is in test_table_settings.
@@ -294,6 +293,61 @@ def test_where_lower_is_better_the_lowest_is_the_best(
     ]
     assert "in %" not in made.markdown and "the smallest within 25 % of the best" in made.markdown
     assert [path.name for path in made.paths] == ["loss.md", "loss.tex", "loss.csv"]
+
+
+TER = """
+title: T
+caption: C
+rows:
+  - {label: DyLoRA, method: dylora, truncation: leading, scale: alpha/b}
+blocks:
+  - {heading: Best, show: best_mean}
+profiles:
+  demo:
+    runs: demo-nlg
+    seeds: [10]
+    columns:
+      - {heading: BLEU, task: demo-webnlg, metric: bleu}
+      - {heading: TER, task: demo-webnlg, metric: ter}
+      - {heading: METEOR, task: demo-webnlg, metric: meteor}
+"""
+
+
+def test_direction_and_unit_follow_from_the_metric(results: Results, write_spec: WriteSpec) -> None:
+    write_spec("ter", TER)
+    values = {1: (40.0, 0.5, 0.25), 2: (50.0, 0.25, 0.5)}
+    scores = {
+        (rank, *LEADING): dict(zip(("bleu", "ter", "meteor"), found, strict=True))
+        for rank, found in values.items()
+    }
+    results.add("profile=demo-nlg task=demo-webnlg method=dylora", 10, scores)
+    rows = rows_of(make_table("ter", "demo", results.folder).markdown)
+    # BLEU of WebNLG is a number up to 100, TER has no bound; METEOR is a fraction: in percent.
+    assert rows[2][2:] == ["50.00 (1) @2", "0.25 (1) @2", "50.00 (1) @2"]
+
+
+def test_a_new_kind_of_column_is_one_entry(
+    results: Results, write_spec: WriteSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(context: CellContext) -> Cell:
+        return Cell(mean=float(context.values.runs(context.row, context.column.task)))
+
+    measure = Measure(
+        read,
+        text=lambda cell: f"{cell.mean:.0f} trainings",
+        legend="how often {task} is trained",
+        needs=("task", "paper_column"),
+    )
+    monkeypatch.setitem(MEASURES, "trainings", measure)
+    column = "{heading: Trained, measure: trainings, task: demo, paper_column: Runs}"
+    text = LOSS.replace("{heading: Params, measure: parameters, task: demo}", column)
+    write_spec("trainings", text)
+    made = make_table("trainings", "demo", results.folder)
+    assert {row[2] for row in rows_of(made.markdown)[2:]} == {"1 trainings †"}
+    assert "; Trained: how often demo is trained; " in made.markdown
+    write_spec("trainings", text.replace(", paper_column: Runs", ""))
+    with pytest.raises(RequestError, match="paper_column: found none, a column of measure 'train"):
+        load_spec("trainings", "demo")
 
 
 def test_a_table_that_the_paper_does_not_have_does_not_say_so(results: Results) -> None:

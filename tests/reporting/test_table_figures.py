@@ -6,9 +6,9 @@ from pathlib import Path
 
 from dylora_exp.config.overrides import options
 from dylora_exp.reporting.render.drawing import METHOD_COLOURS, STYLES
-from dylora_exp.reporting.render.figures import _curve, draw_figures
-from tests.reporting.test_table_cells import build, mini
-from tests.support.handmade_records import Results
+from dylora_exp.reporting.render.figures import draw_figures, rank_curve
+from tests.support.records import Results
+from tests.support.tables import build, mini
 
 
 def test_one_curve_a_task_on_its_headline(results: Results, tmp_path: Path) -> None:
@@ -27,9 +27,9 @@ def test_the_band_goes_from_the_lowest_to_the_highest_seed(results: Results) -> 
     results.demo("dylora", 10, 0.6)
     results.demo("dylora", 42, 0.8)
     table = build(results, "demo")
-    curve = _curve(table, table.spec.rows[4], 0)
-    assert curve.ranks == list(range(1, 9))
-    assert {(cell.low, cell.high) for cell in curve.cells} == {(60.0, 80.0)}
+    curve = rank_curve(table, table.spec.rows[4], 0)
+    assert list(curve) == list(range(1, 9))
+    assert {(cell.low, cell.high) for cell in curve.values()} == {(60.0, 80.0)}
 
 
 def test_the_files_carry_neither_date_nor_version(results: Results, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from dylora_exp.core.errors import RequestError
 from dylora_exp.reporting.make_tables import make_table, table_names
-from tests.support.handmade_records import Results
+from tests.support.records import Results
 
 
 def fill(results: Results) -> None:

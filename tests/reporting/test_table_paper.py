@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dylora_exp.reporting.specs.files import read_yaml
 from dylora_exp.reporting.specs.paper import (
     PAPER_DIR,
     PrintedSettings,
@@ -12,7 +13,7 @@ from dylora_exp.reporting.specs.paper import (
     printed_cells,
     printed_settings,
 )
-from dylora_exp.reporting.specs.tables import load_settings, load_spec, read_yaml
+from dylora_exp.reporting.specs.tables import load_settings, load_spec
 
 TEXT = Path(__file__).parents[3] / "shared" / "paper" / "dylora-paper.txt"
 
@@ -88,7 +89,7 @@ def test_a_table_without_printed_values_has_none() -> None:
 def test_every_name_that_the_spec_looks_up_is_printed(name: str) -> None:
     cells = printed_cells(name)
     spec, part = load_spec(name, "paper")
-    blocks = [one for b in spec.blocks_in("paper") for one in map(b.at, b.ranks or [0])]
+    blocks = [one for b in spec.blocks_in("paper") for one in map(b.for_rank, b.ranks or [0])]
     found = {
         (block.paper_block, row.paper_label, column)
         for block in blocks

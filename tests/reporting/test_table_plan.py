@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from dylora_exp.reporting.analysis.plan import (
 from dylora_exp.reporting.make_tables import table_runs
 from dylora_exp.reporting.specs.layout import RowSpec
 from dylora_exp.reporting.specs.tables import load_spec, profiles_of, table_names
-from tests.support.handmade_records import Results
+from tests.support.records import Results
 
 
 def planned(profile: str, name: str = "2") -> list[PlannedRun]:
@@ -40,7 +39,7 @@ def test_each_setting_of_a_table_is_planned_for_each_seed(name: str, setups: int
 
 def test_an_override_that_says_the_default_is_the_same_run() -> None:
     row = RowSpec(label="x", method="lora", truncation="leading", scale="alpha/b")
-    told = dataclasses.replace(row, set=["ranks.r_max=8"])
+    told = row.model_copy(update={"set": ["ranks.r_max=8"]})
     assert setups_by_rank(row, ["profile=demo"], "demo") == setups_by_rank(
         told, ["profile=demo"], "demo"
     )

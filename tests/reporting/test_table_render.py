@@ -15,18 +15,16 @@ from dylora_exp.config.composition import compose
 from dylora_exp.config.run_identity import setup_id
 from dylora_exp.reporting.analysis.cells import Cell, build_table
 from dylora_exp.reporting.analysis.plan import planned_runs
-from dylora_exp.reporting.render.latex import escape, latex
+from dylora_exp.reporting.render.latex import escape
 from dylora_exp.reporting.render.tables import (
     CSV_COLUMNS,
     cell_text,
-    csv_text,
-    markdown,
     printed_text,
 )
 from dylora_exp.reporting.specs.paper import PrintedCell, printed_cells
 from dylora_exp.reporting.specs.tables import load_spec
-from tests.reporting.test_table_cells import build, mini
-from tests.support.handmade_records import LEADING, LEADING_R, SVD, Results
+from tests.support.records import LEADING, LEADING_R, SVD, Results
+from tests.support.tables import build, csv_text, latex, markdown, mini, rows_of
 
 
 @pytest.fixture
@@ -48,11 +46,6 @@ def filled(results: Results) -> Results:
     return results
 
 
-def rows_of(text: str) -> list[list[str]]:
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-
-
 def test_cell_texts() -> None:
     assert cell_text(Cell()) == ""
     assert cell_text(Cell(mean=84.216, std=1.004, n=2)) == "84.22±1.00 (2)"
@@ -61,7 +54,7 @@ def test_cell_texts() -> None:
 
 
 def test_printed_texts() -> None:
-    printed = PrintedCell(value=84.0, rank=7)
+    printed = PrintedCell(block="B", row="R", column="C", value=84.0, rank=7)
     assert printed_text(Cell(), True) == ""
     assert printed_text(Cell(printed=printed), True) == "84.00 @7"
     assert printed_text(Cell(mean=83.5, printed=printed), True) == "84.00 @7 [-0.50]"
@@ -109,7 +102,7 @@ def test_the_paper_profile_shows_the_difference(results: Results) -> None:
         scores = {(rank, *LEADING): metrics for rank in range(1, 9)}
         results.add(f"profile=paper task={task} method=dylora", 10, scores)
     spec, part = load_spec("2", "paper")
-    spec.rows, spec.blocks = spec.rows[-1:], spec.blocks[:1]
+    spec = spec.model_copy(update={"rows": spec.rows[-1:], "blocks": spec.blocks[:1]})
     planned = planned_runs(spec, part, "paper")
     records = {record.run_id: record for record in results.store.read_all()[0]}
     table = build_table("2", "paper", spec, part, planned, records, printed_cells("2"))

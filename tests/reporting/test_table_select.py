@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from dylora_exp.records.record import EpochScores, RankScore
 from dylora_exp.reporting.make_tables import RenderedTable, make_table, table_runs
 from dylora_exp.reporting.specs.select import best_epochs
 from dylora_exp.reporting.specs.tables import load_spec
-from tests.support.handmade_records import LEADING, Results
+from tests.support.records import LEADING, Results
 
 EPOCHS = "profile=demo task=demo method=dylora trainer.score_every=epoch"
 
@@ -50,6 +51,18 @@ def test_the_best_epoch_is_chosen_for_each_rank(results: Results) -> None:
     record = results.store.read_all()[0][0]
     best = {entry.rank: entry.metrics["accuracy"] for entry in best_epochs(record, "accuracy")}
     assert best == {1: 0.75, **dict.fromkeys(range(2, 9), 0.5)}
+
+
+def test_of_ter_the_lowest_epoch_is_the_best(results: Results) -> None:
+    add_with_epochs(results, 10)
+    record = results.store.read_all()[0][0]
+    sweeps = [
+        [dataclasses.replace(score, metrics={"ter_seen": value}) for score in record.ranks]
+        for value in (0.5, 0.25, 0.75)
+    ]
+    epochs = [EpochScores(index, 125 * index, ranks) for index, ranks in enumerate(sweeps[:2], 1)]
+    record = dataclasses.replace(record, epochs=epochs, ranks=sweeps[2])
+    assert {score.metrics["ter_seen"] for score in best_epochs(record, "ter_seen")} == {0.25}
 
 
 def test_tables_say_which_they_take(results: Results) -> None:

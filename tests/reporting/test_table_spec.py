@@ -102,14 +102,18 @@ COST_OF_X = "{heading: D, measure: cost, relative_to: X}"
         ("show: best_mean", "show: aurac, tolerance: 0.1", "blocks[1].tolerance: only a block"),
         ("tolerance: 0.02", "tolerance: 2", "blocks[2].tolerance: found 2, expected"),
         ("show: best_mean", "show: aurac, only: [paper]", "blocks[1].only: 'paper' is not one"),
-        ("title: T", "titel: T", "titel"),
+        (
+            "title: T",
+            "title: T\ntitel: T",
+            "titel: there is no such setting; did you mean 'title'?",
+        ),
         ("title: T\n", "", "title"),
         ("title: T", "title: T\ntransposed: true", "a transposed table has one block"),
         ("method: lora", "method: lra", "rows[0].method: 'lra' is not one of"),
         ("method: lora", "method: lora, search: [1, 1]", "rows[0].search: found [1, 1]"),
         ("method: lora", "method: lora, optional: [dmo]", "rows[0].optional: 'dmo' is not one"),
         ("method: lora", "method: lora, only: [dmo]", "rows[0].only: 'dmo' is not one of"),
-        ("method: lora", "method: lora, set: 3", "set: Invalid value"),
+        ("method: lora", "method: lora, set: 3", "rows[0].set: found 3, expected a list"),
         ("truncation: leading", "truncation: top", "rows[0].truncation: 'top' is not one of"),
         ("scale: alpha/b", "scale: alpha", "rows[0].scale: 'alpha' is not one of"),
         ("seeds: [10]", "seeds: [10, 10]", "profiles.demo.seeds: found [10, 10]"),
@@ -120,6 +124,7 @@ COST_OF_X = "{heading: D, measure: cost, relative_to: X}"
         ("{heading: Demo, task", f"{COST_OF_X}\n      - {{heading: Demo, task", "relative_to: 'X'"),
         ("  demo:\n", "  dmo:\n", "profiles: 'dmo' is not one of"),
         ("title: T", "title: [", "no valid YAML at line"),
+        ("title: T", "title: T\ntitle: U", "no valid YAML at line"),
     ],
 )
 def test_a_malformed_spec_is_named_with_file_and_field(
@@ -159,7 +164,7 @@ def test_all_wrong_names_are_reported_at_once(write_spec: WriteSpec) -> None:
             "measure: parameters, task: demo",
             "profiles.demo.columns: found no score",
         ),
-        ("columns:", "columns: []\n    x:", "profiles.demo.x"),
+        ("columns:", "x: 1\n    columns:", "profiles.demo.x"),
     ],
 )
 def test_what_a_table_cannot_do_without(

@@ -15,7 +15,7 @@ from dylora_exp.reporting.analysis.verdicts import (
 )
 from dylora_exp.reporting.specs.claims import ClaimSpec, load_claims
 from dylora_exp.reporting.specs.layout import RowSpec
-from tests.support.handmade_records import LEADING, LEADING_R, SVD
+from tests.support.records import LEADING, LEADING_R, SVD
 
 DYLORA = RowSpec(label="DyLoRA", method="dylora", truncation="leading", scale="alpha/b")
 LORA = RowSpec(label="LoRA", method="lora", truncation="leading", scale="alpha/b")
@@ -249,7 +249,7 @@ def test_the_projects_claims_can_be_judged_where_their_runs_can_be_composed():
         ("above: null", "claim 'c': found no bound, expected 'above', 'below' or both."),
         ("below: -1", "claim 'c': above: found 0, expected less than 'below', -1."),
         ("each_rank: true", "claim 'c': each_rank: found no 'ranks' to be about."),
-        ("tasks: [demoo]", "claim 'c': tasks: 'demoo' is not one of"),
+        ("tasks: [demoo]", "claim 'c': tasks[0]: 'demoo' is not one of"),
         ("left: {label: L, method: lorra}", "claim 'c': left.method: 'lorra' is not one of"),
     ],
 )

@@ -196,6 +196,35 @@ def test_a_run_without_its_files_is_refused(runs, tmp_path, capsys):
     assert "not there; run again to make it" in out.err
 
 
+def flip(path):
+    content = bytearray(path.read_bytes())
+    for place in range(len(content) - 4 * 200, len(content), 4):
+        content[place] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, SETTINGS, "another seed"])
+def test_scores_are_those_of_the_saved_files(name, tiny_words, tmp_path, capsys):
+    outcome = run_if_needed(compose(tiny_words))
+    record, model = outcome.record, tmp_path / "outputs" / outcome.record.run_id / "model"
+    assert set(record.files) == {WEIGHTS, SETTINGS}
+    if name == "another seed":
+        other = run_if_needed(compose([*tiny_words, "seed=11"])).record.run_id
+        shutil.copy(tmp_path / "outputs" / other / "model" / WEIGHTS, model)
+    elif name == WEIGHTS:
+        flip(model / name)
+    else:
+        (model / name).write_text((model / name).read_text().replace("16", "32"))
+    where = ["--results", str(tmp_path / "results"), "--outputs", str(tmp_path / "outputs")]
+    assert main(["export", record.run_id, "--rank", "1", "--to", str(tmp_path / "x"), *where]) == 2
+    assert "not the file that run" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+    assert main(["run", *tiny_words]) == 2
+    assert f"not the file that {outcome.path} was made with" in capsys.readouterr().err
+    shutil.rmtree(model)
+    assert main(["run", *tiny_words]) == 0  # a record may be all that is kept
+
+
 LAYER = "base_model.model.roberta.encoder.layer.1.attention.self.query"
 
 

@@ -1,12 +1,30 @@
-"""The builder of records for all tests."""
+"""Records for tests, built without training anything.
+
+``python -m tests.support.records DIR N`` writes N records of many runs into a results folder.
+"""
 
 from __future__ import annotations
 
+import functools
+import itertools
+import random
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from dylora_exp.config.composition import compose
 from dylora_exp.config.run_identity import identity, run_id
 from dylora_exp.config.schema import Config
 from dylora_exp.records.record import RankScore, Record
+from dylora_exp.records.store import RecordStore
+
+LEADING = ("leading", "alpha/b")
+LEADING_R = ("leading", "alpha/r")
+SVD = ("svd", "alpha/r")
+ENVIRONMENT = {"project": "0.1.0", "git_commit": "abcdef0123456789", "dirty": False}
+
+Metrics = Mapping[str, float | None]
 
 
 def make_record(config: Config | None = None, /, **changes: Any) -> Record:
@@ -26,7 +44,7 @@ def make_record(config: Config | None = None, /, **changes: Any) -> Record:
         "profile": "demo",
         "seed": 1,
         "created_at": "2026-01-01T00:00:00+00:00",
-        "ranks": [RankScore(1, "leading", "alpha/b", {"f1": 0.5, "pearson": None}, 0.1)],
+        "ranks": [RankScore(1, *LEADING, {"f1": 0.5, "pearson": None}, 0.1)],
     }
     if config is not None:
         fields |= {
@@ -38,4 +56,86 @@ def make_record(config: Config | None = None, /, **changes: Any) -> Record:
             "profile": config.profile,
             "seed": config.seed,
         }
-    return Record(**fields | changes)
+    return Record(**(fields | changes))
+
+
+@functools.cache
+def composed(overrides: tuple[str, ...]) -> Config:
+    return compose(overrides)
+
+
+class Results:
+    """A results folder to which records are added under the ids of the runs they stand for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = RecordStore(folder)
+
+    def add(
+        self,
+        overrides: str,
+        seed: int,
+        scores: Mapping[tuple[int | None, str | None, str | None], Metrics],
+        **fields: Any,
+    ) -> Record:
+        """Write the record of the run that these overrides compose, and return it.
+
+        Args:
+            overrides: Separated by spaces.
+            seed: The run's seed.
+            scores: The metrics at each rank, truncation and scale.
+            fields: Further fields of the record.
+        """
+        config = composed(tuple(overrides.split())).model_copy(update={"seed": seed})
+        ranks = [RankScore(*key, dict(metrics), 0.1) for key, metrics in scores.items()]
+        record = make_record(config, ranks=ranks, **{"environment": ENVIRONMENT, **fields})
+        self.store.write(record)
+        return record
+
+    def demo(self, method: str, seed: int, accuracy: float | None, **fields: Any) -> Record:
+        """Write a demo run with one accuracy at every rank, for every cut."""
+        cuts = [LEADING, LEADING_R, SVD] if method == "lora" else [LEADING]
+        scores = {(rank, *cut): {"accuracy": accuracy} for rank in range(1, 9) for cut in cuts}
+        return self.add(f"profile=demo task=demo method={method}", seed, scores, **fields)
+
+
+def many_records(count: int) -> Iterator[Record]:
+    """Yield records with random scores of many runs, with more seeds as more are asked for."""
+    numbers = random.Random(0)
+    tasks = ("profile=mini task=mrpc", "profile=mini task=sst2", "profile=demo task=demo")
+    methods = ("lora", "dylora", "dylora-frozen", "nested-dropout", "sorted-lora")
+    settings = ("", "ranks=geometric", "trainer.learning_rate=0.001", "ranks.r_max=4")
+    runs = [
+        (*task.split(), f"method={method}", *setting.split())
+        for task, method, setting in itertools.product(tasks, methods, settings)
+    ][:count]
+    for number in range(count):
+        seed, index = divmod(number, len(runs))
+        config = composed(runs[index]).model_copy(update={"seed": seed})
+        scores = [
+            RankScore(
+                rank,
+                cut.truncation,
+                cut.scale,
+                {metric: numbers.gauss(0.8, 0.01) for metric in config.task.metrics},
+                numbers.random(),
+            )
+            for cut in config.method.score
+            for rank in range(1, config.ranks.r_max + 1)
+        ]
+        timing = {"train_seconds": numbers.uniform(90, 110), "sweep_seconds": 5.0, "steps": 100}
+        yield make_record(
+            config,
+            ranks=scores,
+            environment=ENVIRONMENT,
+            parameters={"trainable": 1000, "total": 100000},
+            training={"drawn_ranks": {str(rank): rank for rank in range(1, 9)}},
+            timing=timing,
+        )
+
+
+if __name__ == "__main__":
+    results = Results(Path(sys.argv[1]))
+    for record in many_records(int(sys.argv[2])):
+        results.store.write(record)
+    print(results.folder)

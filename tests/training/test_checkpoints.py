@@ -1,11 +1,15 @@
 """Damaged checkpoints: the one before is taken, and the end is the same."""
 
+import errno
 import json
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 from dylora_exp.config.composition import compose
+from dylora_exp.core.errors import RequestError
 from dylora_exp.runner.run import RunFailed, run_if_needed
 from dylora_exp.training import checkpoints
 from dylora_exp.training.trainer import MethodTrainer
@@ -53,10 +57,25 @@ def flip(path):
     path.write_bytes(content)
 
 
+def change(**values):
+    """Return what changes some values of a marker as a careless hand would."""
+
+    def spoil(path):
+        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+    return spoil
+
+
+def drop_digests_and_finish(path):
+    drop_digests(path)
+    change(finished=True)(path)
+
+
 def drop_digests(path):
     """As a version wrote it that did not know them."""
     marker = json.loads(path.read_text())
-    del marker["files"]
+    for key in ("files", "step", "run", "sha256"):
+        del marker[key]
     path.write_text(json.dumps(marker))
 
 
@@ -70,6 +89,13 @@ def drop_digests(path):
             ["'rng_state.pth' is missing"],
         ),
         ({"checkpoint-4/complete.json": halve}, ["'complete.json' cannot be read"]),
+        (
+            {"checkpoint-4/complete.json": change(finished=True)},
+            ["'complete.json' is not what was"],
+        ),
+        ({"checkpoint-4/complete.json": change(seconds="1")}, ["'complete.json' cannot be read"]),
+        ({"checkpoint-4/complete.json": change(drawn=[])}, ["'complete.json' cannot be read"]),
+        ({"checkpoint-4/complete.json": drop_digests_and_finish}, ["training was finished"]),
         (
             {"checkpoint-4/trainer_state.json": halve, "checkpoint-2/scheduler.pt": flip},
             ["starts anew", "starts anew"],
@@ -117,3 +143,45 @@ def test_a_marker_names_every_file(tmp_path):
     (checkpoint / "weights").write_bytes(b"13")
     found = checkpoints.find_resume_point(tmp_path)
     assert found.checkpoint is None and "starts anew" in found.warnings[0]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.EMFILE])
+@pytest.mark.parametrize("name", ["complete.json", "adapter_model.safetensors"])
+def test_a_file_that_cannot_be_read_costs_no_checkpoint(name, number, cut, tmp_path, monkeypatch):
+    stopped, whole, _weights = cut
+    folder = tmp_path / "outputs" / whole.run_id
+    shutil.copytree(stopped, folder)
+    open_file = Path.open
+
+    def refuse(path, *arguments, **options):
+        if path == folder / "checkpoint-4" / name:
+            raise OSError(number, os.strerror(number), str(path))
+        return open_file(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        with pytest.raises(RequestError, match=rf"{name}: cannot be read \({os.strerror(number)}"):
+            checkpoints.find_resume_point(folder)
+    found = checkpoints.find_resume_point(folder)
+    assert (found.checkpoint, found.warnings) == (folder / "checkpoint-4", [])
+
+
+def test_files_of_checkpoints_and_adapters_have_the_mode_of_the_umask(cut):
+    stopped, _, _ = cut
+    mask = os.umask(0o022)
+    os.umask(mask)
+    files = [path for path in stopped.rglob("*") if path.is_file() and path.suffix != ".log"]
+    assert any(path.suffix == ".safetensors" for path in files)
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o666 & ~mask}
+
+
+def test_a_checkpoint_of_another_run_or_step_is_not_believed(cut, tmp_path):
+    stopped, whole, _ = cut
+    shutil.copytree(stopped, tmp_path / "another")
+    found = checkpoints.find_resume_point(tmp_path / "another")
+    assert found.checkpoint is None and f"of run {whole.run_id}" in found.warnings[0]
+    folder = tmp_path / whole.run_id
+    shutil.copytree(stopped, folder)
+    (folder / "checkpoint-4").rename(folder / "checkpoint-6")
+    found = checkpoints.find_resume_point(folder)
+    assert found.checkpoint == folder / "checkpoint-2" and "checkpoint-4 of" in found.warnings[0]

@@ -1,18 +1,21 @@
 """Runs that are scored after every epoch."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from dylora_exp.config.composition import compose
 from dylora_exp.core.errors import RequestError
 from dylora_exp.records.store import RecordStore
+from dylora_exp.runner import pipeline
 from dylora_exp.runner.preflight import check
-from dylora_exp.runner.run import run_if_needed
+from dylora_exp.runner.run import RunFailed, run_if_needed
 from dylora_exp.training.epoch_sweep import epoch_scores
 from tests.support.compared_records import without_times
 
@@ -56,13 +59,48 @@ def test_the_record_is_read_back(tiny_words):
     assert store.read(outcome.record.run_id) == outcome.record
     tampered = outcome.path.read_text().replace('"step": 3', '"step": "3"')
     outcome.path.write_text(tampered)
-    with pytest.raises(RequestError, match="step is '3', expected a whole number"):
+    with pytest.raises(RequestError, match="step' is '3', expected a whole number"):
         store.read(outcome.record.run_id)
 
 
 def test_flop_is_compacted_only_at_the_end():
     with pytest.raises(RequestError, match=r"trainer\.score_every: found epoch"):
         check(compose(["method=flop", "trainer.score_every=epoch"]))
+
+
+def halve(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def change_a_digit(path):
+    tree = json.loads(path.read_text())
+    tree["ranks"][0]["metrics"]["accuracy"] = 0.123
+    path.write_text(json.dumps(tree))
+
+
+def drop_a_rank(path):
+    tree = json.loads(path.read_text())
+    path.write_text(json.dumps({**tree, "ranks": tree["ranks"][1:]}))
+
+
+@pytest.mark.parametrize("spoil", [halve, change_a_digit, drop_a_rank, Path.unlink])
+def test_damaged_scores_of_an_epoch_are_made_again(spoil, tiny_words, tmp_path, monkeypatch):
+    words = [*tiny_words, *EPOCHS, "trainer.save_steps=2"]
+    whole = run_if_needed(compose([*words, f"outputs_dir={tmp_path / 'whole'}"])).record
+    RecordStore(tmp_path / "results").path(whole.run_id).unlink()
+
+    def stop(*_):
+        raise ValueError("stopped after training")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "apply_umask", stop)
+        with pytest.raises(RunFailed):
+            run_if_needed(compose(words))
+    folder = tmp_path / "outputs" / whole.run_id
+    spoil(folder / "epochs" / "step-6" / "scores.json")
+    outcome = run_if_needed(compose(words))
+    assert any("epochs/step-6/scores.json" in warning for warning in outcome.warnings)
+    assert without_times(outcome.record) == without_times(whole)
 
 
 @pytest.mark.slow
@@ -78,7 +116,7 @@ def test_a_killed_run_has_every_epoch(tiny_words, tmp_path):
     )
     folder = tmp_path / "outputs" / whole.run_id
     deadline = time.monotonic() + 120
-    while len(epoch_scores(folder)) < 3 and process.poll() is None:
+    while len(epoch_scores(folder, 100)) < 3 and process.poll() is None:
         assert time.monotonic() < deadline, "the run does not get on"
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)

@@ -17,7 +17,7 @@ _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``run`` and those that are Hydra's."""
+    """Add the options of ``run`` and Hydra's own flags."""
     add_overrides(parser, "for example task=mrpc method=lora seed=42")
     add_verbosity(parser)
     parser.set_defaults(hydra_flags=[])
@@ -35,7 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--config-dir", "-cd", metavar="DIR", help="a folder with further config files")
     add("--config-name", "-cn", metavar="NAME", help="the config to begin with (default: config)")
     add("--config-path", "-cp", metavar="DIR", help="instead of the project's conf folder")
-    add("--experimental-rerun", metavar="FILE", help="run again from a pickled config")
     add("--shell-completion", "-sc", nargs=0, help="with install=bash, uninstall=zsh, ...")
     add("--hydra-help", nargs=0, help="show Hydra's help")
 

@@ -34,11 +34,9 @@ class Rotation(TrainerCallback):
         """Find the step, with at least one before it: untrained factors have no basis."""
         self.step = max(1, min(round(self.share * state.max_steps), state.max_steps - 1))
 
-    def on_step_begin(
-        self, args: Any, state: TrainerState, control: Any, optimizer: Optimizer, **_: Any
-    ) -> None:
+    def on_step_begin(self, args: Any, state: TrainerState, control: Any, **objects: Any) -> None:
         """Rotate before the step that was found."""
         if state.global_step == self.step:
             for layer in lora_layers(self.model):
                 rotate(layer)
-            self.reset(optimizer)
+            self.reset(objects["optimizer"])

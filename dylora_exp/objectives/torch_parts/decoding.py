@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,6 +23,7 @@ from dylora_exp.core import (
     process_count,
     process_index,
     progress_bar,
+    reading,
     write_atomically,
 )
 from dylora_exp.models import eager
@@ -76,9 +78,10 @@ def decode(
 ) -> Decoded:
     """Decode each prompt once, longest first, in batches.
 
-    Every finished batch is a line of ``file``; a later call with the same weights and prompts
-    continues after the last whole line. Several processes take a batch each at a time, and the main
-    one writes them down in the same order, so that their number may change in between.
+    Every finished batch is a line of ``file`` with a digest of it; a later call with the same
+    weights and prompts continues after the last line that is as it was written. Several processes
+    take a batch each at a time, and the main one writes them down in the same order, so that their
+    number may change in between.
 
     Args:
         model: A causal language model, its weights merged for the rank at hand.
@@ -96,7 +99,7 @@ def decode(
     head = json.dumps(
         {"weights": weights, "batch_size": batch_size, "contexts": contexts.hexdigest()[:16]}
     )
-    done = broadcast_from_main(lambda: _read(file, head))
+    done = broadcast_from_main(lambda: _read(file, head, batches))
     seconds = sum(line["seconds"] for line in done)
     texts = {index: text for line in done for index, text in line["texts"]}
     bar = progress_bar(total=len(prompts), initial=len(texts), desc=title, unit="context")
@@ -111,7 +114,7 @@ def decode(
             lines = [pairs for pairs in gather(found) if pairs]
             each = (time.monotonic() - start) / len(lines)
             for pairs in lines:
-                write(json.dumps({"texts": pairs, "seconds": each}) + "\n")
+                write(_line(head, [list(pair) for pair in pairs], each) + "\n")
                 texts |= dict(pairs)
                 seconds += each
                 bar.update(len(pairs))
@@ -168,7 +171,8 @@ def _decode_batch(
         logits_processor=LogitsProcessorList(banned),
     )
     return [
-        clean(tokenizer.decode(row, skip_special_tokens=True)) for row in output[:, width:].tolist()
+        clean(str(tokenizer.decode(row, skip_special_tokens=True)))
+        for row in output[:, width:].tolist()
     ]
 
 
@@ -177,22 +181,46 @@ def clean(text: str) -> str:
     return " ".join(text.split("\n\n")[0].split())
 
 
-def _read(file: Path, head: str) -> list[dict]:
-    """Return the whole lines of a file that begins with ``head``, and cut off all else."""
-    lines = list(_whole_lines(file)) if file.exists() else []
-    if not lines or lines[0] != head:
-        lines = [head]
-    write_atomically(file, "".join(line + "\n" for line in lines))
-    return [json.loads(line) for line in lines[1:]]
+def _line(head: str, texts: list[list[Any]], seconds: float) -> str:
+    """Return the line of a batch; its digest is that of the file's first line and of the batch."""
+    tree = {"texts": texts, "seconds": seconds}
+    digest = hashlib.sha256((head + json.dumps(tree)).encode()).hexdigest()
+    return json.dumps(tree | {"sha256": digest})
 
 
-def _whole_lines(file: Path) -> Iterator[str]:
-    """Yield lines up to the first that a kill cut short."""
-    for line in file.read_bytes().splitlines(keepends=True):
-        try:
-            json.loads(line)
-        except ValueError:
-            return
-        if not line.endswith(b"\n"):
-            return
-        yield line.decode("utf-8").rstrip("\n")
+def _read(file: Path, head: str, batches: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
+    """Return the lines of a file that begins with ``head``, and cut off all from a damaged one on.
+
+    Args:
+        file: Where texts are kept; it need not be there.
+        head: The first line.
+        batches: The indices of the prompts of each line.
+
+    Raises:
+        RequestError: When the file is there and cannot be read.
+    """
+    try:
+        with reading(file):
+            found = file.read_bytes().split(b"\n")[:-1]  # what has no newline was cut short
+    except FileNotFoundError:
+        found = []
+    done: list[dict[str, Any]] = []
+    if found[:1] == [head.encode()]:
+        for line, batch in zip(found[1:], batches, strict=False):
+            tree = _parsed(line, head, batch)
+            if tree is None:
+                break
+            done.append(tree)
+    kept = [head.encode(), *found[1 : len(done) + 1]]
+    write_atomically(file, b"".join(line + b"\n" for line in kept))
+    return done
+
+
+def _parsed(line: bytes, head: str, batch: Sequence[int]) -> dict[str, Any] | None:
+    """Return a line as it was written for a batch, None for any other."""
+    try:
+        tree: dict[str, Any] = json.loads(line)
+        same = line == _line(head, tree["texts"], tree["seconds"]).encode()
+        return tree if same and [index for index, _ in tree["texts"]] == list(batch) else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None

@@ -5,20 +5,21 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dylora_exp.config import default_tree, distinguishing_settings
+from dylora_exp.config import default_tree
 from dylora_exp.records import Record
+from dylora_exp.reporting.specs.select import metric_sign
 
-# A lower translation edit rate is the better one; every other metric is better when higher.
-LOWER_IS_BETTER = frozenset({"ter"})
-
-_SAME_SCORES = ("seed", "trainer.score_every")
+# Runs of one setup may differ in these: scoring after every epoch does not change the last scores.
+SAME_SETUP = ("seed", "trainer.score_every")
 
 Names = tuple[str, str, str, str]
 Settings = Mapping[str, Any]
+# Profile, task, method and settings: equal where runs differ in nothing but the seed.
+SetupKey = tuple[str, str, str, Hashable]
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,14 @@ class Group:
 
     @property
     def method(self) -> str:
-        """The method with the settings that tell it from others of its name."""
+        """The method with the settings in which it differs from others of its name."""
         return f"{self.names[3]} [{self.variant}]" if self.variant else self.names[3]
+
+    @property
+    def key(self) -> SetupKey:
+        """The key of its runs' setup."""
+        profile, _, task, method = self.names
+        return setup_key(profile, task, method, self.settings)
 
     @property
     def place(self) -> tuple[str, str, str]:
@@ -55,7 +62,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Series:
-    """A group's values of one metric, of ranks made in one way, by rank and seed."""
+    """A group's values of one metric and one cut, by rank and seed."""
 
     group: Group
     truncation: str | None
@@ -65,18 +72,18 @@ class Series:
 
     @property
     def cut(self) -> str:
-        """How its ranks were made; empty without ranks."""
-        return " ".join(word for word in (self.truncation, self.scale) if word)
+        """Truncation and scale; empty without ranks."""
+        return " ".join(filter(None, (self.truncation, self.scale)))
 
     @property
     def label(self) -> str:
-        """The method with its way."""
+        """The method with its cut."""
         return f"{self.group.method} ({self.cut})" if self.cut else self.group.method
 
     @property
     def sign(self) -> int:
         """1 where a higher value is better, -1 where a lower one is."""
-        return -1 if self.metric in LOWER_IS_BETTER else 1
+        return metric_sign(self.metric)
 
     def ranked(self) -> dict[int, Mapping[int, float]]:
         """Return the values of the ranks, ascending; none without ranks."""
@@ -99,12 +106,20 @@ def default_settings() -> Settings:
 
 
 def settings_of(record: Record) -> Settings:
-    """Return a record's settings but for the seed, paths, logging, hardware and all defaults.
+    """Return the settings of a record that are not at their default, the seed left out."""
+    return {key: record.settings[key] for key in sorted(record.settings) if key not in SAME_SETUP}
 
-    So a record made before an option existed is of one group with those that have its default.
-    Scoring after every epoch leaves the scores at the end as they are and does not count either.
-    """
-    return dict(sorted(distinguishing_settings(record.config, _SAME_SCORES).items()))
+
+def setup_key(profile: str, task: str, method: str, settings: Settings) -> SetupKey:
+    """Return the key by which records and planned runs of the same setup find each other."""
+    return profile, task, method, _hashable(settings)
+
+
+def _hashable(value: Any) -> Hashable:
+    """Return plain data as tuples, so that equal data are equal keys."""
+    if isinstance(value, Mapping):
+        return frozenset((key, _hashable(item)) for key, item in value.items())
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
 
 
 def groups_of(records: Iterable[Record]) -> tuple[list[Group], list[str]]:
@@ -112,35 +127,30 @@ def groups_of(records: Iterable[Record]) -> tuple[list[Group], list[str]]:
 
     Returns:
         The groups by their names and settings, and a sentence for each seed that a group has more
-        than once; of such records the last made counts.
+        than once; of such records the latest counts.
     """
-    runs: dict[tuple[Names, str], dict[int, Record]] = {}
-    settings: dict[tuple[Names, str], Settings] = {}
+    runs: dict[tuple[Names, Hashable], dict[int, Record]] = {}
     warnings = []
     for record in sorted(records, key=lambda record: (record.created_at, record.run_id)):
         names = (record.profile, record.model, record.task, record.method)
-        found = settings_of(record)
-        key = (names, json.dumps(found, sort_keys=True))
-        settings[key] = found
-        before = runs.setdefault(key, {}).get(record.seed)
+        of_setup = runs.setdefault((names, _hashable(settings_of(record))), {})
+        before = of_setup.get(record.seed)
         if before is not None:
             warnings.append(
                 f"runs {before.run_id} and {record.run_id} differ in no setting; "
                 f"the later one, {record.run_id}, counts."
             )
-        runs[key][record.seed] = record
-    siblings: dict[Names, list[Settings]] = {}
-    for key in sorted(runs):
-        siblings.setdefault(key[0], []).append(settings[key])
-    groups = [
-        Group(
-            key[0],
-            _variant(settings[key], siblings[key[0]]),
-            settings[key],
-            tuple(runs[key][seed] for seed in sorted(runs[key])),
-        )
-        for key in sorted(runs)
-    ]
+        of_setup[record.seed] = record
+    siblings: dict[Names, list[tuple[Settings, dict[int, Record]]]] = {}
+    for (names, _), by_seed in runs.items():
+        settings = settings_of(next(iter(by_seed.values())))
+        siblings.setdefault(names, []).append((settings, by_seed))
+    groups = []
+    for names, same in sorted(siblings.items()):
+        everyone = [settings for settings, _ in same]
+        for settings, by_seed in sorted(same, key=lambda pair: json.dumps(pair[0])):
+            records_by_seed = tuple(by_seed[seed] for seed in sorted(by_seed))
+            groups.append(Group(names, _variant(settings, everyone), settings, records_by_seed))
     return groups, warnings
 
 
@@ -166,15 +176,15 @@ def group_warnings(groups: Sequence[Group]) -> list[str]:
 
 
 def series_of(group: Group) -> list[Series]:
-    """Return a group's finite values, a series for each way and metric in the records' order."""
+    """Return a group's finite values, a series for each cut and metric in the records' order."""
     values: dict[tuple[str | None, str | None, str], dict[int | None, dict[int, float]]] = {}
     for record in group.records:
         for score in record.ranks:
             for metric, value in score.metrics.items():
                 if value is not None and math.isfinite(value):
-                    of_way = values.setdefault((score.truncation, score.scale, metric), {})
-                    of_way.setdefault(score.rank, {})[record.seed] = float(value)
-    return [Series(group, *key, of_way) for key, of_way in values.items()]
+                    of_cut = values.setdefault((score.truncation, score.scale, metric), {})
+                    of_cut.setdefault(score.rank, {})[record.seed] = float(value)
+    return [Series(group, *key, of_cut) for key, of_cut in values.items()]
 
 
 def headline(group: Group) -> str:

@@ -1,8 +1,8 @@
 """Which runs a table needs, which records are theirs, and which runs have none.
 
-A record belongs to a planned run when its config says nothing else: whatever setting both name, in
-paths, logging and hardware apart, they name alike. So a run with any other setting never slips in,
-and a record made before an option existed still counts.
+A record belongs to a planned run when both have the same settings but for paths, logging and
+hardware. So a run with any other setting never counts, and a record from before an option existed
+still does.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from dylora_exp.config import (
     Config,
     Ranks,
     compose,
-    configs_match,
+    distinguishing_settings,
     has_ranks,
     identity,
     run_id,
@@ -24,8 +23,9 @@ from dylora_exp.config import (
 )
 from dylora_exp.core import RequestError, unknown_name
 from dylora_exp.records import Record
+from dylora_exp.reporting.analysis.groups import SAME_SETUP, Group, SetupKey, settings_of, setup_key
 from dylora_exp.reporting.specs.layout import ProfileSpec, RowSpec, TableSpec
-from dylora_exp.reporting.specs.select import WORDS, selected
+from dylora_exp.reporting.specs.select import OVERRIDES, selected
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Setup:
         method: The method's name.
         overrides: The row's own settings.
         config: The whole config, with some seed.
-        settings: What must not differ in a record.
+        group_key: The key that groups of its records have.
     """
 
     key: str
@@ -48,7 +48,7 @@ class Setup:
     method: str = field(compare=False)
     overrides: tuple[str, ...] = field(compare=False)
     config: Config = field(compare=False, repr=False)
-    settings: Mapping[str, Any] = field(compare=False, repr=False)
+    group_key: SetupKey = field(compare=False, repr=False)
 
     def words(self) -> list[str]:
         """Return the overrides that compose it, without a seed."""
@@ -57,10 +57,6 @@ class Setup:
     def name(self) -> str:
         """Return the method with the row's own settings."""
         return f"{self.method} ({', '.join(self.overrides)})" if self.overrides else self.method
-
-    def names(self) -> tuple[str, str, str]:
-        """Return what its records call their profile, task and method."""
-        return self.config.profile, self.config.task.name, self.config.method.name
 
     def ranks(self) -> tuple[int | None, ...]:
         """Return the ranks that its runs score, ascending; a None alone without ranks."""
@@ -71,7 +67,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run that a table is made of; the table is complete without an optional one."""
+    """A run that a table shows; the table is complete without an optional one."""
 
     run_id: str
     setup: Setup
@@ -108,9 +104,6 @@ class MissingRun:
     reason: str
 
 
-# What two records of one setup may differ in: ``records_of`` looks at these itself.
-_ELSEWHERE = ("seed", "trainer.score_every")
-
 Used = Mapping[Setup, Mapping[int, Record]]
 
 
@@ -124,7 +117,7 @@ def planned_runs(spec: TableSpec, part: ProfileSpec, profile: str) -> list[Plann
     for block in spec.blocks_in(profile):
         for row in block.rows:
             for task in part.tasks():
-                setups = setups_by_rank(row, base_words(part, profile), task)
+                setups = setups_by_rank(row, base_overrides(part, profile), task)
                 if block.show == "rank" and not block.ranks:
                     _check_rank(row, setups)
                 for setup in setups.values():
@@ -139,16 +132,16 @@ def planned_runs(spec: TableSpec, part: ProfileSpec, profile: str) -> list[Plann
     ]
 
 
-def base_words(part: ProfileSpec, profile: str) -> tuple[str, ...]:
+def base_overrides(part: ProfileSpec, profile: str) -> tuple[str, ...]:
     """Return the overrides that all runs of a table have in common."""
-    return (f"profile={part.runs or profile}", *part.set, *WORDS[part.select])
+    return (f"profile={part.runs or profile}", *part.set, *OVERRIDES[part.select])
 
 
 def setups_by_rank(row: RowSpec, base: Sequence[str], task: str) -> dict[int | None, Setup]:
     """Return where a row's ranks come from: one setup for all, or one for each when it searches.
 
     Raises:
-        RequestError: When a run cannot be composed, or does not make ranks in the row's way.
+        RequestError: When a run cannot be composed, or does not have the row's cut.
     """
     setups: dict[int | None, Setup] = {}
     try:
@@ -171,19 +164,29 @@ def records_of(runs: Iterable[PlannedRun], records: Mapping[str, Record]) -> Use
     Their scores are those of the epochs that the table takes. Further seeds count too: more seeds
     make a better mean. Of several records the last counts.
     """
-    candidates: dict[tuple[str, str, str], list[Record]] = {}
+    setups = dict.fromkeys(run.setup for run in runs)
+    names = {setup.group_key[:3] for setup in setups}
+    by_key: dict[SetupKey, list[Record]] = {}
     for record in sorted(records.values(), key=lambda record: (record.seed, record.created_at)):
-        if record.status == "completed":
-            candidates.setdefault((record.profile, record.task, record.method), []).append(record)
+        own = (record.profile, record.task, record.method)
+        if record.status == "completed" and own in names:
+            by_key.setdefault(setup_key(*own, settings_of(record)), []).append(record)
     return {
         setup: {
             record.seed: scores
-            for record in candidates.get(setup.names(), [])
-            if configs_match(setup.settings, record.config, _ELSEWHERE)
-            and (scores := selected(record, setup.config)) is not None
+            for record in by_key.get(setup.group_key, [])
+            if (scores := selected(record, setup.config)) is not None
         }
-        for setup in dict.fromkeys(run.setup for run in runs)
+        for setup in setups
     }
+
+
+def records_of_groups(setups: Iterable[Setup], groups: Iterable[Group]) -> Used:
+    """Return the records of each planned setup by seed, as ``records_of``, from groups of them."""
+    by_key: dict[SetupKey, dict[int, Record]] = {}
+    for group in groups:
+        by_key.setdefault(group.key, {}).update((one.seed, one) for one in group.records)
+    return {setup: by_key.get(setup.group_key, {}) for setup in setups}
 
 
 def missing_runs(
@@ -241,7 +244,9 @@ def _check_metrics(part: ProfileSpec, setups: Iterable[Setup]) -> None:
 @functools.cache
 def _setup(base: tuple[str, ...], task: str, method: str, overrides: tuple[str, ...]) -> Setup:
     config = compose(_words(base, task, method, overrides))
-    return Setup(setup_id(config), base, task, method, overrides, config, identity(config))
+    names = config.profile, config.task.name, config.method.name
+    key = setup_key(*names, distinguishing_settings(identity(config), SAME_SETUP))
+    return Setup(setup_id(config), base, task, method, overrides, config, key)
 
 
 def _words(base: Sequence[str], task: str, method: str, overrides: Sequence[str]) -> list[str]:

@@ -41,7 +41,7 @@ class Report:
     """What records say.
 
     Attributes:
-        signature: What it was made of, a line each.
+        signature: The records, seeds and versions behind it, a line each.
         warnings: What a reader must know before the numbers, a sentence each.
         file_warnings: A sentence for each file among the records that is none.
         records: All records there are, asked for or not.
@@ -167,8 +167,8 @@ def _left_out(records: Sequence[Record]) -> list[str]:
     counts = Counter(record.status for record in records if record.status != "completed")
     if not counts:
         return []
-    words = " and ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-    return [f"{words} of {len(records)} records left out."] + [
+    statuses = " and ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    return [f"{statuses} of {len(records)} records left out."] + [
         f"run {record.run_id} ({record.profile} {record.model} {record.task} {record.method}, "
         f"seed {record.seed}) failed: {record.error or 'no reason given'}"
         for record in records
@@ -179,7 +179,7 @@ def _left_out(records: Sequence[Record]) -> list[str]:
 def _signature(
     selected: Sequence[Record], completed: Sequence[Record], found: int, where: str
 ) -> list[str]:
-    """Return what the report was made of: records, seeds, versions, commits."""
+    """Return the records, seeds, versions and commits behind the report, a line each."""
     about = (
         f"{found} records" if not where else f"{len(selected)} of {found} records, where {where}"
     )

@@ -1,21 +1,15 @@
-"""What a report is made of: grids of numbers, the same for a terminal, a pipe and a page."""
+"""The sections of a report: grids of numbers, the same for a terminal, a pipe and a page."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from dylora_exp.records import (
-    DEFAULT_SHARE,
-    Record,
-    allowed_loss,
-    aurac,
-    best_rank,
-    recommended_rank,
-)
+from dylora_exp.records import DEFAULT_SHARE, Record
+from dylora_exp.reporting.analysis.curves import areas, choose_ranks
 from dylora_exp.reporting.analysis.estimates import Estimate, estimate, paired
 from dylora_exp.reporting.analysis.groups import Group, Series, headline, series_of
 
@@ -107,7 +101,7 @@ def rank_estimates(series: Series) -> Iterator[tuple[int | None, Estimate]]:
 
 
 def differences(series: Sequence[Series]) -> Section:
-    """Return the paired differences between all series that are about the same thing.
+    """Return the paired differences between all comparable series.
 
     Series are compared at the same profile, model, task, metric and rank where their settings
     agree in everything but the method's and the ranks'.
@@ -181,10 +175,10 @@ def costs(groups: Sequence[Group]) -> Section:
         (
             *group.place,
             group.method,
-            *_mean_std(_told(group, "timing", "train_seconds")),
-            *_mean_std(_told(group, "timing", "sweep_seconds")),
-            *(_mean(_told(group, "timing", "steps")),),
-            *(_mean(_told(group, "parameters", name)) for name in ("trainable", "total")),
+            *_mean_std(_recorded(group, "timing", "train_seconds")),
+            *_mean_std(_recorded(group, "timing", "sweep_seconds")),
+            *(_mean(_recorded(group, "timing", "steps")),),
+            *(_mean(_recorded(group, "parameters", name)) for name in ("trainable", "total")),
             len(group.records),
         )
         for group in groups
@@ -204,36 +198,21 @@ def costs(groups: Sequence[Group]) -> Section:
 
 def train_seconds(group: Group) -> Estimate | None:
     """Return the training time of a group's runs, in seconds."""
-    return _told(group, "timing", "train_seconds")
+    return _recorded(group, "timing", "train_seconds")
 
 
 def _choice(series: Series, tolerance: float | None) -> Choice | None:
     curve = series.ranked()
-    means = {rank: found.mean for rank, found in rank_estimates(series) if rank is not None}
-    # Rounded: the last bits of a sum of floats must not decide a tie.
-    heights = {rank: round(series.sign * mean, 12) for rank, mean in means.items()}
-    best = best_rank(heights)
-    if best is None:
+    values = {rank: list(by_seed.values()) for rank, by_seed in curve.items()}
+    ranks = choose_ranks(values, series.sign, tolerance)
+    if ranks is None:
         return None
-    loss = allowed_loss(list(curve[best].values()), tolerance)
-    recommended = recommended_rank(heights, loss)
-    assert recommended is not None
-    return Choice(series, best, recommended, _area(curve, False), _area(curve, True))
-
-
-def _area(curve: Mapping[int, Mapping[int, float]], log2: bool) -> Estimate | None:
-    """Return the area under the curves of the seeds that have a value at every rank."""
-    seeds = set.intersection(*map(set, curve.values()))
-    areas = [
-        aurac({rank: by_seed[seed] for rank, by_seed in curve.items()}, log2)
-        for seed in sorted(seeds)
-    ]
-    known = [area for area in areas if area is not None]
-    return estimate(known) if known else None
+    found = [areas(curve, log2) for log2 in (False, True)]
+    return Choice(series, *ranks, *(estimate(area) if area else None for area in found))
 
 
 def _comparable(series: Iterable[Series]) -> Iterable[list[Series]]:
-    """Return series of the same place, metric and settings but the method's and the ranks'."""
+    """Return series of the same profile, model, task, metric and other settings but the ranks'."""
     found: dict[tuple[object, ...], list[Series]] = {}
     for one in series:
         shared = {
@@ -275,8 +254,8 @@ def _mean(found: Estimate | None) -> float | None:
     return found.mean if found else None
 
 
-def _told(group: Group, part: str, name: str) -> Estimate | None:
-    """Return a number that records tell outside their scores, over those that tell it."""
+def _recorded(group: Group, part: str, name: str) -> Estimate | None:
+    """Return a number outside the scores, over the records that have it; None without any."""
     values = [_number(record, part, name) for record in group.records]
     known = [value for value in values if value is not None]
     return estimate(known) if known else None

@@ -1,4 +1,4 @@
-"""What the records of a row say, seed by seed: scores, parameters, seconds."""
+"""The values of a table's rows, seed by seed: scores, parameters, seconds."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Values:
             metrics = self._metrics[record.run_id].get((rank, row.truncation, row.scale), {})
             value = metrics.get(column.metric)
             if value is None or not math.isfinite(value):
-                place = UndefinedValue(row.label, column.task, column.metric, rank, seed)
-                self.undefined[place] = None
+                missing = UndefinedValue(row.label, column.task, column.metric, rank, seed)
+                self.undefined[missing] = None
             else:
                 values[seed] = float(value)
         return values
@@ -57,7 +57,7 @@ class Values:
         return {rank: self.scores(row, rank, column) for rank in ranks if rank is not None}
 
     def parameters(self, row: RowSpec, rank: int | None, task: str) -> list[int]:
-        """Return the trained parameters at a rank, of each record that tells them."""
+        """Return the trained parameters at a rank, of each record that has them."""
         counts = [_parameters(record, rank) for record in self._records(row, rank, task).values()]
         return [count for count in counts if count is not None]
 

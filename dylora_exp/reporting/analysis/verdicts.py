@@ -25,8 +25,7 @@ from dylora_exp.config import options
 from dylora_exp.core import RequestError
 from dylora_exp.reporting.analysis.estimates import CONFIDENCE, Estimate, estimate, has_spread
 from dylora_exp.reporting.analysis.groups import Group, headline
-from dylora_exp.reporting.analysis.matching import groups_by_setup
-from dylora_exp.reporting.analysis.plan import PlannedRun, setups_by_rank
+from dylora_exp.reporting.analysis.plan import records_of_groups, setups_by_rank
 from dylora_exp.reporting.analysis.values import Values
 from dylora_exp.reporting.specs.claims import ClaimSpec
 from dylora_exp.reporting.specs.layout import ColumnSpec, RowSpec
@@ -147,10 +146,11 @@ def _verdict(claim: ClaimSpec, profile: str, task: str, effects: _Effects) -> Ve
     if any(len(by_seed) < 2 for by_seed in effects.by_rank.values()):
         reason = _lacking(effects)
         return Verdict(claim, profile, task, NO_DATA, reason, runs=_runs(effects))
-    words = {rank: decide(claim, effect) for rank, effect in found.items()}
-    word = next(w for w in (FAILS, NO_DATA, HOLDS) if w in words.values())
+    decided = {rank: decide(claim, effect) for rank, effect in found.items()}
+    word = next(w for w in (FAILS, NO_DATA, HOLDS) if w in decided.values())
     rank = min(
-        (rank for rank in found if words[rank] == word), key=lambda rank: _room(claim, found[rank])
+        (rank for rank in found if decided[rank] == word),
+        key=lambda rank: _room(claim, found[rank]),
     )
     reason = "its interval crosses a bound; more seeds would decide" if word == NO_DATA else ""
     seeds = tuple(sorted(effects.by_rank[rank]))
@@ -213,29 +213,21 @@ def _values(claim: ClaimSpec, profile: str, task: str, groups: Sequence[Group]) 
     """Return the values of the runs of both sides.
 
     Raises:
-        RequestError: When a side cannot be composed, or does not make ranks in its way.
+        RequestError: When a side cannot be composed, or does not have its cut.
     """
     base = (f"profile={profile}",)
     setups = [
         setup for side in claim.sides() for setup in setups_by_rank(side, base, task).values()
     ]
-    runs = [
-        PlannedRun(setup.key, setup, setup.config.seed, optional=False)
-        for setup in dict.fromkeys(setups)
-    ]
-    used = {
-        setup: {record.seed: record for group in found for record in group.records}
-        for setup, found in groups_by_setup(runs, groups).items()
-    }
-    return Values(base, used)
+    return Values(base, records_of_groups(setups, groups))
 
 
 def _scores(
     values: Values, side: RowSpec, ranks: Sequence[int | None], column: ColumnSpec
 ) -> BySeed:
     """Return a side's mean over the ranks, of each seed that has them all."""
-    places = list(ranks) if side.rank is None else [side.rank]
-    return _mean([values.scores(side, rank, column) for rank in places])
+    ranks = ranks if side.rank is None else [side.rank]
+    return _mean([values.scores(side, rank, column) for rank in ranks])
 
 
 def _compared(claim: ClaimSpec, left: BySeed, right: BySeed) -> BySeed:

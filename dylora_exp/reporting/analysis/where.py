@@ -132,5 +132,6 @@ def _equal(found: Any, asked: str) -> bool:
 
 
 def _text(value: Any) -> str:
-    words = {None: "null", True: "true", False: "false"}
-    return words[value] if value is None or isinstance(value, bool) else str(value)
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -6,17 +6,21 @@ import itertools
 import math
 import textwrap
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dylora_exp.core import write_atomically
 from dylora_exp.reporting.analysis.estimates import Estimate
 from dylora_exp.reporting.analysis.groups import Group, Series
 from dylora_exp.reporting.analysis.report import Report
 from dylora_exp.reporting.analysis.sections import Choice, deciding, rank_estimates, train_seconds
-from dylora_exp.reporting.render.drawing import HATCHES, STYLES, colour, new_figure, png, svg
+from dylora_exp.reporting.render.drawing import (
+    HATCHES,
+    STYLES,
+    Picture,
+    colour,
+    draw_curve,
+    new_axes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,62 +29,35 @@ if TYPE_CHECKING:
 # How many characters of a legend stand side by side in half of a figure.
 _HALF_WIDTH = 50
 
-Place = tuple[str, str, str]
+# Profile, model and task.
+Subject = tuple[str, str, str]
 # A series, the mean seconds of its training and its best mean.
 _Point = tuple[Series, float, float]
 
 
-def charts(report: Report) -> dict[Place, dict[str, Figure]]:
-    """Return the figures of each profile, model and task by their names.
+def pictures_of(report: Report) -> dict[Subject, list[Picture]]:
+    """Return the figures of each profile, model and task; those without data are left out.
 
-    ``ranks``, ``aurac``, ``cost`` and ``drawn``; those without data are left out.
+    Their names end in ``ranks``, ``aurac``, ``cost`` and ``drawn``.
     """
-    pictures: dict[Place, dict[str, Figure]] = {}
-    for place in dict.fromkeys(group.place for group in report.groups):
+    pictures = {}
+    for about in dict.fromkeys(group.place for group in report.groups):
         series = sorted(
-            (one for one in deciding(report.series) if one.group.place == place),
+            (one for one in deciding(report.series) if one.group.place == about),
             key=lambda one: one.label,
         )
-        found = [choice for choice in report.choices if choice.series.group.place == place]
         drawn = {
             "ranks": curves(series),
-            "aurac": areas(found),
+            "aurac": areas([one for one in report.choices if one.series.group.place == about]),
             "cost": cost_against_quality(series),
-            "drawn": drawn_ranks([group for group in report.groups if group.place == place]),
+            "drawn": drawn_ranks([group for group in report.groups if group.place == about]),
         }
-        pictures[place] = {name: figure for name, figure in drawn.items() if figure is not None}
+        pictures[about] = [
+            Picture("-".join([*about, kind]), figure)
+            for kind, figure in drawn.items()
+            if figure is not None
+        ]
     return pictures
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure as it is shown: its file's name without ending, its title, and itself as SVG."""
-
-    name: str
-    title: str
-    svg: bytes
-    figure: Figure
-
-
-def pictures_of(report: Report) -> dict[Place, list[Picture]]:
-    """Return the figures of each profile, model and task, rendered."""
-    pictures: dict[Place, list[Picture]] = {}
-    for place, figures in charts(report).items():
-        for kind, figure in figures.items():
-            name = "-".join([*place, kind])
-            picture = Picture(name, figure.axes[0].get_title(), svg(figure, name), figure)
-            pictures.setdefault(place, []).append(picture)
-    return pictures
-
-
-def save_pictures(pictures: Mapping[Place, Sequence[Picture]], folder: Path) -> list[Path]:
-    """Write each figure as PNG and SVG and return where."""
-    paths = []
-    for picture in [picture for found in pictures.values() for picture in found]:
-        for ending, content in (("png", png(picture.figure)), ("svg", picture.svg)):
-            paths.append(folder / f"{picture.name}.{ending}")
-            write_atomically(paths[-1], content)
-    return paths
 
 
 def curves(series: Sequence[Series]) -> Figure | None:
@@ -181,12 +158,8 @@ def drawn_ranks(groups: Sequence[Group]) -> Figure | None:
 
 
 def _axes(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
-    figure = new_figure()
-    axes = figure.add_subplot()
-    axes.set_title(title, fontsize=11)
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
-    axes.grid(alpha=0.3, linewidth=0.6)
+    figure, axes = new_axes(title, x_label, y_label)
+    axes.title.set_fontsize(11)
     axes.set_axisbelow(True)
     return figure, axes
 
@@ -216,17 +189,13 @@ def _ended(figure: Figure) -> Figure:
 
 
 def _draw_series(axes: Axes, one: Series, by_rank: dict[int | None, Estimate], index: int) -> None:
-    paint = colour(one.group.names[3])
-    marker, style = STYLES[index % len(STYLES)]
-    points = {rank: found for rank, found in by_rank.items() if rank is not None}
+    method = one.group.names[3]
     if None in by_rank:  # a method without ranks
-        axes.axhline(by_rank[None].mean, color=paint, linestyle=style, linewidth=1, label=one.label)
-    if points:
-        low = [found.smallest for found in points.values()]
-        high = [found.largest for found in points.values()]
-        axes.fill_between(list(points), low, high, color=paint, alpha=0.15, linewidth=0)
-        means = [found.mean for found in points.values()]
-        axes.plot(list(points), means, color=paint, marker=marker, linestyle=style, label=one.label)
+        style, height = STYLES[index % len(STYLES)][1], by_rank[None].mean
+        axes.axhline(height, color=colour(method), linestyle=style, linewidth=1, label=one.label)
+    points = {rank: found for rank, found in by_rank.items() if rank is not None}
+    heights = [(found.mean, found.smallest, found.largest) for found in points.values()]
+    draw_curve(axes, method, one.label, index, list(points), heights)
 
 
 def _draw_search(axes: Axes, found: Sequence[_Point]) -> None:
@@ -251,7 +220,7 @@ def _searches(points: Sequence[_Point]) -> list[list[_Point]]:
         if one.group.names[3] == "lora" and _r_max(one) in one.values:
             own = {key: value for key, value in one.group.settings.items() if key != "ranks.r_max"}
             found.setdefault(f"{one.cut} {sorted(own.items())!r}", []).append(point)
-    # All ways of LoRA agree at r_max, so one search is enough.
+    # All cuts of LoRA agree at r_max, so one search is enough.
     several = [sorted(same, key=lambda point: _r_max(point[0])) for same in found.values()]
     return [same for same in several if len(same) > 1][:1]
 
@@ -267,9 +236,10 @@ def _best(series: Series) -> Estimate | None:
 
 
 def _drawn(group: Group) -> Counter[int]:
+    """Return how often each rank was drawn, all records together; empty where none says so."""
     counts: Counter[int] = Counter()
     for record in group.records:
-        told = record.training.get("drawn_ranks")
-        for rank, count in told.items() if isinstance(told, dict) else ():
+        drawn = record.training.get("drawn_ranks")
+        for rank, count in drawn.items() if isinstance(drawn, dict) else ():
             counts[int(rank)] += int(count)
     return counts

@@ -1,18 +1,22 @@
-"""What all figures share: a colour for each method, styles that print in grey, how they are kept.
+"""What all figures share: methods' colours, styles that print in grey, curves, and the files.
 
-The colours are Okabe and Ito's, which the colour-blind can tell apart; marker, line style and hatch
-differ too. matplotlib is loaded where something is drawn.
+The colours are Okabe and Ito's, which the colour-blind can distinguish; marker, line style and
+hatch differ too. matplotlib is loaded where something is drawn.
 """
 
 from __future__ import annotations
 
+import functools
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dylora_exp.core import write_atomically
+from dylora_exp.reporting.render.files import write_files
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 METHOD_COLOURS = {
@@ -38,47 +42,75 @@ def colour(method: str) -> str:
     return METHOD_COLOURS.get(method, OTHER_METHODS)
 
 
-def new_figure(width: float = 6.4, height: float = 4.4) -> Figure:
-    """Return an empty figure; width and height are in inches."""
+@dataclass(frozen=True)
+class Picture:
+    """A figure with its file's name, without ending; its bytes depend on nothing else."""
+
+    name: str
+    figure: Figure
+
+    @property
+    def title(self) -> str:
+        """The title above its axes."""
+        return self.figure.axes[0].get_title()
+
+    @functools.cached_property
+    def svg(self) -> bytes:
+        """The figure as SVG."""
+        import matplotlib
+
+        with matplotlib.rc_context({"svg.hashsalt": self.name}):
+            return self._saved(format="svg", metadata={"Date": None, "Creator": None})
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write the figure as PNG and SVG into a folder, and return the files' paths."""
+        png = self._saved(format="png", dpi=150, metadata={"Software": None})
+        return write_files(folder / self.name, {".png": png, ".svg": self.svg})
+
+    def _saved(self, **options: Any) -> bytes:
+        # The layout is computed once, not again for each format.
+        if self.figure.get_layout_engine() is not None:
+            self.figure.draw_without_rendering()
+            self.figure.set_layout_engine("none")
+        stream = io.BytesIO()
+        self.figure.savefig(stream, **options)
+        return stream.getvalue()
+
+
+def new_axes(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    """Return a figure of 6.4 by 4.4 inches and its empty axes."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.grid(alpha=0.3, linewidth=0.6)
+    return figure, axes
 
 
-def svg(figure: Figure, salt: str) -> bytes:
-    """Return a figure as SVG, the same bytes for the same figure and ``salt``."""
-    import matplotlib
-
-    _lay_out(figure)
-    drawing = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": salt}):
-        figure.savefig(drawing, format="svg", metadata={"Date": None, "Creator": None})
-    return drawing.getvalue()
-
-
-def png(figure: Figure) -> bytes:
-    """Return a figure as PNG, the same bytes for the same figure."""
-    _lay_out(figure)
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=150, metadata={"Software": None})
-    return image.getvalue()
-
-
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write PNG and SVG, byte for byte the same for the same records.
+def draw_curve(
+    axes: Axes,
+    method: str,
+    label: str,
+    index: int,
+    ranks: Sequence[int],
+    points: Sequence[tuple[float, float, float]],
+) -> None:
+    """Draw the mean over seeds at each rank, in a band from the lowest to the highest seed.
 
     Args:
-        figure: The figure.
-        stem: The files' path without their endings.
+        axes: Where to draw.
+        method: Gives the colour.
+        label: The curve's name in the legend.
+        index: The curve's number in the figure; gives marker and line style.
+        ranks: The ranks, ascending; without any, nothing is drawn.
+        points: Mean, lowest and highest value at each rank.
     """
-    paths = [stem.with_name(f"{stem.name}.{ending}") for ending in ("png", "svg")]
-    for path, content in zip(paths, (png(figure), svg(figure, stem.name)), strict=True):
-        write_atomically(path, content)
-    return paths
-
-
-def _lay_out(figure: Figure) -> None:
-    """Find every part's place once, not again for each format."""
-    if figure.get_layout_engine() is not None:
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+    if ranks:
+        means, low, high = zip(*points, strict=True)
+        paint = colour(method)
+        marker, style = STYLES[index % len(STYLES)]
+        axes.fill_between(ranks, low, high, color=paint, alpha=0.15, linewidth=0)
+        axes.plot(ranks, means, color=paint, marker=marker, linestyle=style, label=label)

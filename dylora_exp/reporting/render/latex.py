@@ -2,12 +2,7 @@ r"""A table as LaTeX: a ``table`` float for ``\input`` in a document that loads 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from dylora_exp.reporting.analysis.cells import Table
-from dylora_exp.reporting.render.notes import notes
-from dylora_exp.reporting.render.tables import TextLine, headings, text_lines
-from dylora_exp.reporting.specs.paper import paper_name
+from dylora_exp.reporting.render.text_table import TextLine, TextTable
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -45,50 +40,27 @@ def escape(text: str) -> str:
     return "".join(_ESCAPES.get(character, character) for character in text)
 
 
-def latex(table: Table) -> str:
+def latex(table: TextTable) -> str:
     """Return the table with caption and notes as a LaTeX float."""
-    first = "Task" if table.spec.transposed else "Method"
-    rows = []
-    for block in table.blocks:
-        lines = [_row(line) for line in text_lines(table, block)]
-        rows += [r"\midrule", f"{escape(block.heading)} {lines[0]}", *lines[1:]]
-    label = f"{table.name}-{table.profile}"
-    return latex_float(_caption(table), label, [first, *headings(table)], rows, notes(table))
-
-
-def latex_float(
-    caption: str, label: str, above: Sequence[str], rows: Sequence[str], below: Sequence[str]
-) -> str:
-    """Return a LaTeX float.
-
-    Args:
-        caption: Plain text.
-        label: What follows ``tab:dylora-``.
-        above: The headings, as plain text, of all columns but the first, which has none.
-        rows: LaTeX.
-        below: The notes, as plain text.
-    """
+    number = f"{table.number} of the paper; " if table.number else ""
+    caption = f"{table.title} ({number}{table.profile} profile). {table.caption}"
     lines = [
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{escape(caption)}}}",
-        rf"\label{{tab:dylora-{label}}}",
+        rf"\label{{tab:dylora-{table.name}-{table.profile}}}",
         r"\scriptsize",
         r"\setlength{\tabcolsep}{3pt}\setlength{\aboverulesep}{1pt}\setlength{\belowrulesep}{1pt}",
-        rf"\sbox0{{\begin{{tabular}}{{ll{'r' * (len(above) - 1)}}}",
+        rf"\sbox0{{\begin{{tabular}}{{ll{'r' * len(table.headings)}}}",
         r"\toprule",
-        rf"& {' & '.join(map(escape, above))} \\",
-        *rows,
+        rf"& {' & '.join(map(escape, [table.label_heading, *table.headings]))} \\",
     ]
+    for heading, block in table.blocks:
+        rows = [_row(line) for line in block]
+        lines += [r"\midrule", f"{escape(heading)} {rows[0]}", *rows[1:]]
     lines += [r"\bottomrule", r"\end{tabular}}", _SHRINK, r"\par\medskip"]
-    lines += [r"\begin{minipage}{\linewidth}", *(rf"{escape(note)}\par" for note in below)]
+    lines += [r"\begin{minipage}{\linewidth}", *(rf"{escape(note)}\par" for note in table.notes)]
     return "\n".join([*lines, r"\end{minipage}", r"\end{table}"]) + "\n"
-
-
-def _caption(table: Table) -> str:
-    number = f"{paper_name(table.name)} of the paper; " if table.spec.paper_model else ""
-    where = f"{number}{table.profile} profile"
-    return f"{table.spec.title} ({where}). {table.spec.caption}"
 
 
 def _row(line: TextLine) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import TypeVar
 
 from dylora_exp.records import DEFAULT_SHARE
-from dylora_exp.reporting.analysis.cells import Cell, Table
+from dylora_exp.reporting.analysis.cells import Table
+from dylora_exp.reporting.analysis.measures import MEASURES, Cell
 from dylora_exp.reporting.analysis.plan import OPTIONAL, MissingRun
 from dylora_exp.reporting.specs.select import SELECTS
 
@@ -30,7 +31,7 @@ def paper_label(table: Table) -> str:
 def legend(table: Table) -> str:
     """Return how to read a cell, as far as the table has such cells."""
     cells = [cell for block in table.blocks for line in block.lines for cell in line.cells]
-    percent = all(c.factor == 100 for c in table.part.columns if c.measure == "score")
+    percent = all(c.factor == 100 for c in table.columns if c.measure == "score")
     unit = ", in %" if percent else ""
     parts = [f"mean±sample standard deviation over seeds{unit} (number of seeds)"]
     if any(cell.at is not None for cell in cells):
@@ -62,16 +63,11 @@ def _block_legends(table: Table) -> list[str]:
 
 def _column_legends(table: Table) -> list[str]:
     """Return what columns show that are no scores, in the words of their headings."""
-    parts = []
-    for column in table.part.columns:
-        if column.measure == "parameters":
-            parts.append(f"{column.heading}: at the rank shown, in millions, cut")
-        if column.measure == "train_seconds":
-            parts.append(f"{column.heading}: seconds, on the machine that the records name")
-        if column.measure == "cost":
-            one = column.relative_to
-            parts.append(f"{column.heading}: training runs, their time as a multiple of {one}'s")
-    return parts
+    return [
+        f"{column.heading}: {legend.format(**vars(column))}"
+        for column in table.part.columns
+        if (legend := MEASURES[column.measure].legend)
+    ]
 
 
 def marks(cell: Cell) -> str:
@@ -131,13 +127,13 @@ def _split(table: Table) -> str:
 
 
 def _averaged(table: Table) -> str:
-    return ", ".join(table.columns[place].heading for place in table.part.headlines())
+    return ", ".join(table.columns[index].heading for index in table.part.headlines())
 
 
 def _difference_legend(table: Table) -> str:
     lines = [line for block in table.blocks for line in block.lines]
     compared = any(
-        cell.printed and cell.mean is not None and column.measure in ("score", "average")
+        cell.printed and cell.mean is not None and MEASURES[column.measure].printed_unit is None
         for line in lines
         for cell, column in zip(line.cells, table.columns, strict=True)
     )
@@ -167,7 +163,7 @@ def _numbered(word: str, numbers: Sequence[int]) -> str:
 
 
 def _metrics(table: Table) -> str:
-    """Return the settings and versions behind the scores, as the records tell them."""
+    """Return the settings and versions behind the scores, as the records state them."""
     found = {_known(record.scoring.get("signature")) for record in table.records}
     return f"metrics {' / '.join(sorted(found))}"
 

@@ -1,4 +1,4 @@
-"""A table as Markdown and as CSV, and the grid of texts that Markdown and LaTeX share.
+"""A table of scores as text: the contents of its cells, and the lines of its CSV file.
 
 The paper's values stand in a line of their own below the line they belong to: beside every cell
 they would make a table of nine columns too wide for a terminal or a page.
@@ -6,14 +6,12 @@ they would make a table of nine columns too wide for a terminal or a page.
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-from dylora_exp.reporting.analysis.cells import Block, Cell, Column, Line, Table
+from dylora_exp.reporting.analysis.cells import Block, Column, Table
+from dylora_exp.reporting.analysis.measures import MEASURES, Cell, rank_text
 from dylora_exp.reporting.render.notes import marks, notes, paper_label
+from dylora_exp.reporting.render.text_table import TextLine, TextTable
 from dylora_exp.reporting.specs.paper import paper_name
 
 CSV_COLUMNS = (
@@ -21,54 +19,49 @@ CSV_COLUMNS = (
     *("mean", "std", "n", "runs", "lacks", "paper", "paper_rank"),
 )
 
-_PRINTED_UNITS = {"parameters": "M", "train_seconds": "s", "cost": "x"}
+
+def text_table(table: Table) -> TextTable:
+    """Return a table of scores as text."""
+    return TextTable(
+        name=table.name,
+        profile=table.profile,
+        number=paper_name(table.name) if table.spec.paper_model else "",
+        title=table.spec.title,
+        caption=table.spec.caption,
+        label_heading="Task" if table.spec.transposed else "Method",
+        heads_labels=False,
+        headings=tuple(_headings(table)),
+        blocks=tuple((block.heading, tuple(_lines(table, block))) for block in table.blocks),
+        notes=tuple(notes(table)),
+        data=(CSV_COLUMNS, *_data(table)),
+    )
 
 
-@dataclass(frozen=True)
-class TextLine:
-    """A line of a table as plain text, yet without the marks of Markdown or LaTeX.
-
-    Attributes:
-        label: The row's name.
-        cells: One text a column, empty where blank.
-        bold: Whether each cell is the best of its block.
-        paper: Whether these are the paper's values for the line above.
-    """
-
-    label: str
-    cells: tuple[str, ...]
-    bold: tuple[bool, ...]
-    paper: bool = False
-
-
-def headings(table: Table) -> list[str]:
-    """Return what stands above the cells."""
+def _headings(table: Table) -> list[str]:
     if table.spec.transposed:
         return [line.spec.label for line in table.blocks[0].lines]
     return [column.heading for column in table.columns]
 
 
-def text_lines(table: Table, block: Block) -> list[TextLine]:
-    """Return a block's lines, each followed by the paper's values where there are any."""
-    lines = []
+def _lines(table: Table, block: Block) -> Iterator[TextLine]:
+    """Yield a block's lines, each followed by the paper's values where there are any."""
     for label, pairs in _rows(table, block):
         texts = tuple(
             f"{cell_text(cell, column.measure)} {marks(cell)}".strip() for cell, column in pairs
         )
-        lines.append(TextLine(label, texts, tuple(cell.bold for cell, _ in pairs)))
+        yield TextLine(label, texts, tuple(cell.bold for cell, _ in pairs))
         if any(cell.printed for cell, _ in pairs):
             difference = table.part.difference
             texts = tuple(printed_text(cell, difference, column.measure) for cell, column in pairs)
-            lines.append(TextLine(paper_label(table), texts, (False,) * len(texts), paper=True))
-    return lines
+            yield TextLine(paper_label(table), texts, (False,) * len(texts), paper=True)
 
 
 def _rows(table: Table, block: Block) -> list[tuple[str, list[tuple[Cell, Column]]]]:
     """Return a block's cells, each with its column, in the rows that they are shown in."""
     if table.spec.transposed:
         return [
-            (column.heading, [(line.cells[place], column) for line in block.lines])
-            for place, column in enumerate(table.columns)
+            (column.heading, [(line.cells[index], column) for line in block.lines])
+            for index, column in enumerate(table.columns)
         ]
     return [
         (line.spec.label, list(zip(line.cells, table.columns, strict=True))) for line in block.lines
@@ -76,110 +69,34 @@ def _rows(table: Table, block: Block) -> list[tuple[str, list[tuple[Cell, Column
 
 
 def cell_text(cell: Cell, measure: str = "score") -> str:
-    """Return ``mean±std (n) @rank`` or its like, without what the cell does not have."""
-    if measure == "cost" and cell.runs:
-        times = "" if cell.mean is None else f", {cell.mean:.1f}x"
-        return f"{cell.runs} run{'s' if cell.runs > 1 else ''}{times}"
-    if cell.mean is None:
-        return ""
-    if measure == "parameters":
-        # Cut, not rounded: the paper prints 628,994 as 0.628M.
-        return f"{math.floor(cell.mean / 1000) / 1000:.3f}M"
-    deviation = "" if cell.std is None else f"±{cell.std:.2f}"
-    unit = "s" if measure == "train_seconds" else ""
-    count = "" if cell.n is None else f" ({cell.n})"
-    return f"{cell.mean:.2f}{deviation}{unit}{count}{_at(cell.at)}"
+    """Return a cell as its column's kind writes it, empty where blank."""
+    return MEASURES[measure].text(cell)
 
 
 def printed_text(cell: Cell, difference: bool, measure: str = "score") -> str:
     """Return the paper's value, its rank, and ours minus it where that is asked for."""
     if cell.printed is None:
         return ""
-    if measure in _PRINTED_UNITS:
-        return f"{cell.printed.value:g}{_PRINTED_UNITS[measure]}"
-    text = f"{cell.printed.value:.2f}{_at(cell.printed.rank)}"
+    unit = MEASURES[measure].printed_unit
+    if unit is not None:
+        return f"{cell.printed.value:g}{unit}"
+    text = f"{cell.printed.value:.2f}{rank_text(cell.printed.rank)}"
     if difference and cell.mean is not None:
         text += f" [{cell.mean - cell.printed.value:+.2f}]"
     return text
 
 
-def markdown(table: Table) -> str:
-    """Return the table with title, caption and notes as Markdown, its columns aligned."""
-    rows = [["", "", *headings(table)]]
-    for block in table.blocks:
-        heading = block.heading
-        for line in text_lines(table, block):
-            label = f"*{line.label}*" if line.paper else line.label
-            cells = [f"**{c}**" if b else c for c, b in zip(line.cells, line.bold, strict=True)]
-            rows.append([heading, label, *cells])
-            heading = ""
-    parts = [
-        f"## {numbered_title(table)} ({table.profile})",
-        table.spec.caption.strip(),
-        pipe_table(rows),
-        "\n".join(f"- {note}" for note in notes(table)),
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-def numbered_title(table: Table) -> str:
-    """Return the title, after its number where the paper has the table."""
-    number = f"{paper_name(table.name)}: " if table.spec.paper_model else ""
-    return f"{number}{table.spec.title}"
-
-
-def csv_text(table: Table) -> str:
-    """Return one line for each cell, blank ones included, with all digits of its numbers."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
-    writer.writeheader()
+def _data(table: Table) -> Iterator[tuple[object, ...]]:
+    """Yield the CSV line of each cell, blank ones included."""
     for block in table.blocks:
         for line in block.lines:
-            writer.writerows(_csv_rows(table, block.heading, line))
-    return stream.getvalue()
-
-
-def _csv_rows(table: Table, heading: str, line: Line) -> list[dict[str, object]]:
-    rows = []
-    for column, cell in zip(table.columns, line.cells, strict=True):
-        row: dict[str, object] = {
-            "block": heading,
-            "rank": cell.at if line.rank is None else line.rank,
-            "row": line.spec.label,
-            "method": line.spec.method,
-            "set": " ".join(line.spec.set),
-            "truncation": line.spec.truncation,
-            "scale": line.spec.scale,
-            "task": column.task,
-            "metric": column.metric,
-            "mean": cell.mean,
-            "std": cell.std,
-            "n": cell.n,
-            "runs": cell.runs,
-            "lacks": "; ".join(cell.lacks) or None,
-            "paper": cell.printed.value if cell.printed else None,
-            "paper_rank": cell.printed.rank if cell.printed else None,
-        }
-        rows.append(row)
-    return rows
-
-
-def _at(rank: int | None) -> str:
-    return "" if rank is None else f" @{rank}"
-
-
-def pipe_table(rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table, the first two columns to the left and the others to the right."""
-    escaped = [[text.replace("|", "\\|") for text in row] for row in rows]
-    widths = [max(3, *map(len, column)) for column in zip(*escaped, strict=True)]
-    lines = [
-        [
-            text.ljust(width) if index < 2 else text.rjust(width)
-            for index, (text, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        for row in escaped
-    ]
-    rule = [
-        "-" * width if index < 2 else "-" * (width - 1) + ":" for index, width in enumerate(widths)
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], rule, *lines[1:]])
+            spec = line.spec
+            for column, cell in zip(table.columns, line.cells, strict=True):
+                printed = cell.printed
+                yield (
+                    *(block.heading, cell.at if line.rank is None else line.rank, spec.label),
+                    *(spec.method, " ".join(spec.set), spec.truncation, spec.scale),
+                    *(column.task, column.metric, cell.mean, cell.std, cell.n, cell.runs),
+                    "; ".join(cell.lacks) or None,
+                    *((printed.value, printed.rank) if printed else (None, None)),
+                )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from typing import Literal
 
@@ -54,34 +52,26 @@ def plain_lines(report: Report) -> Iterator[str]:
         yield from (f"- {note}" for note in section.notes)
 
 
-def csv_text(report: Report) -> str:
-    """Return the averages over seeds of all metrics as CSV, with all digits."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+def average_rows(report: Report) -> Iterator[tuple[object, ...]]:
+    """Yield the averages over seeds of all metrics, for a CSV file, the header first."""
+    yield CSV_COLUMNS
     for series in report.series:
         group = series.group
         for rank, found in rank_estimates(series):
             seeds = sorted(series.values[rank])
             runs = [record.run_id for record in group.records if record.seed in set(seeds)]
-            writer.writerow(
-                (
-                    *(*group.names, group.variant, series.truncation, series.scale, rank),
-                    *(series.metric, found.mean, found.std, found.n, found.low, found.high),
-                    *(found.smallest, found.largest),
-                    *(" ".join(map(str, seeds)), " ".join(runs)),
-                )
+            yield (
+                *(*group.names, group.variant, series.truncation, series.scale, rank),
+                *(series.metric, found.mean, found.std, found.n, found.low, found.high),
+                *(found.smallest, found.largest),
+                *(" ".join(map(str, seeds)), " ".join(runs)),
             )
-    return stream.getvalue()
 
 
-def section_csv(section: Section) -> str:
-    """Return a section as CSV, with all digits; empty where there is no value."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(column.heading for column in section.columns)
-    writer.writerows(section.rows)
-    return stream.getvalue()
+def section_rows(section: Section) -> Iterator[tuple[object, ...]]:
+    """Yield a section's rows, for a CSV file, the header first."""
+    yield tuple(column.heading for column in section.columns)
+    yield from section.rows
 
 
 def _rich_grid(section: Section) -> Table:

@@ -6,26 +6,20 @@ A claim compares a left with a right side and says between which bounds the effe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from omegaconf import MISSING
+from pydantic import Field, model_validator
 
-from dylora_exp.config import options
-from dylora_exp.core import RequestError, unknown_name
-from dylora_exp.reporting.specs.layout import RowSpec
+from dylora_exp.core import RequestError, parse
+from dylora_exp.reporting.specs.files import read_yaml
+from dylora_exp.reporting.specs.layout import RowSpec, Spec, TaskName
 from dylora_exp.reporting.specs.paper import PAPER_DIR
-from dylora_exp.reporting.specs.tables import read_yaml
 
 CLAIMS = PAPER_DIR / "claims.yaml"
-SOURCES = ("paper", "project")
-MEASURES = ("score", "train_seconds")
-COMPARISONS = ("difference", "ratio")
 
 
-@dataclass
-class ClaimSpec:
+class ClaimSpec(Spec):
     """A claim: the effect of the left side against the right one lies between two bounds.
 
     Both sides are runs with the profile's own settings but for what ``set`` changes, as a row of a
@@ -35,7 +29,7 @@ class ClaimSpec:
         name: A short name.
         says: The claim as a sentence.
         source: Whose it is: ``paper`` or ``project``.
-        place: Where it stands.
+        place: The section or table that makes it.
         left: A side; its ``label`` names it.
         right: The other side.
         measure: ``score``: a metric of the task. ``train_seconds``: of the run, or of all runs of
@@ -51,38 +45,52 @@ class ClaimSpec:
         metric: The metric of a score; the task's headline when empty.
     """
 
-    name: str = MISSING
-    says: str = MISSING
-    source: str = MISSING
-    place: str = MISSING
-    left: RowSpec = MISSING
-    right: RowSpec = MISSING
-    measure: str = "score"
-    compare: str = "difference"
+    name: str
+    says: str
+    source: Literal["paper", "project"]
+    place: str
+    left: RowSpec
+    right: RowSpec
+    measure: Literal["score", "train_seconds"] = "score"
+    compare: Literal["difference", "ratio"] = "difference"
     above: float | None = None
     below: float | None = None
-    ranks: list[int] = field(default_factory=list)
+    ranks: list[int] = Field(default_factory=list)
     each_rank: bool = False
-    tasks: list[str] = field(default_factory=list)
+    tasks: list[TaskName] = Field(default_factory=list)
     metric: str = ""
 
+    @model_validator(mode="after")
+    def _goes_together(self) -> ClaimSpec:
+        found = []
+        if self.above is None and self.below is None:
+            found.append("found no bound, expected 'above', 'below' or both.")
+        if self.above is not None and self.below is not None and self.above >= self.below:
+            found.append(
+                f"above: found {self.above:g}, expected less than 'below', {self.below:g}."
+            )
+        if self.each_rank and not self.ranks:
+            found.append("each_rank: found no 'ranks' to be about.")
+        if self.measure != "score" and (self.ranks or self.metric):
+            found.append(f"a claim about {self.measure} has neither 'ranks' nor 'metric'.")
+        if found:
+            raise RequestError(found)
+        return self
+
     def expected(self) -> str:
-        """Return the bounds in words."""
+        """Return the bounds as text."""
         unit = "x" if self.compare == "ratio" else ""
         bounds = [("above", self.above), ("below", self.below)]
-        words = [f"{word} {value:g}{unit}" for word, value in bounds if value is not None]
-        return f"{self.compare} {' and '.join(words)}"
+        found = [f"{name} {value:g}{unit}" for name, value in bounds if value is not None]
+        return f"{self.compare} {' and '.join(found)}"
 
     def sides(self) -> tuple[RowSpec, RowSpec]:
         """Return the left and the right side."""
         return self.left, self.right
 
 
-@dataclass
-class ClaimsFile:
-    """The whole file."""
-
-    claims: list[ClaimSpec] = MISSING
+class _ClaimsFile(Spec):
+    claims: list[dict[str, object]]
 
 
 def load_claims(path: Path = CLAIMS) -> list[ClaimSpec]:
@@ -96,38 +104,19 @@ def load_claims(path: Path = CLAIMS) -> list[ClaimSpec]:
     """
     if not path.exists():
         return []
-    claims = read_yaml(ClaimsFile, path).claims
-    problems = [f"{path}: {problem}" for problem in _problems(claims)]
+    trees = read_yaml(_ClaimsFile, path).claims
+    names = [tree.get("name", f"number {index}") for index, tree in enumerate(trees, 1)]
+    problems = [
+        f"claim '{name}' is there {count} times, expected different names."
+        for name, count in Counter(map(str, names)).items()
+        if count > 1
+    ]
+    claims = []
+    for name, tree in zip(names, trees, strict=True):
+        try:
+            claims.append(parse(ClaimSpec, tree))
+        except RequestError as error:
+            problems += [f"claim '{name}': {problem}" for problem in error.problems]
     if problems:
-        raise RequestError(problems)
+        raise RequestError(f"{path}: {problem}" for problem in problems)
     return claims
-
-
-def _problems(claims: list[ClaimSpec]) -> Iterator[str]:
-    for name, count in Counter(claim.name for claim in claims).items():
-        if count > 1:
-            yield f"claim '{name}' is there {count} times, expected different names."
-    for claim in claims:
-        for problem in _claim_problems(claim):
-            yield f"claim '{claim.name}': {problem}"
-
-
-def _claim_problems(claim: ClaimSpec) -> Iterator[str]:
-    choices = (("source", SOURCES), ("measure", MEASURES), ("compare", COMPARISONS))
-    for key, allowed in choices:
-        if getattr(claim, key) not in allowed:
-            yield unknown_name(key, getattr(claim, key), allowed)
-    for key, side in (("left", claim.left), ("right", claim.right)):
-        if side.method not in options("method"):
-            yield unknown_name(f"{key}.method", side.method, options("method"))
-    for task in claim.tasks:
-        if task not in options("task"):
-            yield unknown_name("tasks", task, options("task"))
-    if claim.above is None and claim.below is None:
-        yield "found no bound, expected 'above', 'below' or both."
-    if claim.above is not None and claim.below is not None and claim.above >= claim.below:
-        yield f"above: found {claim.above:g}, expected less than 'below', {claim.below:g}."
-    if claim.each_rank and not claim.ranks:
-        yield "each_rank: found no 'ranks' to be about."
-    if claim.measure != "score" and (claim.ranks or claim.metric):
-        yield f"a claim about {claim.measure} has neither 'ranks' nor 'metric'."

@@ -1,23 +1,62 @@
 """What a table's YAML file may say: blocks of rows over columns, for each profile.
 
-A row names a run and how its ranks are made; a block says which of a row's scores it shows; a
-column says what of a score, or of the run itself.
+A row names a run and the cut that gives its ranks; a block says which of a row's scores it shows; a
+column says what of a score, or of the run itself. What depends on the whole table, such as whether
+a row's profile is one of it, is checked in ``specs.tables``.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Collection
+from typing import Annotated, Literal
 
-from omegaconf import MISSING
+from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator
 
-SHOWS = ("rank", "best_mean", "best_run", "aurac", "aurac_log2", "recommended")
-MEASURES = ("score", "parameters", "train_seconds", "cost")
+from dylora_exp.config import Scale, Truncation, known_keys, options
+from dylora_exp.core import StrictModel, unknown_name
+from dylora_exp.metrics import ANY_TASK, METRICS, base_name
+from dylora_exp.reporting.specs.select import Select, metric_sign
 
 
-@dataclass
-class RowSpec:
-    """A run, or a search over several, and a way to make its ranks.
+def _one_of(allowed: Callable[[], Collection[str]]) -> AfterValidator:
+    """Return the check that a text is one of some names."""
+
+    def check(name: str) -> str:
+        if name not in allowed():
+            raise ValueError(unknown_name("", name, allowed()).removeprefix(": "))
+        return name
+
+    return AfterValidator(check)
+
+
+def _different_ranks(ranks: list[int]) -> list[int]:
+    if ranks and (min(ranks) < 1 or len(set(ranks)) < len(ranks)):
+        raise ValueError(f"found {ranks}, expected different ranks from 1 on")
+    return ranks
+
+
+def _different_labels(rows: list[RowSpec]) -> list[RowSpec]:
+    for label, count in Counter(row.label for row in rows).items():
+        if count > 1:
+            raise ValueError(f"label '{label}' is there {count} times, expected different labels")
+    return rows
+
+
+MethodName = Annotated[str, _one_of(lambda: options("method"))]
+TaskName = Annotated[str, _one_of(lambda: options("task"))]
+ProfileName = Annotated[str, _one_of(lambda: options("profile"))]
+RankList = Annotated[list[int], AfterValidator(_different_ranks)]
+
+
+class Spec(StrictModel):
+    """A part of a file of ``conf/table`` or ``conf/paper``."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class RowSpec(Spec):
+    """A run, or a search over several, and the cut that gives its ranks.
 
     Attributes:
         label: The row's name in the table.
@@ -33,20 +72,22 @@ class RowSpec:
         optional: The profiles whose table is complete without this row's runs.
     """
 
-    label: str = MISSING
+    label: str
     paper_label: str | None = None
-    method: str = MISSING
-    set: list[str] = field(default_factory=list)
-    search: list[int] = field(default_factory=list)
-    truncation: str | None = None
-    scale: str | None = None
+    method: MethodName
+    set: list[str] = Field(default_factory=list)
+    search: RankList = Field(default_factory=list)
+    truncation: Truncation | None = None
+    scale: Scale | None = None
     rank: int | None = None
-    only: list[str] = field(default_factory=list)
-    optional: list[str] = field(default_factory=list)
+    only: list[str] = Field(default_factory=list)
+    optional: list[str] = Field(default_factory=list)
 
 
-@dataclass
-class BlockSpec:
+RowList = Annotated[list[RowSpec], AfterValidator(_different_labels)]
+
+
+class BlockSpec(Spec):
     """Rows that are compared with each other, and which of their scores.
 
     Attributes:
@@ -65,22 +106,36 @@ class BlockSpec:
     """
 
     heading: str = ""
-    show: str = "rank"
-    ranks: list[int] = field(default_factory=list)
-    rows: list[RowSpec] = field(default_factory=list)
-    tolerance: float | None = None
+    show: Literal["rank", "best_mean", "best_run", "aurac", "aurac_log2", "recommended"] = "rank"
+    ranks: RankList = Field(default_factory=list)
+    rows: RowList = Field(default_factory=list)
+    tolerance: Annotated[float, Field(ge=0, lt=1)] | None = None
     paper_block: str | None = None
-    only: list[str] = field(default_factory=list)
+    only: list[str] = Field(default_factory=list)
+
+    @field_validator("ranks")
+    @classmethod
+    def _ranks_are_shown(cls, ranks: list[int], info: ValidationInfo) -> list[int]:
+        if ranks and info.data.get("show", "rank") != "rank":
+            raise ValueError(f"found {ranks}, only a block with 'show: rank' has them")
+        return ranks
+
+    @field_validator("tolerance")
+    @classmethod
+    def _tolerance_is_used(cls, tolerance: float | None, info: ValidationInfo) -> float | None:
+        if tolerance is not None and info.data.get("show", "recommended") != "recommended":
+            raise ValueError("only a block with 'show: recommended' has one")
+        return tolerance
 
     def for_rank(self, rank: int) -> BlockSpec:
         """Return the block of one of the ranks."""
         heading = self.heading.replace("{rank}", str(rank))
         paper_block = self.paper_block and self.paper_block.replace("{rank}", str(rank))
-        return dataclasses.replace(self, heading=heading, paper_block=paper_block, ranks=[rank])
+        update = {"heading": heading, "paper_block": paper_block, "ranks": [rank]}
+        return self.model_copy(update=update)
 
 
-@dataclass
-class ColumnSpec:
+class ColumnSpec(Spec):
     """What a column shows; the first score of each task is the one that the average counts.
 
     Attributes:
@@ -90,28 +145,42 @@ class ColumnSpec:
             of a row's runs, and their seconds as a multiple of another row's.
         task: A file of ``conf/task``; a cost is over all tasks.
         metric: A metric of the task.
-        factor: What a score is multiplied with; 100 makes percent of fractions.
-        lower_is_better: Whether the lowest score is the best.
+        factor: What a score is multiplied with; None: 100 where the metric is a fraction, which
+            makes percent, otherwise 1.
+        lower_is_better: Whether the lowest score is the best; None: as the metric says.
         relative_to: The label of the row that a cost is a multiple of.
         paper_column: The column of the paper's data that shows the same, or None.
     """
 
-    heading: str = MISSING
+    heading: str
     measure: str = "score"
-    task: str = ""
+    task: TaskName = ""
     metric: str = ""
-    factor: float = 100.0
-    lower_is_better: bool = False
+    factor: float | None = None
+    lower_is_better: bool | None = None
     relative_to: str = ""
     paper_column: str | None = None
 
     def sign(self) -> int:
         """Return 1 where higher is better, -1 where lower is."""
+        if self.lower_is_better is None:
+            return metric_sign(self.metric)
         return -1 if self.lower_is_better else 1
 
+    def factor_with(self, reader: str) -> float:
+        """Return what a score is multiplied with.
 
-@dataclass
-class ProfileSpec:
+        Args:
+            reader: The reader of the column's task, which decides how the metric is computed.
+        """
+        if self.factor is not None or base_name(self.metric) not in METRICS:
+            return self.factor or 100.0
+        computations = METRICS[base_name(self.metric)].computations
+        found = computations.get(reader) or computations.get(ANY_TASK)
+        return 100.0 if found is None or found.is_fraction else 1.0
+
+
+class ProfileSpec(Spec):
     """The part of a table that depends on how big the reproduction is.
 
     Attributes:
@@ -126,20 +195,34 @@ class ProfileSpec:
             something.
     """
 
-    seeds: list[int] = MISSING
-    columns: list[ColumnSpec] = MISSING
-    runs: str | None = None
-    set: list[str] = field(default_factory=list)
-    select: str = "last"
+    seeds: list[int]
+    columns: list[ColumnSpec]
+    runs: ProfileName | None = None
+    set: list[str] = Field(default_factory=list)
+    select: Select = "last"
     paper_average: str | None = None
     difference: bool = False
 
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: list[int]) -> list[int]:
+        if not seeds or len(set(seeds)) < len(seeds):
+            raise ValueError(f"found {seeds}, expected different seeds")
+        return seeds
+
+    @field_validator("columns")
+    @classmethod
+    def _some_score(cls, columns: list[ColumnSpec]) -> list[ColumnSpec]:
+        if all(column.measure != "score" for column in columns):
+            raise ValueError("found no score, expected at least one")
+        return columns
+
     def headlines(self) -> list[int]:
-        """Return the places of each task's first score."""
+        """Return the index of each task's first score."""
         first: dict[str, int] = {}
-        for place, column in enumerate(self.columns):
+        for index, column in enumerate(self.columns):
             if column.measure == "score":
-                first.setdefault(column.task, place)
+                first.setdefault(column.task, index)
         return list(first.values())
 
     def tasks(self) -> list[str]:
@@ -147,8 +230,7 @@ class ProfileSpec:
         return list(dict.fromkeys(column.task for column in self.columns if column.task))
 
 
-@dataclass
-class TableSpec:
+class TableSpec(Spec):
     """A table.
 
     Attributes:
@@ -163,15 +245,15 @@ class TableSpec:
         profiles: The parts that depend on the profile.
     """
 
-    title: str = MISSING
-    caption: str = MISSING
+    title: str
+    caption: str
     paper_model: str | None = None
-    rows: list[RowSpec] = field(default_factory=list)
-    blocks: list[BlockSpec] = MISSING
+    rows: RowList = Field(default_factory=list)
+    blocks: list[BlockSpec]
     average: bool = True
     transposed: bool = False
     figures: str | None = None
-    profiles: dict[str, ProfileSpec] = MISSING
+    profiles: dict[str, ProfileSpec]
 
     def blocks_in(self, profile: str) -> list[BlockSpec]:
         """Return a profile's blocks, each with the rows that it has there."""
@@ -180,12 +262,11 @@ class TableSpec:
             if not block.only or profile in block.only:
                 rows = block.rows or self.rows
                 rows = [row for row in rows if not row.only or profile in row.only]
-                blocks.append(dataclasses.replace(block, rows=rows))
+                blocks.append(block.model_copy(update={"rows": rows}))
         return blocks
 
 
-@dataclass
-class SettingSpec:
+class SettingSpec(Spec):
     """A line of a table of settings.
 
     Attributes:
@@ -196,15 +277,14 @@ class SettingSpec:
         paper_label: Its name in the paper's data; None when the paper does not print it.
     """
 
-    label: str = MISSING
-    key: str | None = None
+    label: str
+    key: Annotated[str, _one_of(known_keys)] | None = None
     fixed: str | None = None
     seeds_of: str | None = None
     paper_label: str | None = None
 
 
-@dataclass
-class SettingsBlock:
+class SettingsBlock(Spec):
     """Settings of one composed config.
 
     Attributes:
@@ -216,28 +296,27 @@ class SettingsBlock:
         paper_block: The block of the paper's data that shows the same, or None.
     """
 
-    heading: str = MISSING
-    profiles: dict[str, str] = MISSING
-    set: list[str] = field(default_factory=list)
-    rows: list[SettingSpec] = MISSING
+    heading: str
+    profiles: dict[str, ProfileName]
+    set: list[str] = Field(default_factory=list)
+    rows: list[SettingSpec]
     paper_block: str | None = None
 
 
-@dataclass
-class SettingsSpec:
+class SettingsSpec(Spec):
     """A table of settings, as composed, beside those that the paper prints; it needs no runs.
 
     Attributes:
-        kind: ``settings``; what tells its file from a table of scores.
+        kind: ``settings``; a table of scores has no such key.
         title: What it is about, without its number.
         caption: What a reader must know.
         blocks: From top to bottom.
     """
 
-    kind: str = "settings"
-    title: str = MISSING
-    caption: str = MISSING
-    blocks: list[SettingsBlock] = MISSING
+    kind: Literal["settings"]
+    title: str
+    caption: str
+    blocks: list[SettingsBlock]
 
     @property
     def profiles(self) -> dict[str, list[SettingsBlock]]:

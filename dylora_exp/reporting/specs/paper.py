@@ -5,54 +5,47 @@ A cell that the paper's text has lost is absent there, and so blank in a table.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from omegaconf import MISSING
-
 from dylora_exp.config import CONF_DIR
-from dylora_exp.reporting.specs.tables import Schema, read_yaml
+from dylora_exp.reporting.specs.files import Schema, read_yaml
+from dylora_exp.reporting.specs.layout import Spec
 
 PAPER_DIR = CONF_DIR / "paper"
 
 
-@dataclass
-class PrintedCell:
+class PrintedCell(Spec):
     """A printed number: where it stands, its value, and the rank it was reached at if printed."""
 
-    block: str = MISSING
-    row: str = MISSING
-    column: str = MISSING
-    value: float = MISSING
+    block: str
+    row: str
+    column: str
+    value: float
     rank: int | None = None
 
 
-@dataclass
-class PrintedTable:
+class PrintedTable(Spec):
     """A table of the paper, as far as its text still holds it."""
 
-    table: str = MISSING
-    unit: str = MISSING
-    cells: list[PrintedCell] = MISSING
+    table: str
+    unit: str
+    cells: list[PrintedCell]
 
 
 Printed = dict[tuple[str | None, str | None, str | None], PrintedCell]
 
 
-@dataclass
-class PrintedText:
+class PrintedText(Spec):
     """A printed setting: where it stands, and how it is written."""
 
-    block: str = MISSING
-    row: str = MISSING
-    value: str = MISSING
+    block: str
+    row: str
+    value: str
 
 
-@dataclass
-class PrintedSettings:
+class PrintedSettings(Spec):
     """A table of settings of the paper, as far as its text still holds it."""
 
-    table: str = MISSING
-    cells: list[PrintedText] = MISSING
+    table: str
+    cells: list[PrintedText]
 
 
 def paper_name(name: str) -> str:

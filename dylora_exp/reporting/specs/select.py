@@ -1,23 +1,34 @@
 """Which epoch's scores a table takes: those after the last, or each rank's best.
 
-The paper takes the last (Section 5.1 names no other). Mixing the two, unsaid, is a common reason
-for numbers that do not reproduce, so every table says which it has.
+The paper takes the last (Section 5.1 names no other). Mixing the two silently is a common reason
+for numbers that do not reproduce, so every table says which it shows.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Literal
 
 from dylora_exp.config import Config
+from dylora_exp.metrics import METRICS, base_name, sign
 from dylora_exp.records import RankScore, Record
 
+Select = Literal["last", "best"]
 SELECTS = {
     "last": "scores after the last epoch",
     "best": "each rank at the epoch with its best score",
 }
-# The runs that have what a selection needs.
-WORDS = {"last": (), "best": ("trainer.score_every=epoch",)}
+# What a run needs to have the scores of a selection.
+OVERRIDES = {"last": (), "best": ("trainer.score_every=epoch",)}
+
+
+def metric_sign(metric: str) -> int:
+    """Return 1 where a higher value is better, -1 where a lower one is.
+
+    Records may have metrics that are not registered; of these the higher value is the better.
+    """
+    return sign(metric) if base_name(metric) in METRICS else 1
 
 
 def selected(record: Record, config: Config) -> Record | None:
@@ -37,7 +48,7 @@ def selected(record: Record, config: Config) -> Record | None:
 
 
 def best_epochs(record: Record, metric: str) -> list[RankScore]:
-    """Return each way's scores of the epoch in which it had the highest ``metric``.
+    """Return the scores of each rank and cut after the epoch in which its ``metric`` was best.
 
     The earlier epoch counts where two are equal.
     """
@@ -53,4 +64,6 @@ def best_epochs(record: Record, metric: str) -> list[RankScore]:
 
 def _height(score: RankScore, metric: str) -> float:
     value = score.metrics.get(metric)
-    return -math.inf if value is None or not math.isfinite(value) else value
+    if value is None or not math.isfinite(value):
+        return -math.inf
+    return metric_sign(metric) * value

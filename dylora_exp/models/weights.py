@@ -1,0 +1,140 @@
+"""The weights of a backbone: read from a folder or the hub, and checked to be all of them.
+
+transformers fills in random values where a file lacks a weight, and ignores what it does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dylora_exp.config import ModelConfig
+from dylora_exp.core import RequestError
+from dylora_exp.models.layer_names import name_matches
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+
+# Of every call that reads a model's files: nothing beside them is run.
+NO_CODE = {"trust_remote_code": False}
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".h5", ".msgpack", ".ckpt")
+_CONVERSION = (
+    'python -c "import torch, safetensors.torch as st; '
+    "weights = torch.load('pytorch_model.bin', map_location='cpu', weights_only=True); "
+    "st.save_file({name: each.clone() for name, each in weights.items()}, 'model.safetensors', "
+    "{'format': 'pt'})\""
+)
+
+
+def no_safetensors(location: str) -> RequestError:
+    """Return the error for weights that are only there as pickles."""
+    return RequestError(
+        f"model.name_or_path: '{location}' has no model.safetensors, and other files of weights "
+        "are pickles, which can run any code when they are read; if you trust its "
+        f"pytorch_model.bin, convert it in its folder with: {_CONVERSION}"
+    )
+
+
+def read_weights(
+    kind: Any, model: ModelConfig, location: str, config: PretrainedConfig, head: list[str]
+) -> PreTrainedModel:
+    """Return a model with the weights of a folder or of the hub, in single precision.
+
+    Args:
+        kind: The class of transformers that loads it.
+        model: The model config.
+        location: Where the weights are.
+        config: The architecture.
+        head: The modules that may be new; empty for a language model.
+
+    Raises:
+        RequestError: When weights outside the head are missing or unused, or of other sizes.
+    """
+    _refuse_pickles(location)
+    backbone, found = kind.from_pretrained(
+        location,
+        **NO_CODE,
+        use_safetensors=True,
+        weights_only=True,
+        config=config,
+        revision=model.revision,
+        ignore_mismatched_sizes=True,  # so that all of them are named below
+        output_loading_info=True,
+    )
+    sizes = {name: (tuple(old), tuple(new)) for name, old, new in found["mismatched_keys"]}
+    problems = []
+    if missing := [name for name in found["missing_keys"] - set(sizes) if not _in(name, head)]:
+        problems.append(
+            f"{_several(missing)} of the model {_is_or_are(missing)} not among its weights, so "
+            "that random values would be used; expected all but those of new modules in "
+            f"model.head ({', '.join(head) or 'none'})."
+        )
+    if unused := [name for name in found["unexpected_keys"] if _is_in_body(name, backbone)]:
+        problems.append(
+            f"{_several(unused)} among its weights {_is_or_are(unused)} of no layer of a model "
+            "with its config.json; expected weights and config.json of one model."
+        )
+    dropped = head if model.drop_head else []
+    if wrong := {name: shapes for name, shapes in sizes.items() if not _in(name, dropped)}:
+        old, new = min(wrong.items())[1]
+        hint = (
+            "; model.drop_head=true starts with a new head instead."
+            if head and all(_in(each, head) for each in wrong)
+            else "."
+        )
+        problems.append(f"{_several(wrong)}: found shape {old}, expected {new}{hint}")
+    if hasattr(backbone, "peft_config"):
+        problems.append("there is an adapter beside the weights; merge it or take it away.")
+    if problems:
+        raise RequestError([f"model.name_or_path: {problem}" for problem in problems])
+    if dropped:
+        _renew(backbone, kind.from_config(backbone.config), head)
+    return backbone.float()
+
+
+def _refuse_pickles(location: str) -> None:
+    """Refuse a folder whose weights are in another format than safetensors."""
+    folder = Path(location)
+    names = [file.name for file in folder.iterdir()] if folder.is_dir() else []
+    if any(name.endswith(_PICKLES) for name in names) and not any(
+        ".safetensors" in name for name in names
+    ):
+        raise no_safetensors(location)
+
+
+def _renew(backbone: PreTrainedModel, new: PreTrainedModel, head: list[str]) -> None:
+    """Copy the head of a new model into another."""
+    import torch
+
+    values = dict(new.named_parameters())
+    with torch.no_grad():
+        for name, parameter in backbone.named_parameters():
+            if _in(name, head):
+                parameter.copy_(values[name])
+
+
+def _in(weight: str, modules: Iterable[str]) -> bool:
+    """Return whether a weight belongs to one of some modules."""
+    parts = weight.split(".")
+    paths = [".".join(parts[:end]) for end in range(1, len(parts))]
+    return any(name_matches(path, module) for path in paths for module in modules)
+
+
+def _is_in_body(weight: str, backbone: PreTrainedModel) -> bool:
+    """Return whether a weight would belong to a part of the model itself: not to another head."""
+    body = backbone.base_model
+    inner = weight.removeprefix(f"{backbone.base_model_prefix}.")
+    parts = dict(body.named_children()) if body is not backbone else {}
+    known = dict(backbone.named_buffers())  # those that are made anew, such as positions
+    return inner.split(".")[0] in parts and weight not in known
+
+
+def _several(names: Iterable[str]) -> str:
+    first, *others = sorted(names)
+    return f"'{first}' (and {len(others)} more)" if others else f"'{first}'"
+
+
+def _is_or_are(names: Iterable[str]) -> str:
+    return "is" if len(list(names)) == 1 else "are"

@@ -1,0 +1,92 @@
+"""What a record says twice, or cannot be: checked when it is read from a file.
+
+A damaged digit or a file that was edited by hand is found where another part of the record, or what
+is known of ranks and metrics, contradicts it.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dylora_exp.config import recompute_run_id
+from dylora_exp.metrics import METRICS, base_name
+from dylora_exp.records.record import RankScore, Record
+
+# Of a record whose config does not say its own largest rank.
+_LARGEST_RANK = 1 << 20
+# Fields of a record that its config has too.
+_TWICE = {
+    "seed": ("seed",),
+    "profile": ("profile",),
+    "model": ("model", "name"),
+    "task": ("task", "name"),
+    "method": ("method", "name"),
+}
+# A correlation may be 1.0000000000000002.
+_ROUNDING = 1e-6
+
+
+def contradiction(record: Record) -> str | None:
+    """Return what is wrong with a record as the end of a sentence; None where nothing is.
+
+    Args:
+        record: A record of the right types.
+    """
+    return next(_contradictions(record), None)
+
+
+def _contradictions(record: Record) -> Iterator[str]:
+    config = record.config
+    for name, path in _TWICE.items():
+        found, expected = getattr(record, name), _value(config, path)
+        if expected is not None and found != expected:
+            yield f"'{name}' is {found!r}, but 'config.{'.'.join(path)}' is {expected!r}"
+    run_id = recompute_run_id(config)
+    if run_id not in (None, record.run_id):
+        yield f"its run_id is '{record.run_id}', but its config is that of run '{run_id}'"
+    largest = _value(config, ("ranks", "r_max")) or _LARGEST_RANK
+    protocol = _value(config, ("task", "reader"))
+    yield from _of_scores("ranks", record.ranks, largest, protocol)
+    for number, epoch in enumerate(record.epochs):
+        yield from _of_scores(f"epochs[{number}].ranks", epoch.ranks, largest, protocol)
+
+
+def _of_scores(
+    field: str, scores: list[RankScore], largest: int, protocol: str | None
+) -> Iterator[str]:
+    """Yield what is wrong with the scores of a sweep: ranks, cuts that come twice, values."""
+    cuts = {(entry.rank, entry.truncation, entry.scale) for entry in scores}
+    if len(cuts) < len(scores):
+        yield f"'{field}' has a cut twice"
+    for number, entry in enumerate(scores):
+        if entry.rank is not None and entry.rank > largest:
+            key = f"{field}[{number}].rank"
+            yield f"'{key}' is {entry.rank}, expected at most {largest} (ranks.r_max)"
+        for name, value in entry.metrics.items():
+            if value is not None:
+                low, high = _range(name, protocol)
+                if not low - _ROUNDING <= value <= high + _ROUNDING:
+                    key = f"{field}[{number}].metrics.{name}"
+                    yield f"'{key}' is {value!r}, expected a number from {low:g} to {high:g}"
+
+
+@functools.lru_cache(maxsize=1024)
+def _range(name: str, protocol: str | None) -> tuple[float, float]:
+    """Return the values that a metric may have; of another protocol than is known, of all."""
+    metric = METRICS.get(base_name(name))
+    if metric is None:
+        return -math.inf, math.inf
+    own = metric.computations.get(protocol)
+    known = [own] if own else list(metric.computations.values())
+    return min(each.range[0] for each in known), max(each.range[1] for each in known)
+
+
+def _value(tree: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    """Return a value of a config, None where there is none."""
+    value: Any = tree
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
