@@ -81,7 +81,26 @@ def load(
         _check_modules(backbone, field, names, model.fused if field == "model.targets" else None)
     check_tokenizer(tokenizer, backbone, texts=labels is None)
     agree_on_padding(tokenizer, backbone)
+    _probe(model, backbone, tokenizer, labels)
     return backbone, tokenizer
+
+
+def _probe(
+    model: ModelConfig,
+    backbone: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    labels: int | None,
+) -> None:
+    """Refuse a model that computes something else than is expected of it."""
+    from dylora_exp.models import probes
+
+    if not probes.is_probed(backbone):
+        return
+    with _loading(model):
+        if labels is None:
+            probes.check_padding_of_prompts(backbone, tokenizer.eos_token_id)
+        else:
+            probes.pad_so_that_batches_do_not_matter(backbone, tokenizer)
 
 
 def _architecture(model: ModelConfig, location: str, settings: dict[str, Any]) -> PretrainedConfig:
