@@ -36,7 +36,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from dylora_exp.config import CONF_DIR, from_hydra
-from dylora_exp.core import RequestError, echo, first_line, locks, write_atomically
+from dylora_exp.core import RequestError, echo, first_line, locks, tolerant_output, write_atomically
 from dylora_exp.records import search_score
 from dylora_exp.runner import Outcome, RunBusy, RunFailed, run_if_needed
 
@@ -84,7 +84,8 @@ def attempt(tree: DictConfig, show: Callable[[Outcome], None], later: bool = Fal
     job = " ".join(HydraConfig.get().overrides.task)
     try:
         outcome = run_if_needed(from_hydra(tree), wait=not later)
-        show(outcome)
+        with tolerant_output():  # the run is done, whether or not it can be shown
+            show(outcome)
     except RequestError as error:
         return Ended(job, error.problems, request=True)
     except RunBusy as busy:
