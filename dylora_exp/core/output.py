@@ -80,10 +80,10 @@ def tolerant_output() -> Iterator[TolerantStream | None]:
             each.flush()
     finally:
         sys.stdout, sys.stderr = kept
-        for before, each in zip(kept, wrapped, strict=True):
-            if each is not None and each is not before:
-                each.flush()
-                each.close_after_failure()
+        for before, stream in zip(kept, wrapped, strict=True):
+            if stream is not None and stream is not before:
+                stream.flush()
+                stream.close_after_failure()
 
 
 def _tolerant(stream: TextIO | None) -> TolerantStream | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from dylora_exp.core import RequestError
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -24,7 +25,7 @@ def check_tokenizer(
         RequestError: When the vocabulary is empty or too large, or a token is missing.
     """
     vocabulary = tokenizer.get_vocab()
-    rows = len(backbone.get_input_embeddings().weight)
+    rows = len(cast("Tensor", backbone.get_input_embeddings().weight))
     name = tokenizer.name_or_path
     if not set(vocabulary) - set(tokenizer.all_special_tokens):
         problem = (
