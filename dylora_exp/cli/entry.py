@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 the work failed, 2 the request was wrong, 141 nobody reads
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -19,16 +18,35 @@ from dylora_exp.core import (
     raise_on_sigterm,
     set_verbosity,
     silence_workers,
+    tolerant_output,
 )
+
+_RUNS = ("run", "reproduce")
 
 
 @silence_workers
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     set_verbosity("normal")
+    with tolerant_output() as output:
+        arguments = sys.argv[1:] if argv is None else argv
+        command, code = next(iter(arguments), ""), _run(arguments)
+        if output is not None:
+            output.flush()
+        failure = output.failure if output is not None else None
+        if isinstance(failure, BrokenPipeError):  # nobody reads the rest, as with `| head`
+            return 141
+        if failure is not None:
+            print(f"dylora: the output cannot be written ({failure.strerror}).", file=sys.stderr)
+            # A run is done all the same; of other commands the output is the work.
+            return code if command in _RUNS else code or 1
+        return code
+
+
+def _run(argv: Sequence[str]) -> int:
     try:
         with raise_on_sigterm():
-            arguments = parse(as_run_arguments(sys.argv[1:] if argv is None else argv))
+            arguments = parse(as_run_arguments(argv))
             code: int = arguments.run_command(arguments)
             return code
     except RequestError as error:
@@ -38,9 +56,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FetchFailed as error:
         print(f"dylora: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # nobody reads the rest, as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     except KeyboardInterrupt as stop:
         stopped = isinstance(stop, TerminationRequested)
         print(

@@ -108,11 +108,11 @@ def _problems(
         return [f"{key}: runs name their folders themselves, results_dir and outputs_dir."]
     if key == "hydra/sweeper" and value.startswith("optuna"):
         return [f"{key}: '{value}' is now a command: dylora search [overrides] --trials N."]
-    if key == "hydra" or key.startswith(("hydra.", "hydra/")):
-        return []
-    if key in GROUPS:
+    if key in (*GROUPS, "hydra/launcher"):
         allowed = options(key, search_path)
         return [unknown_name(key, str(v), allowed) for v in _values(override) if v not in allowed]
+    if key == "hydra" or key.startswith(("hydra.", "hydra/")):
+        return []
     if key not in keys and not key.startswith(("model.config.", "model.overrides.")):
         return [f"{key}: there is no such setting{_nearest_key(key, keys) or '.'}"]
     if override.is_sweep_override() and not multirun:

@@ -23,6 +23,7 @@ from .logs import echo as echo
 from .logs import is_quiet as is_quiet
 from .logs import run_log as run_log
 from .logs import set_verbosity as set_verbosity
+from .output import tolerant_output as tolerant_output
 from .packages import NotInstalled as NotInstalled
 from .packages import in_package as in_package
 from .packages import package_folder as package_folder
@@ -88,6 +89,7 @@ __all__ = [
     "set_verbosity",
     "silence_workers",
     "start_workers",
+    "tolerant_output",
     "unfinished",
     "unknown_name",
     "wait_for_all",

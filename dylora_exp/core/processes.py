@@ -264,7 +264,8 @@ def _run_worker(
 def _report_and_exit(run: _SharedRun, error: BaseException) -> NoReturn:
     """Print why the run fails and exit, so that the launcher ends the processes that wait."""
     run.set("failure")
-    print(f"dylora: run failed: {error}", file=sys.__stderr__, flush=True)
+    with contextlib.suppress(OSError):
+        print(f"dylora: run failed: {error}", file=sys.__stderr__, flush=True)
     raise SystemExit(1) from error
 
 

@@ -19,6 +19,7 @@ from dylora_exp.core import (
 )
 from dylora_exp.models.architecture import hub_repositories, locations
 from dylora_exp.models.layer_names import name_matches
+from dylora_exp.models.tokenizer_checks import agree_on_padding, check_tokenizer
 from dylora_exp.models.weights import NO_CODE, no_safetensors, read_weights
 
 if TYPE_CHECKING:
@@ -78,8 +79,28 @@ def load(
         _forget_generation_settings(backbone)
     for field, names in (("model.targets", model.targets), ("model.head", heads)):
         _check_modules(backbone, field, names, model.fused if field == "model.targets" else None)
-    _agree_on_padding(backbone, tokenizer)
+    check_tokenizer(tokenizer, backbone, texts=labels is None)
+    agree_on_padding(tokenizer, backbone)
+    _probe(model, backbone, tokenizer, labels)
     return backbone, tokenizer
+
+
+def _probe(
+    model: ModelConfig,
+    backbone: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    labels: int | None,
+) -> None:
+    """Refuse a model that computes something else than is expected of it."""
+    from dylora_exp.models import probes
+
+    if not probes.is_probed(backbone):
+        return
+    with _loading(model):
+        if labels is None:
+            probes.check_padding_of_prompts(backbone, tokenizer.eos_token_id)
+        else:
+            probes.pad_so_that_batches_do_not_matter(backbone, tokenizer)
 
 
 def _architecture(model: ModelConfig, location: str, settings: dict[str, Any]) -> PretrainedConfig:
@@ -137,11 +158,13 @@ def _forget_generation_settings(backbone: PreTrainedModel) -> None:
 
 def longest_input(backbone: PreTrainedModel) -> int:
     """Return how many tokens the model's positions allow, unlimited where they are relative."""
-    config = backbone.config
-    positions = getattr(config, "max_position_embeddings", None) or sys.maxsize
-    # RoBERTa counts positions from the padding index on.
-    offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
-    return int(positions) - offset
+    for name, module in backbone.named_modules():
+        # Some models, such as RoBERTa and MPNet, count positions from a padding index on.
+        padding = getattr(module, "padding_idx", None)
+        if name_matches(name, "position_embeddings") and padding is not None:
+            return int(module.num_embeddings) - padding - 1
+    positions = getattr(backbone.config, "max_position_embeddings", None) or 0
+    return positions if positions > 0 else sys.maxsize  # XLNet's are -1
 
 
 def _check_modules(
@@ -165,15 +188,6 @@ def _check_modules(
         last = {name.rpartition(".")[2] for name in modules}
         allowed = {name for name in last if not name.isdigit()} | set(parts.values())
         raise RequestError([unknown_name(field, name, allowed) for name in unmatched])
-
-
-def _agree_on_padding(backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Use the end token for padding where a model has none, in the head as well."""
-    missing = tokenizer.pad_token is None
-    if missing:
-        tokenizer.pad_token = tokenizer.eos_token
-    if missing or backbone.config.pad_token_id is None:
-        backbone.config.pad_token_id = tokenizer.pad_token_id
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib.util
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -114,8 +115,7 @@ def run_search(
     Raises:
         RequestError: When the request is wrong.
     """
-    _check_request(request)
-    space = parse_search_space(list(map(quote_path, request.overrides)))
+    space = _check(request)
     config = compose(space.fixed)  # names what is wrong before anything is started
     name = _digest(identity(config), space)
     path = Path(config.outputs_dir).expanduser() / "search" / f"{name}.log"
@@ -131,19 +131,26 @@ def run_search(
     return SearchResult(trials, path, metric)
 
 
-def _check_request(request: SearchRequest) -> None:
+def _check(request: SearchRequest) -> SearchSpace:
+    """Return what a request searches.
+
+    Raises:
+        RequestError: With every problem of the request.
+    """
+    if importlib.util.find_spec("optuna") is None:
+        raise RequestError("dylora search needs pip install 'dylora-exp[search]'.")
     problems = [
         f"--{name}: found {value}, expected a number at least 1."
         for name, value in (("trials", request.trials), ("jobs", request.jobs))
         if value < 1
     ]
-    with contextlib.suppress(ImportError):
-        import optuna  # noqa: F401
-
-        if problems:
-            raise RequestError(problems)
-        return
-    raise RequestError([*problems, "dylora search needs pip install 'dylora-exp[search]'."])
+    try:
+        space = parse_search_space(list(map(quote_path, request.overrides)))
+    except RequestError as error:
+        problems += error.problems
+    if problems:
+        raise RequestError(problems)
+    return space
 
 
 def _digest(fixed: dict[str, Any], space: SearchSpace) -> str:

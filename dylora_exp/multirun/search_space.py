@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
-from hydra.errors import HydraException
 
+from dylora_exp.config import check_overrides
 from dylora_exp.core import RequestError
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ def parse_search_space(overrides: Sequence[str]) -> SearchSpace:
             are searched, an interval on a logarithmic scale where it is tagged ``log``.
 
     Raises:
-        RequestError: With every override that cannot be read or searched.
+        RequestError: With every override that is wrong or cannot be searched.
     """
+    problems, good = check_overrides(overrides, multirun=True)
     space = SearchSpace()
-    problems: list[str] = []
-    for override in _parse(overrides, problems):
+    for override in OverridesParser.create().parse_overrides(good):
         line = str(override.input_line)
         if override.key_or_group == "hydra/launcher":
             problems.append(f"hydra/launcher: found '{line}', expected --launcher NAME instead.")
@@ -62,16 +62,6 @@ def parse_search_space(overrides: Sequence[str]) -> SearchSpace:
     if not space.searched:
         _add(space, OverridesParser.create().parse_override(DEFAULT_SPACE), problems)
     return space
-
-
-def _parse(overrides: Sequence[str], problems: list[str]) -> list[Override]:
-    parsed = []
-    for override in overrides:
-        try:
-            parsed.append(OverridesParser.create().parse_override(override))
-        except HydraException:
-            problems.append(f"'{override}': cannot be read, expected key=value.")
-    return parsed
 
 
 def _add(space: SearchSpace, override: Override, problems: list[str]) -> None:

@@ -27,6 +27,7 @@ from dylora_exp.core import (
     locks,
     run_distributed,
     run_log,
+    tolerant_output,
     write_atomically,
 )
 from dylora_exp.records import Record, RecordStore, changed_file
@@ -82,11 +83,12 @@ def run_if_needed(config: Config, wait: bool = True) -> Outcome:
         RunFailed: When the run fails; its record has the status ``failed`` then.
         RunBusy: When another process is doing the run, and it is not to be waited for.
     """
-    return run_distributed(
-        main=lambda: _run_in_main_process(config, wait),
-        worker=lambda: _run_in_worker(config),
-        record_failure=lambda error: record_failure(config, error),
-    )
+    with tolerant_output():  # in a launcher's process as well
+        return run_distributed(
+            main=lambda: _run_in_main_process(config, wait),
+            worker=lambda: _run_in_worker(config),
+            record_failure=lambda error: record_failure(config, error),
+        )
 
 
 def _run_in_main_process(config: Config, wait: bool) -> Outcome:

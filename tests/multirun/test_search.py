@@ -167,6 +167,12 @@ def test_a_wrong_request_is_a_sentence(request_, problem):
     assert problem in str(error.value)
 
 
+def test_all_that_is_wrong_is_said_at_once():
+    with pytest.raises(RequestError) as error:
+        search("method=choice(lora,lroa)", "seed", trials=0, jobs=0)
+    assert len(error.value.problems) == 4
+
+
 def test_a_wrong_request_of_the_runs_ends_the_search_and_is_not_kept():
     with pytest.raises(RequestError, match="no_such_folder"):
         run_search(SearchRequest(["task=mrpc", "task.data_dir=no_such_folder"], trials=4), score)

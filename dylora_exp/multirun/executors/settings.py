@@ -54,11 +54,14 @@ def load_executor(
     Raises:
         RequestError: When the launcher, a setting or the number of jobs is wrong.
     """
+    problems = []
     if jobs is not None and jobs < 1:
-        raise RequestError(f"--jobs: found {jobs}, expected a number at least 1.")
+        problems.append(f"--jobs: found {jobs}, expected a number at least 1.")
     name = ("processes" if (jobs or 1) > 1 else "local") if launcher is None else launcher
     if name not in launcher_names():
-        raise RequestError(unknown_name("--launcher", name, launcher_names()))
+        problems.append(unknown_name("--launcher", name, launcher_names()))
+    if problems:
+        raise RequestError(problems)
     try:
         with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             tree = hydra.compose(

@@ -1,0 +1,93 @@
+"""Output that changes nothing: a run is done, whether or not it can say so.
+
+A terminal may lack a character, a disk under a redirected output may be full, nobody may read a
+pipe any more. None of this may fail a run whose record is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO, cast
+
+
+class TolerantStream:
+    """A stream whose writes do not fail; what else is asked of it, the stream inside answers.
+
+    Args:
+        stream: Where to write; characters that it cannot encode are replaced.
+
+    Attributes:
+        failure: Why something could not be written, if so.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.failure: OSError | None = None
+
+    def write(self, text: str) -> int:
+        """Write as much of a text as can be written and return its length."""
+        try:
+            return self._try(lambda: self.stream.write(text), len(text))
+        except UnicodeEncodeError:
+            encoding = self.stream.encoding or "ascii"
+            known = text.encode(encoding, "replace").decode(encoding)
+            return self._try(lambda: self.stream.write(known), len(text))
+
+    def writelines(self, lines: list[str]) -> None:
+        """Write some texts one after the other."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Hand on what was written."""
+        self._try(self.stream.flush, None)
+
+    def close_after_failure(self) -> None:
+        """Let what could not be written go nowhere, so that Python's end does not try again."""
+        if self.failure is not None:
+            with contextlib.suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self.stream.fileno())
+                os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def _try(self, call: Callable[[], Any], otherwise: Any) -> Any:
+        try:
+            return call()
+        except OSError as error:
+            self.failure = error
+            return otherwise
+
+
+@contextlib.contextmanager
+def tolerant_output() -> Iterator[TolerantStream | None]:
+    """Let nothing that is printed fail as long as the context lasts; yield standard output.
+
+    Yields:
+        Standard output, whose ``failure`` is known at the end of the context; None without one.
+    """
+    kept = sys.stdout, sys.stderr
+    wrapped = [_tolerant(stream) for stream in kept]
+    sys.stdout, sys.stderr = (cast("TextIO", each) for each in wrapped)
+    try:
+        yield wrapped[0]
+        for each in filter(None, wrapped):
+            each.flush()
+    finally:
+        sys.stdout, sys.stderr = kept
+        for before, stream in zip(kept, wrapped, strict=True):
+            if stream is not None and stream is not before:
+                stream.flush()
+                stream.close_after_failure()
+
+
+def _tolerant(stream: TextIO | None) -> TolerantStream | None:
+    """Return a stream that does not fail; the same where it is one already, or none."""
+    if stream is None or isinstance(stream, TolerantStream):
+        return stream
+    return TolerantStream(stream)

@@ -1,0 +1,58 @@
+"""Whether a tokenizer belongs to a model: its vocabulary, and the tokens that it needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from dylora_exp.core import RequestError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def check_tokenizer(
+    tokenizer: PreTrainedTokenizerBase, backbone: PreTrainedModel, texts: bool
+) -> None:
+    """Refuse a tokenizer that does not fit its model.
+
+    Args:
+        tokenizer: The tokenizer.
+        backbone: The model.
+        texts: Whether texts are to be generated, which needs an end token.
+
+    Raises:
+        RequestError: When the vocabulary is empty or too large, or a token is missing.
+    """
+    vocabulary = tokenizer.get_vocab()
+    rows = len(cast("Tensor", backbone.get_input_embeddings().weight))
+    name = tokenizer.name_or_path
+    if not set(vocabulary) - set(tokenizer.all_special_tokens):
+        problem = (
+            f"found no vocabulary in '{name}', so that every text would be the same tokens; "
+            "expected the files of a tokenizer, such as tokenizer.json."
+        )
+    elif (largest := max(vocabulary.values())) >= rows:
+        token = next(token for token, number in vocabulary.items() if number == largest)
+        problem = (
+            f"the tokenizer in '{name}' is of another model: token '{token}' has the number "
+            f"{largest}, the model knows numbers up to {rows - 1}."
+        )
+    elif tokenizer.eos_token_id is None and texts:
+        problem = f"the tokenizer in '{name}' has no end token (eos_token), which texts need."
+    elif tokenizer.pad_token_id is None and tokenizer.eos_token_id is None:
+        problem = (
+            f"the tokenizer in '{name}' has neither a padding token nor an end token (pad_token, "
+            "eos_token), so that no batch can be made; name one of them in its "
+            "tokenizer_config.json."
+        )
+    else:
+        return
+    raise RequestError(f"model.tokenizer: {problem}")
+
+
+def agree_on_padding(tokenizer: PreTrainedTokenizerBase, backbone: PreTrainedModel) -> None:
+    """Pad with the tokenizer's token, in the head as well; without one, with the end token."""
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    backbone.config.pad_token_id = tokenizer.pad_token_id
