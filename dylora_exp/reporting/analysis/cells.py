@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dylora_exp.records import Record
-from dylora_exp.reporting.analysis.measures import MEASURES, Cell, CellContext
+from dylora_exp.reporting.analysis.measures import MEASURES, SHOWS, Cell, CellContext
 from dylora_exp.reporting.analysis.plan import (
     MissingRun,
     Setup,
@@ -219,14 +219,11 @@ class _Filler:
 
 
 def _with_bold(block: Block, columns: Sequence[Column]) -> Block:
-    """Mark the best cells of each column of scores, where there are at least two to compare.
-
-    Recommended ranks are no contest: the smaller one is the point.
-    """
+    """Mark the best cells of each column of scores, where there are at least two to compare."""
     best = []
     for column, *cells in zip(columns, *(line.cells for line in block.lines), strict=True):
         means = [column.sign * cell.mean for cell in cells if cell.mean is not None]
-        contest = MEASURES[column.measure].is_contest and block.show != "recommended"
+        contest = MEASURES[column.measure].is_contest and SHOWS[block.show].is_contest
         best.append(column.sign * max(means) if contest and len(means) > 1 else math.inf)
     lines = (
         dataclasses.replace(

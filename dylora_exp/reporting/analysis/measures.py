@@ -1,4 +1,4 @@
-"""What a column of a table may show: one entry of ``MEASURES`` for each kind.
+"""What columns and blocks of a table may show: ``MEASURES`` and ``SHOWS`` have an entry a kind.
 
 An entry has all that is particular to its kind: what a column must name, how a cell is read from
 the values of a row, how it is written, and what the legend says.
@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from dylora_exp.records import DEFAULT_SHARE
 from dylora_exp.reporting.analysis.curves import areas, choose_ranks
 from dylora_exp.reporting.analysis.values import Values
 from dylora_exp.reporting.specs.layout import BlockSpec, ColumnSpec, RowSpec
@@ -128,25 +129,80 @@ def summarise(values: Sequence[float], factor: float = 100) -> Cell:
     )
 
 
-def _score(context: CellContext) -> Cell:
-    values, show = context.values, context.block.show
-    if show == "rank":
-        by_seed = values.scores(context.row, context.rank, context.column)
-        return summarise(list(by_seed.values()), context.factor)
-    curve = values.curve(context.row, context.column)
-    if show in ("aurac", "aurac_log2"):
-        return summarise(areas(curve, show == "aurac_log2"), context.factor)
-    sign, single = context.column.sign(), show == "best_run"
-    pick = max if sign > 0 else min
+@dataclass(frozen=True)
+class Show:
+    """A kind of block: which of a row's scores it shows.
+
+    Attributes:
+        read: Returns the cell of a score.
+        legend: Returns how to read such a block, after its heading; empty where there is nothing to
+            say.
+        is_contest: Whether the best cell of a column is bold.
+    """
+
+    read: Callable[[CellContext], Cell]
+    legend: Callable[[BlockSpec], str] = lambda block: ""
+    is_contest: bool = True
+
+
+def _at_rank(context: CellContext) -> Cell:
+    by_seed = context.values.scores(context.row, context.rank, context.column)
+    return summarise(list(by_seed.values()), context.factor)
+
+
+def _at_chosen_rank(context: CellContext, is_best: bool = True, single_run: bool = False) -> Cell:
+    """Return the cell of the best or of the recommended rank.
+
+    Args:
+        context: What the cell is about.
+        is_best: Whether the rank is the best one, otherwise it is the recommended one.
+        single_run: Whether the best run of each rank counts instead of the mean over seeds.
+    """
+    sign = context.column.sign()
+    curve = context.values.curve(context.row, context.column)
     found = {rank: list(by_seed.values()) for rank, by_seed in curve.items() if by_seed}
-    if single:
-        found = {rank: [pick(of_rank)] for rank, of_rank in found.items()}
+    if single_run:
+        pick = max if sign > 0 else min
+        found = {rank: [pick(values)] for rank, values in found.items()}
     ranks = choose_ranks(found, sign, context.block.tolerance)
     if ranks is None:
         return Cell()
-    rank = ranks[1] if show == "recommended" else ranks[0]
+    rank = ranks[0] if is_best else ranks[1]
     cell = summarise(found[rank], context.factor)
-    return dataclasses.replace(cell, at=rank, n=None if single else cell.n)
+    return dataclasses.replace(cell, at=rank, n=None if single_run else cell.n)
+
+
+def _area(context: CellContext, log2: bool) -> Cell:
+    curve = context.values.curve(context.row, context.column)
+    return summarise(areas(curve, log2), context.factor)
+
+
+def _area_legend(block: BlockSpec, axis: str) -> str:
+    return f"area under the curve over {axis}, divided by its width"
+
+
+def _recommended_legend(block: BlockSpec) -> str:
+    loss = f"one standard error ({100 * DEFAULT_SHARE:g} % with one seed)"
+    if block.tolerance is not None:
+        loss = f"{100 * block.tolerance:g} %"
+    return f"the smallest within {loss} of the best mean"
+
+
+SHOWS = {
+    "rank": Show(_at_rank),
+    "best_mean": Show(_at_chosen_rank),
+    "best_run": Show(partial(_at_chosen_rank, single_run=True)),
+    "aurac": Show(partial(_area, log2=False), partial(_area_legend, axis="the rank")),
+    "aurac_log2": Show(partial(_area, log2=True), partial(_area_legend, axis="log2 of the rank")),
+    # The smaller rank is the better one here, whatever its score.
+    "recommended": Show(
+        partial(_at_chosen_rank, is_best=False), _recommended_legend, is_contest=False
+    ),
+}
+
+
+def _score(context: CellContext) -> Cell:
+    return SHOWS[context.block.show].read(context)
 
 
 def _parameters(context: CellContext) -> Cell:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TypeVar
 
-from dylora_exp.records import DEFAULT_SHARE, Record
+from dylora_exp.records import Record
 from dylora_exp.reporting.analysis.cells import Table
-from dylora_exp.reporting.analysis.measures import MEASURES, Cell
+from dylora_exp.reporting.analysis.measures import MEASURES, SHOWS, Cell
 from dylora_exp.reporting.analysis.plan import OPTIONAL, MissingRun
 from dylora_exp.reporting.specs.select import SELECTS
 
@@ -49,17 +49,11 @@ def legend(table: Table) -> str:
 
 def _block_legends(table: Table) -> list[str]:
     """Return what blocks show that are not about one rank, after their headings."""
-    parts = []
-    for block in table.spec.blocks_in(table.profile):
-        if block.show in ("aurac", "aurac_log2"):
-            axis = "log2 of the rank" if block.show == "aurac_log2" else "the rank"
-            parts.append(f"{block.heading}: area under the curve over {axis}, divided by its width")
-        if block.show == "recommended":
-            share = block.tolerance
-            loss = "one standard error" if share is None else f"{100 * share:g} %"
-            alone = f" ({100 * DEFAULT_SHARE:g} % with one seed)" if share is None else ""
-            parts.append(f"{block.heading}: the smallest within {loss}{alone} of the best mean")
-    return parts
+    return [
+        f"{block.heading}: {legend}"
+        for block in table.spec.blocks_in(table.profile)
+        if (legend := SHOWS[block.show].legend(block))
+    ]
 
 
 def _column_legends(table: Table) -> list[str]:

@@ -106,7 +106,7 @@ class BlockSpec(Spec):
     """
 
     heading: str = ""
-    show: Literal["rank", "best_mean", "best_run", "aurac", "aurac_log2", "recommended"] = "rank"
+    show: str = "rank"
     ranks: RankList = Field(default_factory=list)
     rows: RowList = Field(default_factory=list)
     tolerance: Annotated[float, Field(ge=0, lt=1)] | None = None
@@ -116,14 +116,14 @@ class BlockSpec(Spec):
     @field_validator("ranks")
     @classmethod
     def _ranks_are_shown(cls, ranks: list[int], info: ValidationInfo) -> list[int]:
-        if ranks and info.data.get("show", "rank") != "rank":
+        if ranks and info.data["show"] != "rank":
             raise ValueError(f"found {ranks}, only a block with 'show: rank' has them")
         return ranks
 
     @field_validator("tolerance")
     @classmethod
     def _tolerance_is_used(cls, tolerance: float | None, info: ValidationInfo) -> float | None:
-        if tolerance is not None and info.data.get("show", "recommended") != "recommended":
+        if tolerance is not None and info.data["show"] != "recommended":
             raise ValueError("only a block with 'show: recommended' has one")
         return tolerance
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 
 from dylora_exp.config import CONF_DIR, options
 from dylora_exp.core import RequestError, unknown_name
-from dylora_exp.reporting.analysis.measures import MEASURES
+from dylora_exp.reporting.analysis.measures import MEASURES, SHOWS
 from dylora_exp.reporting.specs.files import read_tree, read_yaml
 from dylora_exp.reporting.specs.layout import (
     ProfileSpec,
@@ -111,6 +111,7 @@ def _problems(spec: TableSpec) -> Iterator[str]:
     for index, block in enumerate(spec.blocks):
         key = f"blocks[{index}]"
         named |= {f"{key}.rows[{index}]": row for index, row in enumerate(block.rows)}
+        yield from _choices(f"{key}.show", [block.show], SHOWS)
         yield from _choices(f"{key}.only", block.only, spec.profiles)
         if not block.rows and not spec.rows:
             yield f"{key}.rows: found none, expected at least one here or in 'rows'."
