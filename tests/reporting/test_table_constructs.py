@@ -12,7 +12,7 @@ import pytest
 
 from dylora_exp.core.errors import RequestError
 from dylora_exp.reporting.analysis.cells import Table, build_table
-from dylora_exp.reporting.analysis.measures import MEASURES, Cell, CellContext, Measure
+from dylora_exp.reporting.analysis.measures import MEASURES, SHOWS, Cell, CellContext, Measure, Show
 from dylora_exp.reporting.make_tables import make_tables
 from dylora_exp.reporting.render.figures import draw_figures
 from dylora_exp.reporting.specs.tables import load_spec, profiles_of, shows_settings, table_names
@@ -320,6 +320,52 @@ def test_direction_and_unit_follow_from_the_metric(results: Results, write_spec:
     rows = rows_of(make_table("ter", "demo", results.folder).markdown)
     # BLEU of WebNLG is a number up to 100, TER has no bound; METEOR is a fraction: in percent.
     assert rows[2][2:] == ["50.00 (1) @2", "0.25 (1) @2", "50.00 (1) @2"]
+
+
+ERROR_RATES = """
+title: T
+caption: C
+rows:
+  - {label: DyLoRA, method: dylora, truncation: leading, scale: alpha/b}
+  - {label: Frozen, method: dylora-frozen, truncation: leading, scale: alpha/b}
+blocks:
+  - {heading: All, ranks: [1]}
+profiles:
+  mini:
+    runs: mini-nlg
+    seeds: [10]
+    columns:
+      - {heading: WebNLG, task: webnlg, metric: ter}
+      - {heading: DART, task: dart, metric: ter}
+"""
+
+
+def test_the_best_average_of_error_rates_is_the_lowest(
+    results: Results, write_spec: WriteSpec
+) -> None:
+    write_spec("ter", ERROR_RATES)
+    for method, value in (("dylora", 0.5), ("dylora-frozen", 0.75)):
+        for task in ("webnlg", "dart"):
+            scores = {(1, *LEADING): {"ter": value}}
+            results.add(f"profile=mini-nlg task={task} method={method}", 10, scores)
+    rows = rows_of(make_table("ter", "mini", results.folder).markdown)
+    assert [row[-1] for row in rows[2:]] == ["**0.50**", "0.75"]
+
+
+def test_a_new_kind_of_block_is_one_entry(
+    results: Results, write_spec: WriteSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(context: CellContext) -> Cell:
+        curve = context.values.curve(context.row, context.column)
+        return Cell(mean=float(len([rank for rank, values in curve.items() if values])))
+
+    show = Show(read, legend=lambda block: "the number of ranks with a score", is_contest=False)
+    monkeypatch.setitem(SHOWS, "count", show)
+    results.demo("dylora", 10, 0.6)
+    write_spec("count", LOSS.replace("Best, show: best_mean", "Scored, show: count"))
+    made = make_table("count", "demo", results.folder)
+    assert [row[3] for row in rows_of(made.markdown) if row[0] == "Scored"] == ["8.00"]
+    assert "; Scored: the number of ranks with a score; " in made.markdown
 
 
 def test_a_new_kind_of_column_is_one_entry(

@@ -52,8 +52,8 @@ class Column:
     task: str
     metric: str
     measure: str
-    sign: int = 1
-    factor: float = 100.0
+    sign: int
+    factor: float
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,8 @@ def _columns(spec: TableSpec, part: ProfileSpec, profile: str) -> tuple[Column, 
         for column in part.columns
     ]
     if spec.average and len(part.headlines()) > 1:
-        factor = columns[part.headlines()[0]].factor
-        columns.append(Column("Avg", "average", "headline", "score", factor=factor))
+        first = columns[part.headlines()[0]]
+        columns.append(Column("Avg", "average", "headline", "score", first.sign, first.factor))
     return tuple(columns)
 
 

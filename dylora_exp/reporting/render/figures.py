@@ -43,8 +43,8 @@ def _picture(table: Table, column: int) -> Picture | None:
     if not any(curve for _, curve in curves):
         return None
     about = table.columns[column]
-    unit = f"{str(about.metric).replace('_', ' ')} (%)"
-    figure, axes = new_axes(f"{about.heading}, {table.profile} profile", "rank", unit)
+    y_label = about.metric.replace("_", " ") + (" (%)" if about.factor == 100 else "")
+    figure, axes = new_axes(f"{about.heading}, {table.profile} profile", "rank", y_label)
     for index, (row, curve) in enumerate(curves):
         points = [(c.mean or 0.0, c.low or 0.0, c.high or 0.0) for c in curve.values()]
         draw_curve(axes, row.method, row.label, index, list(curve), points)
