@@ -22,7 +22,7 @@ from dylora_exp.reporting.analysis.plan import (
 )
 from dylora_exp.reporting.analysis.values import UndefinedValue, Values
 from dylora_exp.reporting.specs.layout import BlockSpec, ProfileSpec, RowSpec, TableSpec
-from dylora_exp.reporting.specs.paper import Printed, printed_cells
+from dylora_exp.reporting.specs.paper import Printed, PrintedCell, printed_cells
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,10 @@ def build_table(
     values = Values(base_overrides(part, profile), used)
     missing, optional = missing_runs(planned, records, used), left_out(planned, used)
     columns = _columns(spec, part, profile)
-    filler = _Filler(spec, part, columns, values, printed_cells(name), [*missing, *optional])
+    reasons: dict[Setup, list[str]] = {}
+    for item in (*missing, *optional):
+        reasons.setdefault(item.run.setup, []).append(item.reason)
+    filler = _Filler(spec, part, columns, values, printed_cells(name), reasons)
     blocks = [
         filler.block(one)
         for block in spec.blocks_in(profile)
@@ -151,41 +154,34 @@ def _columns(spec: TableSpec, part: ProfileSpec, profile: str) -> tuple[Column, 
     return tuple(columns)
 
 
+@dataclass(frozen=True)
 class _Filler:
-    """Fills the cells of one table."""
+    """Fills the cells of one table; ``reasons``: why runs of a setup are missing."""
 
-    def __init__(
-        self,
-        spec: TableSpec,
-        part: ProfileSpec,
-        columns: Sequence[Column],
-        values: Values,
-        printed: Printed,
-        missing: Sequence[MissingRun],
-    ) -> None:
-        self.spec = spec
-        self.part = part
-        self.columns = columns
-        self.values = values
-        self.printed = printed
-        self.reasons: dict[Setup, dict[str, None]] = {}
-        for item in missing:
-            self.reasons.setdefault(item.run.setup, {})[item.reason] = None
+    spec: TableSpec
+    part: ProfileSpec
+    columns: Sequence[Column]
+    values: Values
+    printed: Printed
+    reasons: Mapping[Setup, Sequence[str]]
 
     def block(self, spec: BlockSpec) -> Block:
         rank = spec.ranks[0] if spec.ranks else None
-        tasks, factors = self.part.tasks(), [column.factor for column in self.columns]
+        tasks = self.part.tasks()
         lines = []
         for row in spec.rows:
             shown = row.rank if rank is None else rank
             cells = []
-            for column, factor in zip(self.part.columns, factors, strict=False):
+            for index, column in enumerate(self.part.columns):
+                factor = self.columns[index].factor
                 context = CellContext(self.values, spec, row, shown, column, factor, tasks)
                 cell = MEASURES[column.measure].read(context)
-                cells.append(dataclasses.replace(cell, lacks=self._lacks(context)))
+                printed = self._printed(spec, row, column.paper_column)
+                lacks = self._lacks(context)
+                cells.append(dataclasses.replace(cell, lacks=lacks, printed=printed))
             if len(self.columns) > len(cells):
-                cells.append(self._average(cells))
-            cells = self._with_printed(spec, row, cells)
+                printed = self._printed(spec, row, self.part.paper_average)
+                cells.append(dataclasses.replace(self._average(cells), printed=printed))
             lines.append(Line(row, shown if spec.show == "rank" else None, tuple(cells)))
         return Block(spec.heading, spec.show, rank, tuple(lines))
 
@@ -208,14 +204,11 @@ class _Filler:
         lacks = dict.fromkeys(reason for cell in averaged for reason in cell.lacks)
         return Cell(mean=mean, lacks=tuple(lacks))
 
-    def _with_printed(self, block: BlockSpec, row: RowSpec, cells: Sequence[Cell]) -> list[Cell]:
-        names = [column.paper_column for column in self.part.columns] + [self.part.paper_average]
-        found = []
-        for cell, name in zip(cells, names, strict=False):
-            key = (name, row.paper_label) if self.spec.transposed else (row.paper_label, name)
-            printed = self.printed.get((block.paper_block, *key))
-            found.append(dataclasses.replace(cell, printed=printed))
-        return found
+    def _printed(self, block: BlockSpec, row: RowSpec, column: str | None) -> PrintedCell | None:
+        names = (row.paper_label, column)
+        return self.printed.get(
+            (block.paper_block, *(reversed(names) if self.spec.transposed else names))
+        )
 
 
 def _with_bold(block: Block, columns: Sequence[Column]) -> Block:

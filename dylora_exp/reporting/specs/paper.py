@@ -6,7 +6,7 @@ A cell that the paper's text has lost is absent there, and so blank in a table.
 from __future__ import annotations
 
 from dylora_exp.config import CONF_DIR
-from dylora_exp.reporting.specs.files import Schema, read_yaml
+from dylora_exp.reporting.specs.files import read_yaml
 from dylora_exp.reporting.specs.layout import Spec
 
 PAPER_DIR = CONF_DIR / "paper"
@@ -53,20 +53,15 @@ def paper_name(name: str) -> str:
     return f"{'Table' if name.isdigit() else 'Appendix'} {name}"
 
 
-def _read(schema: type[Schema], name: str) -> Schema | None:
-    """Return what the paper prints of a table, None when it has no data."""
-    path = PAPER_DIR / f"table{name}.yaml"
-    return read_yaml(schema, path) if path.exists() else None
-
-
 def printed_settings(name: str) -> dict[tuple[str | None, str | None], str]:
     """Return the printed settings of a table by (block, row); none when it has no data.
 
     Raises:
         RequestError: When the file is malformed, naming it and the field.
     """
-    found = _read(PrintedSettings, name)
-    return {(cell.block, cell.row): cell.value for cell in (found.cells if found else [])}
+    path = PAPER_DIR / f"table{name}.yaml"
+    cells = read_yaml(PrintedSettings, path).cells if path.exists() else []
+    return {(cell.block, cell.row): cell.value for cell in cells}
 
 
 def printed_cells(name: str) -> Printed:
@@ -75,5 +70,6 @@ def printed_cells(name: str) -> Printed:
     Raises:
         RequestError: When the file is malformed, naming it and the field.
     """
-    found = _read(PrintedTable, name)
-    return {(cell.block, cell.row, cell.column): cell for cell in (found.cells if found else [])}
+    path = PAPER_DIR / f"table{name}.yaml"
+    cells = read_yaml(PrintedTable, path).cells if path.exists() else []
+    return {(cell.block, cell.row, cell.column): cell for cell in cells}
