@@ -135,14 +135,12 @@ def test_one_task_needs_no_average(results: Results) -> None:
     assert [column.heading for column in build(results, "demo").columns] == ["Demo task"]
 
 
-@pytest.mark.parametrize("value", [None, math.nan, math.inf])
-def test_an_undefined_metric_counts_as_missing(results: Results, value: float | None) -> None:
+def test_an_undefined_metric_counts_as_missing(results: Results) -> None:
     results.demo("dylora", 10, 0.6)
     record = results.demo("dylora", 42, 0.5)
     text = results.store.path(record.run_id).read_text(encoding="utf-8")
-    word = {None: "null", math.inf: "Infinity"}.get(value, "NaN")
     results.store.path(record.run_id).write_text(
-        text.replace('y": 0.5', f'y": {word}'), encoding="utf-8"
+        text.replace('y": 0.5', 'y": null'), encoding="utf-8"
     )
     table = build(results, "demo")
     assert cell_of(table, "Rank = 1", "DyLoRA").n == 1
