@@ -41,7 +41,9 @@ class Results:
         **changes: Any,
     ) -> Record:
         """Write the record of the run that these override words compose, and return it."""
-        config = composed(tuple(words.split())).model_copy(update={"seed": seed})
+        config = composed(tuple(words.split())).model_copy(
+            update={"seed": seed, **{k: v for k, v in changes.items() if k == "profile"}}
+        )
         ranks = [RankScore(*cut, dict(metrics), 0.1) for cut, metrics in scores.items()]
         fields: dict[str, Any] = {
             "run_id": run_id(config),
