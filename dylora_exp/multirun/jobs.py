@@ -81,9 +81,11 @@ def attempt(tree: DictConfig, show: Callable[[Outcome], None], later: bool = Fal
         show: Shows what became of a run that is done.
         later: As for ``execute``.
     """
-    job = " ".join(HydraConfig.get().overrides.task)
+    overrides = list(HydraConfig.get().overrides.task)
+    job = " ".join(overrides)
+    keys = [each.lstrip("+~").partition("=")[0] for each in overrides]
     try:
-        outcome = run_if_needed(from_hydra(tree), wait=not later)
+        outcome = run_if_needed(from_hydra(tree, keys), wait=not later)
         with tolerant_output():  # the run is done, whether or not it can be shown
             show(outcome)
     except RequestError as error:

@@ -16,7 +16,7 @@ from dylora_exp.records.store import RecordStore
 
 METHODS = ("lora", "dylora", "dylora-frozen", "nested-dropout", "sorted-lora")
 PLACES = ("profile=mini task=mrpc", "profile=mini task=sst2", "profile=demo task=demo")
-SETS = ("", "ranks=geometric", "trainer.learning_rate=0.001", "ranks.r_max=4")
+SETS = ("", "ranks=powers", "trainer.learning_rate=0.001", "ranks.r_max=4")
 
 
 def synthetic_records(count: int) -> Iterator[Record]:
