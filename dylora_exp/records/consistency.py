@@ -9,13 +9,11 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dylora_exp.config import recompute_run_id
 from dylora_exp.metrics import METRICS, base_name
-
-if TYPE_CHECKING:
-    from dylora_exp.records.record import RankScore, Record
+from dylora_exp.records.record import RankScore, Record
 
 # Of a record whose config does not say its own largest rank.
 _LARGEST_RANK = 1 << 20

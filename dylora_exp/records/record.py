@@ -28,7 +28,6 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from dylora_exp.core import dotted
-from dylora_exp.records.consistency import contradiction
 
 SCHEMA_VERSION = 1
 # Every record has had these from the first one on; fields that came later are optional in a file.
@@ -179,8 +178,6 @@ class Record:
             raise ValueError(_sentence(error)) from None
         if record.status == "completed" and not record.ranks:
             raise ValueError("'ranks' is empty, though the run is completed")
-        if found := contradiction(record):
-            raise ValueError(found)
         return record
 
     def to_json(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pydantic_core
 
 from dylora_exp.core import UNFINISHED, RequestError, did_you_mean, write_atomically
+from dylora_exp.records.consistency import contradiction
 from dylora_exp.records.record import Record
 
 
@@ -113,7 +114,10 @@ def check_results(results_dir: Path) -> None:
 def _parse(path: Path) -> Record:
     if not path.is_file():
         raise ValueError("not a regular file")
-    return Record.from_dict(_parse_json(path.read_bytes()))
+    record = Record.from_dict(_parse_json(path.read_bytes()))
+    if found := contradiction(record):
+        raise ValueError(found)
+    return record
 
 
 def _parse_json(content: bytes) -> Any:
