@@ -5,7 +5,6 @@ from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-os.environ["WANDB_MODE"] = "offline"
 # Workers of a parallel test run share the cores; one thread each keeps results the same, too.
 os.environ["OMP_NUM_THREADS"] = "1"
 

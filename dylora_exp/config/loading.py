@@ -41,6 +41,8 @@ def load(tree: Mapping[str, Any], overridden: Collection[str] = ()) -> Config:
         config = parse(_schema(**schemas), tree)
         if schemas["task"] is not BASES["task"]:  # only an objective knows what goes together
             problems += config.problems()
+            if schemas["method"] is not BASES["method"]:
+                problems += config.unused(overridden)
     except RequestError as error:
         problems += error.problems
     if problems:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializeAsAny
@@ -174,6 +174,11 @@ class TaskConfig(StrictModel):
         ]
 
 
+# The settings of the ranks group by which ranks are drawn in training.
+WEIGHTS = frozenset({"distribution", "p", "tail", "weights"})
+DRAWING = WEIGHTS | {"sample_every", "sandwich"}
+
+
 class CutConfig(StrictModel):
     """How a lower rank is made from trained factors."""
 
@@ -193,6 +198,11 @@ class MethodSettings(StrictModel):
     def cuts(self) -> list[CutConfig]:
         """How ranks are made to be scored; empty for a method without ranks."""
         return []
+
+    @property
+    def unused_ranks(self) -> frozenset[str]:
+        """The settings of the ranks group that change nothing, of a method that draws no ranks."""
+        return DRAWING
 
 
 class RanksConfig(StrictModel):
@@ -320,6 +330,29 @@ class Config(StrictModel):
     outputs_dir: Annotated[str, Mark.NOT_IDENTITY, Mark.FOLDER] = "outputs"
     hub_cache: Annotated[str | None, Mark.NOT_IDENTITY, Mark.FOLDER] = None
     running: Annotated[Literal["wait", "skip"], Mark.NOT_IDENTITY] = "wait"
+
+    def unused(self, overridden: Collection[str]) -> list[str]:
+        """Return a sentence for each setting that changes nothing though the user gave it.
+
+        Args:
+            overridden: The keys that the user gave; ``ranks`` where a file of it was chosen.
+        """
+        ranks, name = self.ranks, self.method.name
+        idle = dict.fromkeys(self.method.unused_ranks, f"method '{name}' draws no ranks by it")
+        for key, needed in (("p", "geometric"), ("tail", "geometric"), ("weights", "custom")):
+            if ranks.distribution != needed:
+                idle.setdefault(key, f"ranks.distribution is {ranks.distribution}, not {needed}")
+        found = []
+        for key, reason in sorted(idle.items()):
+            is_other = getattr(ranks, key) != RanksConfig.model_fields[key].default
+            if f"ranks.{key}" in overridden or ("ranks" in overridden and is_other):
+                found.append(f"ranks.{key}: it would change nothing, {reason}.")
+        if "trainer.label_smoothing" in overridden and self.task.scored != "texts":
+            found.append(
+                "trainer.label_smoothing: it would change nothing, the answers of task "
+                f"'{self.task.name}' are {self.task.scored}, not texts."
+            )
+        return found
 
     def problems(self) -> list[str]:
         """Return a sentence for each setting that does not go with the others."""

@@ -76,8 +76,9 @@ def tolerant_output() -> Iterator[TolerantStream | None]:
     sys.stdout, sys.stderr = (cast("TextIO", each) for each in wrapped)
     try:
         yield wrapped[0]
-        for each in filter(None, wrapped):
-            each.flush()
+        for stream in wrapped:
+            if stream is not None:
+                stream.flush()
     finally:
         sys.stdout, sys.stderr = kept
         for before, stream in zip(kept, wrapped, strict=True):

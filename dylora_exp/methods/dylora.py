@@ -32,6 +32,11 @@ class DyLoRASettings(LoRASettings):
     freeze: Literal["released", "strict"] = "released"
     scale: Scale = "alpha/b"
 
+    @property
+    def unused_ranks(self) -> frozenset[str]:
+        """None: ranks are drawn."""
+        return frozenset()
+
 
 class DyLoRA(LoRA):
     """LoRA trained at a rank drawn anew for each optimizer step."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from dylora_exp import adapters
-from dylora_exp.config import Config, Count, Mark, Scale
+from dylora_exp.config import WEIGHTS, Config, Count, Mark, Scale
 from dylora_exp.methods.base import Batch, ForwardPass, MeanLoss, TrainedModel
 from dylora_exp.methods.lora import LoRA, LoRASettings
 
@@ -31,6 +31,12 @@ class NestedDropoutSettings(LoRASettings):
     loss_weights: Literal["uniform", "distribution"] = "uniform"
     budget: Literal["steps", "passes"] = "steps"
     examples_per_pass: Annotated[Count, Mark.NOT_IDENTITY] = 256
+
+    @property
+    def unused_ranks(self) -> frozenset[str]:
+        """How ranks are drawn, but for their weights where those are the losses'."""
+        weighed = self.loss_weights == "distribution"
+        return super().unused_ranks - (WEIGHTS if weighed else frozenset())
 
 
 class NestedDropout(LoRA):

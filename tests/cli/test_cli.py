@@ -271,7 +271,7 @@ def test_a_changed_record_is_not_taken_for_the_run(capsys, tmp_path):
     tree["config"]["ranks"]["r_max"] = 4
     path.write_text(json.dumps(tree))
     code, _, err = dylora(capsys, "run", *TINY, "ranks.score=[1]")
-    assert code == 2 and "its settings are not those of run" in err
+    assert code == 2 and "but its config is that of run" in err
 
 
 def test_a_reader_that_leaves_is_no_failure():

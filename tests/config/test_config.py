@@ -227,3 +227,39 @@ def test_what_profiles_set_for_adapters_is_refused_where_it_has_no_effect(method
         compose([f"method={method}", "method.alpha=8"])
     (problem,) = error.value.problems
     assert problem.startswith(f"method.alpha: method '{method}' has no such setting, only dylora, ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["method=lora", "ranks=geometric"],
+        ["method=lora", "ranks=sandwich"],
+        ["method=finetune", "ranks=per-example"],
+        ["method=flop", "ranks.sample_every=example"],
+        ["method=nested-dropout", "ranks=geometric"],
+        ["method=nested-dropout", "method.loss_weights=distribution", "ranks=per-example"],
+        ["method=matryoshka", "ranks=geometric"],
+        ["ranks.p=0.3"],
+        ["ranks.tail=clip"],
+        ["task=mrpc", "trainer.label_smoothing=0.1"],
+    ],
+)
+def test_a_setting_that_would_change_nothing_is_refused(words):
+    with pytest.raises(RequestError, match="it would change nothing"):
+        compose(words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["method=lora", "ranks=powers"],
+        ["method=lora", "ranks=uniform"],
+        ["method=dylora", "ranks=geometric", "ranks.p=0.3"],
+        ["method=sorted-lora", "ranks=sandwich"],
+        ["method=nested-dropout", "method.loss_weights=distribution", "ranks=geometric"],
+        ["profile=demo-nlg", "trainer.label_smoothing=0.2"],
+        ["profile=demo-nlg", "method=lora"],
+    ],
+)
+def test_a_setting_that_changes_something_is_taken(words):
+    compose(words)

@@ -259,7 +259,7 @@ profiles:
     seeds: [10]
     columns:
       - {heading: Params, measure: parameters, task: demo}
-      - {heading: Loss, task: demo, metric: accuracy, factor: 1, lower_is_better: true}
+      - {heading: Loss, task: demo, metric: accuracy, factor: 10, lower_is_better: true}
 """
 
 
@@ -268,11 +268,12 @@ def test_where_lower_is_better_the_lowest_is_the_best(
 ) -> None:
     write_spec("loss", LOSS)
     scores = {
-        (rank, *LEADING): {"accuracy": 6.0 - rank if rank < 6 else 5.0} for rank in range(1, 9)
+        (rank, *LEADING): {"accuracy": (6.0 - rank) / 10 if rank < 6 else 0.5}
+        for rank in range(1, 9)
     }
     counts = {"trainable": 5_000, "total": 9_000, "adapter": 4_000}
     results.add(f"{DEMO} method=dylora", 10, scores, parameters=counts)
-    results.demo("dylora-frozen", 10, 4.5)
+    results.demo("dylora-frozen", 10, 0.45)
     made = make_table("loss", "demo", results.folder)
     rows = rows_of(made.markdown)
     assert rows[2:] == [

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -215,8 +216,9 @@ def test_tasks_are_judged_by_themselves_and_together(results):
 
 
 def test_an_unknown_profile(results):
-    demo(results, "dylora", {1: 0.8, 2: 0.8}, profile="mine")
-    found = only(results)
+    record = results.demo("dylora", 1, 0.8)
+    groups, _ = groups_of([dataclasses.replace(record, profile="mine")])
+    (found,) = judge([claim()], groups)
     assert (found.word, found.reason) == (NO_DATA, "there is no conf/profile/mine.yaml")
 
 

@@ -86,7 +86,9 @@ class Results:
             scores: The metrics at each rank, truncation and scale.
             fields: Further fields of the record.
         """
-        config = composed(tuple(overrides.split())).model_copy(update={"seed": seed})
+        config = composed(tuple(overrides.split())).model_copy(
+            update={"seed": seed, **{k: v for k, v in fields.items() if k == "profile"}}
+        )
         ranks = [RankScore(*key, dict(metrics), 0.1) for key, metrics in scores.items()]
         record = make_record(config, ranks=ranks, **{"environment": ENVIRONMENT, **fields})
         self.store.write(record)
@@ -104,7 +106,7 @@ def many_records(count: int) -> Iterator[Record]:
     numbers = random.Random(0)
     tasks = ("profile=mini task=mrpc", "profile=mini task=sst2", "profile=demo task=demo")
     methods = ("lora", "dylora", "dylora-frozen", "nested-dropout", "sorted-lora")
-    settings = ("", "ranks=geometric", "trainer.learning_rate=0.001", "ranks.r_max=4")
+    settings = ("", "ranks=powers", "trainer.learning_rate=0.001", "ranks.r_max=4")
     runs = [
         (*task.split(), f"method={method}", *setting.split())
         for task, method, setting in itertools.product(tasks, methods, settings)
