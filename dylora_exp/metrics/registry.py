@@ -23,6 +23,8 @@ from dylora_exp.metrics.ter import ter
 
 # The protocol of metrics that are the same for all tasks.
 ANY_TASK = None
+# How many references of an item count by protocol, as in the published numbers; elsewhere, all.
+OFFICIAL_REFERENCES = {"webnlg": 6, "dart": 6}
 # A task's examples may be scored in parts as well, as "ter_seen" and "ter_unseen".
 PARTS = ("seen", "unseen")
 

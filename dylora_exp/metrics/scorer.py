@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain, islice
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from dylora_exp.core import RequestError, unknown_name
 from dylora_exp.metrics import registry
@@ -24,6 +24,8 @@ class Scorer:
         protocol: One of ``registry.protocols()``; ``registry.ANY_TASK`` for metrics that are the
             same for all tasks.
         names: Some of the protocol's metrics; by default, all.
+        max_references: How many of an item's references count, the first ones, or ``all``; by
+            default as many as in the protocol's published numbers.
 
     Attributes:
         names: The metrics, in the order of the registry.
@@ -34,14 +36,24 @@ class Scorer:
         RequestError: For a protocol or a metric that is not known.
     """
 
-    def __init__(self, protocol: str | None, names: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        protocol: str | None,
+        names: Sequence[str] | None = None,
+        max_references: int | Literal["all"] | None = None,
+    ) -> None:
         allowed = registry.protocol_metrics(protocol)
         if not allowed:
             raise RequestError(unknown_name("task", str(protocol), registry.protocols()))
         if wrong := [name for name in names or () if name not in allowed]:
             raise RequestError([unknown_name("metrics", name, allowed) for name in wrong])
         self.names = [name for name in allowed if names is None or name in names]
+        official = registry.OFFICIAL_REFERENCES.get(str(protocol))
+        limit = official if max_references is None else max_references
+        self._limit = None if limit == "all" else limit
         self.signature = registry.signature(self.names, protocol)
+        if limit is not None and (official, limit) != (None, "all"):
+            self.signature += f"; refs:{limit}"
         self.missing: dict[str, str] = {}
         self._computations = {n: registry.METRICS[n].computations[protocol] for n in self.names}
         self._functions = {n: c.make_function() for n, c in self._computations.items()}
@@ -59,13 +71,16 @@ class Scorer:
 
         Args:
             predictions: A label, number or text for each item; a text may be empty.
-            references: The same for each item; for texts, at least one text for each item.
+            references: The same for each item; for texts, at least one text for each item, of
+                which the first ``max_references`` count.
 
         Raises:
             RequestError: Without items, with another number of references, or with an item that
                 has none.
         """
         _check(predictions, references)
+        if self._limit is not None:
+            references = [item[: self._limit] for item in references]
         values: dict[str, float | None] = {}
         self.missing = {}
         for name, computation in self._computations.items():

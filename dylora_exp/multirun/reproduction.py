@@ -82,7 +82,7 @@ def _run(
     """Run some runs; return those that have no completed record afterwards, and why."""
     further = [*thread_overrides(executor), *request.run_overrides()]
     jobs = [
-        Job((*item.run.words(), *further), f"{number}/{len(items)} {item.name}")
+        Job((*item.run.overrides(), *further), f"{number}/{len(items)} {item.name}")
         for number, item in enumerate(items, start=1)
     ]
     results = run_jobs(jobs, executor, report=_report)

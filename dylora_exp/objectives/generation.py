@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from dylora_exp import adapters, metrics
-from dylora_exp.config import HubSource, Mark, TaskConfig, TsvSource
+from dylora_exp.config import Count, HubSource, Mark, TaskConfig, TsvSource
 from dylora_exp.core import RequestError, broadcast_from_main
 from dylora_exp.methods import Cut, Method, TrainedModel
 from dylora_exp.objectives import base
@@ -30,7 +30,11 @@ IGNORED = -100
 
 
 class GenerationTask(TaskConfig):
-    """A task whose answers are texts: the split that is scored, and how they are decoded."""
+    """A task whose answers are texts: the split that is scored, and how they are decoded.
+
+    ``max_references``: how many of a context's references count, or ``all``; nothing stands for as
+    many as in the task's published numbers, which is six for DART and WebNLG and all for E2E.
+    """
 
     auto_model_class: ClassVar[str] = "AutoModelForCausalLM"
     peft_task_type: ClassVar[str] = "CAUSAL_LM"
@@ -43,6 +47,7 @@ class GenerationTask(TaskConfig):
     tsv: Annotated[TsvSource | None, Mark.UNUSED] = None
     eval_split: Literal["dev", "test"] = Field(default=None, validate_default=True)
     decode: DecodeConfig = Field(default=None, validate_default=True)
+    max_references: Count | Literal["all"] | None = None
 
     @field_validator("eval_split", "decode", mode="before")
     @classmethod
@@ -74,7 +79,8 @@ class GenerationObjective(base.Objective):
         self.data = setting.data.eval
         self.prompts = [self._prompt(context) for context in self.data["context"]]
         _check_lengths(self.prompts, setting, self.decoding.max_new_tokens)
-        self.scorer = metrics.Scorer(setting.config.task.reader, setting.config.task.metrics)
+        task = setting.config.task
+        self.scorer = metrics.Scorer(task.reader, task.metrics, task.max_references)
         self.missing: dict[str, str] = {}
 
     def encode(self, data: Dataset) -> Dataset:

@@ -15,10 +15,9 @@ from dylora_exp.reporting.render.latex import latex
 from dylora_exp.reporting.render.settings import settings_table
 from dylora_exp.reporting.render.tables import text_table
 from dylora_exp.reporting.render.text_table import markdown
-from dylora_exp.reporting.specs.paper import printed_cells
 from dylora_exp.reporting.specs.tables import load_settings, load_spec, shows_settings, table_names
 
-__all__ = ["RenderedTable", "make_table", "make_tables", "table_names", "table_runs"]
+__all__ = ["RenderedTable", "make_tables", "table_names", "table_runs"]
 
 
 @dataclass(frozen=True)
@@ -38,29 +37,24 @@ class RenderedTable:
     missing: list[MissingRun]
 
 
-def make_table(
-    name: str, profile: str, results_dir: Path, select: str | None = None
-) -> RenderedTable:
-    """Render a table and its figures under ``<results_dir>/tables/<profile>``.
+def make_tables(
+    names: Iterable[str], profile: str, results_dir: Path, select: str | None = None
+) -> Iterator[RenderedTable]:
+    """Write tables and their figures under ``<results_dir>/tables/<profile>``, one by one.
 
     Args:
-        name: The table, as ``table_names`` lists it.
-        profile: The profile whose runs fill it.
-        results_dir: Where the records are and the tables go.
-        select: ``last`` or ``best`` epoch; None: as the table's spec says.
+        names: The tables, as ``table_names`` lists them.
+        profile: The profile whose runs fill them.
+        results_dir: Where the records are, which are read once, and where the tables go.
+        select: ``last`` or ``best`` epoch; None: as each table's spec says.
+
+    Yields:
+        Each table after its files are written.
 
     Raises:
         RequestError: For an unknown table, profile or selection, a malformed spec, or a folder that
             cannot be written to.
     """
-    (made,) = make_tables([name], profile, results_dir, select)
-    return made
-
-
-def make_tables(
-    names: Iterable[str], profile: str, results_dir: Path, select: str | None = None
-) -> Iterator[RenderedTable]:
-    """Render several tables from one reading of the records; see ``make_table``."""
     names = list(names)
     settings = {name: load_settings(name, profile) for name in names if shows_settings(name)}
     loaded = {name: load_spec(name, profile, select) for name in names if name not in settings}
@@ -74,8 +68,7 @@ def make_tables(
             table, stem = settings_table(name, profile, *settings[name]), f"table{name}"
         else:
             spec, part = loaded[name]
-            planned = planned_runs(spec, part, profile)
-            scores = build_table(name, profile, spec, part, planned, by_id, printed_cells(name))
+            scores = build_table(name, profile, spec, part, by_id)
             table, stem = text_table(scores), f"table{name}" if spec.paper_model else name
             missing, figures = list(scores.missing), draw_figures(scores, folder / "figures")
         text = markdown(table)

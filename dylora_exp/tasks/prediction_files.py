@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Literal
 
 from dylora_exp.core import RequestError
 from dylora_exp.metrics import Scorer
@@ -28,25 +29,30 @@ class Scores:
 
 
 def score_files(
-    task: str, predictions: Path, references: Sequence[Path], metrics: Sequence[str] | None = None
+    task: str,
+    predictions: Path,
+    references: Sequence[Path],
+    metrics: Sequence[str] | None = None,
+    max_references: int | Literal["all"] | None = None,
 ) -> Scores:
     """Score a file of predictions, one a line, against files of references.
 
     WebNLG's and DART's texts are formatted before they are scored, raw model outputs as well as
-    files that are formatted already. All references count; the published numbers used the first six
-    of each context.
+    files that are formatted already.
 
     Args:
         task: e2e, webnlg or dart.
         predictions: A text on each line; a blank line is an empty prediction.
         references: See ``read_references``.
         metrics: Some of the task's metrics; by default, all.
+        max_references: How many references of an item count, or ``all``; by default as many as in
+            the published numbers: the first six of WebNLG's and DART's, all of E2E's.
 
     Raises:
         RequestError: For an unknown task or metric, and for a file that is missing, empty or not as
             expected.
     """
-    with Scorer(task, metrics) as scorer:
+    with Scorer(task, metrics, max_references) as scorer:
         ours = read_lines(predictions)
         theirs, form = read_references(task, references)
         if len(ours) != len(theirs):
@@ -68,7 +74,8 @@ def read_references(task: str, paths: Sequence[Path]) -> tuple[list[list[str]], 
         paths: For E2E one file: a reference on each line with blank lines between items, or the
             official CSV, whose items are its distinct ``mr`` in order of first appearance. For
             WebNLG and DART a folder with ``reference0``, ``reference1`` and so on, the path of its
-            ``reference0``, or any files; line n of each belongs to item n, and a blank line is no
+            ``reference0``, what all these paths begin with (as the official script takes it), or
+            any files; line n of each belongs to item n, and a blank line is no
             reference.
 
     Raises:
@@ -100,10 +107,14 @@ def read_lines(path: Path) -> list[str]:
 
 def _streams(paths: Sequence[Path]) -> list[Path]:
     """Return the files of references: those named, or all that belong to a lone reference0."""
-    if len(paths) > 1 or not (paths[0].is_dir() or paths[0].name == "reference0"):
+    first = paths[0]
+    is_beginning = not first.exists() and first.with_name(f"{first.name}0").is_file()
+    if len(paths) > 1 or not (first.is_dir() or is_beginning or first.name == "reference0"):
         return list(paths)
-    folder = paths[0] if paths[0].is_dir() else paths[0].parent
-    found = {path.name.removeprefix("reference"): path for path in folder.glob("reference*")}
+    folder = first if first.is_dir() else first.parent
+    name = first.name if is_beginning else "reference"
+    files = (path for path in folder.iterdir() if path.name.startswith(name))
+    found = {path.name.removeprefix(name): path for path in files}
     if "0" not in found:
         raise RequestError(f"--references: there is no file 'reference0' in '{folder}'.")
     return [found[number] for number in sorted(filter(str.isdecimal, found), key=int)]

@@ -6,6 +6,7 @@ import transformers
 
 from dylora_exp.config.composition import compose
 from dylora_exp.config.registry import objective_class
+from dylora_exp.config.run_identity import run_id
 from dylora_exp.core.errors import RequestError
 
 
@@ -34,3 +35,20 @@ def test_the_objective_can_be_chosen_and_brings_its_settings():
         compose(["task=mrpc", "task.objective=generation"])
     found = error.value.problems
     assert "task.decode: found nothing, a task whose answers are texts needs it." in found
+
+
+@pytest.mark.parametrize("value", ["all", "6", "3"])
+def test_the_number_of_references_is_a_setting_of_texts(value):
+    words = ["profile=paper-nlg", "task=dart"]
+    config = compose([*words, f"task.max_references={value}"])
+    assert str(config.task.max_references) == value
+    assert compose(words).task.max_references is None
+    assert run_id(config) != run_id(compose(words))
+    with pytest.raises(RequestError, match="has no such setting, only generation has"):
+        compose(["task=mrpc", f"task.max_references={value}"])
+
+
+@pytest.mark.parametrize("value", ["0", "some", "1.5"])
+def test_a_wrong_number_of_references_is_refused(value):
+    with pytest.raises(RequestError, match=r"^task\.max_references: "):
+        compose(["profile=paper-nlg", "task=dart", f"task.max_references={value}"])

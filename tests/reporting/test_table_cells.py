@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from dylora_exp.reporting.analysis.cells import build_table
 from dylora_exp.reporting.analysis.measures import Cell, summarise
-from dylora_exp.reporting.specs.paper import printed_cells
 from dylora_exp.reporting.specs.tables import load_spec
 from tests.support.records import LEADING, LEADING_R, SVD, Results
 from tests.support.tables import block_of, build, cell_of, mini
@@ -167,7 +166,7 @@ def test_printed_values_stand_where_the_paper_has_them(results: Results) -> None
 
 def test_the_papers_averages_stand_beside_leading_lora_only() -> None:
     spec, part = load_spec("2", "paper")
-    table = build_table("2", "paper", spec, part, [], {}, printed_cells("2"))
+    table = build_table("2", "paper", spec, part, {})
     printed = {
         line.spec.label: line.cells[-1].printed for line in block_of(table, "Rank = 1").lines
     }

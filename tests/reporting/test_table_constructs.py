@@ -13,13 +13,12 @@ import pytest
 from dylora_exp.core.errors import RequestError
 from dylora_exp.reporting.analysis.cells import Table, build_table
 from dylora_exp.reporting.analysis.measures import MEASURES, Cell, CellContext, Measure
-from dylora_exp.reporting.analysis.plan import planned_runs
-from dylora_exp.reporting.make_tables import make_table, make_tables
+from dylora_exp.reporting.make_tables import make_tables
 from dylora_exp.reporting.render.figures import draw_figures
-from dylora_exp.reporting.specs.paper import printed_cells
 from dylora_exp.reporting.specs.tables import load_spec, profiles_of, shows_settings, table_names
+from tests.support import tables
 from tests.support.records import LEADING, LEADING_R, SVD, Results
-from tests.support.tables import block_of, cell_of, csv_text, latex, markdown, rows_of
+from tests.support.tables import block_of, cell_of, csv_text, latex, make_table, markdown, rows_of
 
 DEMO = "profile=demo task=demo"
 # Those of scores; what tables of settings say is in test_table_settings.
@@ -28,10 +27,7 @@ WriteSpec = Callable[[str, str], Path]
 
 
 def build(results: Results, name: str, profile: str = "demo") -> Table:
-    spec, part = load_spec(name, profile)
-    planned = planned_runs(spec, part, profile)
-    records = {record.run_id: record for record in results.store.read_all()[0]}
-    return build_table(name, profile, spec, part, planned, records, printed_cells(name))
+    return tables.build(results, profile, name)
 
 
 def add_lora(results: Results, r_max: int, seed: int, accuracy: float, seconds: float) -> None:
@@ -103,7 +99,7 @@ def test_table_1_is_transposed_and_each_rank_has_its_own_run(results: Results) -
 
 def test_the_printed_values_of_a_transposed_table_stand_at_their_task() -> None:
     spec, part = load_spec("1", "paper")
-    table = build_table("1", "paper", spec, part, [], {}, printed_cells("1"))
+    table = build_table("1", "paper", spec, part, {})
     rows = rows_of(markdown(table))
     numbers = ["89.14", "89.96", "90.33", "90.69", "90.95", "91.02"]
     assert rows[2][1] == "QQP (accuracy)"
@@ -166,7 +162,7 @@ def test_an_old_record_tells_its_parameters_at_its_own_rank_only(results: Result
 
 def test_printed_parameters_have_their_unit() -> None:
     spec, part = load_spec("3", "paper")
-    text = markdown(build_table("3", "paper", spec, part, [], {}, printed_cells("3")))
+    text = markdown(build_table("3", "paper", spec, part, {}))
     printed = [row for row in rows_of(text) if "paper" in row[1]]
     assert [row[2] for row in printed] == ["125M", "80M", "0.628M", "0.628M", "0.887M"]
     assert [row[-1] for row in printed] == ["92.25", "89.48", "92.09", "91.77", "92.45"]
@@ -419,6 +415,6 @@ def test_appendix_a_sums_the_seconds_of_the_search(results: Results) -> None:
 
 def test_the_printed_times_of_appendix_a_have_no_difference() -> None:
     spec, part = load_spec("A", "paper")
-    text = markdown(build_table("A", "paper", spec, part, [], {}, printed_cells("A")))
+    text = markdown(build_table("A", "paper", spec, part, {}))
     printed = [row[2] for row in rows_of(text) if "paper" in row[1]]
     assert printed == ["3199.6s", "399.95s", "408.39s"]

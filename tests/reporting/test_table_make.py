@@ -8,8 +8,9 @@ import time
 import pytest
 
 from dylora_exp.core.errors import RequestError
-from dylora_exp.reporting.make_tables import make_table, table_names
+from dylora_exp.reporting.make_tables import table_names
 from tests.support.records import Results
+from tests.support.tables import make_table
 
 
 def fill(results: Results) -> None:
@@ -93,9 +94,9 @@ def test_nothing_heavy_is_imported(results: Results) -> None:
     fill(results)
     script = (
         "import sys; from pathlib import Path; "
-        "from dylora_exp.reporting.make_tables import make_table; "
+        "from dylora_exp.reporting.make_tables import make_tables; "
         "assert 'matplotlib' not in sys.modules; "
-        f"made = make_table('2', 'demo', Path({str(results.folder)!r})); "
+        f"(made,) = make_tables(['2'], 'demo', Path({str(results.folder)!r})); "
         "assert len(made.paths) == 5; "
         "heavy = {'torch', 'transformers', 'peft', 'datasets'} & set(sys.modules); "
         "assert not heavy, heavy"

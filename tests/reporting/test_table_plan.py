@@ -27,7 +27,7 @@ def planned(profile: str, name: str = "2") -> list[PlannedRun]:
 @pytest.mark.parametrize("name", [n for n in table_names() if "demo" in profiles_of(n)])
 def test_a_planned_run_is_the_run_that_its_words_compose(name: str) -> None:
     for run in table_runs(name, "demo")[1::2]:
-        assert run.run_id == run_id(compose(run.words()))
+        assert run.run_id == run_id(compose(run.overrides()))
 
 
 @pytest.mark.parametrize(("name", "setups"), [("1", 4), ("3", 4), ("4", 4), ("5", 8), ("7", 2)])

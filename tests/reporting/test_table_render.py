@@ -14,14 +14,13 @@ from hypothesis import strategies as st
 from dylora_exp.config.composition import compose
 from dylora_exp.config.run_identity import setup_id
 from dylora_exp.reporting.analysis.cells import Cell, build_table
-from dylora_exp.reporting.analysis.plan import planned_runs
 from dylora_exp.reporting.render.latex import escape
 from dylora_exp.reporting.render.tables import (
     CSV_COLUMNS,
     cell_text,
     printed_text,
 )
-from dylora_exp.reporting.specs.paper import PrintedCell, printed_cells
+from dylora_exp.reporting.specs.paper import PrintedCell
 from dylora_exp.reporting.specs.tables import load_spec
 from tests.support.records import LEADING, LEADING_R, SVD, Results
 from tests.support.tables import build, csv_text, latex, markdown, mini, rows_of
@@ -103,9 +102,8 @@ def test_the_paper_profile_shows_the_difference(results: Results) -> None:
         results.add(f"profile=paper task={task} method=dylora", 10, scores)
     spec, part = load_spec("2", "paper")
     spec = spec.model_copy(update={"rows": spec.rows[-1:], "blocks": spec.blocks[:1]})
-    planned = planned_runs(spec, part, "paper")
     records = {record.run_id: record for record in results.store.read_all()[0]}
-    table = build_table("2", "paper", spec, part, planned, records, printed_cells("2"))
+    table = build_table("2", "paper", spec, part, records)
     rows = rows_of(markdown(table))
     assert (rows[2][1], rows[2][-1]) == ("DyLoRA", "85.00 †")
     assert (rows[3][1], rows[3][-1]) == ("*paper (RoBERTa-base)*", "84.22 [+0.78]")

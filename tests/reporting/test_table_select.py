@@ -10,10 +10,11 @@ import pytest
 
 from dylora_exp.core.errors import RequestError
 from dylora_exp.records.record import EpochScores, RankScore
-from dylora_exp.reporting.make_tables import RenderedTable, make_table, table_runs
+from dylora_exp.reporting.make_tables import RenderedTable, table_runs
 from dylora_exp.reporting.specs.select import best_epochs
 from dylora_exp.reporting.specs.tables import load_spec
 from tests.support.records import LEADING, Results
+from tests.support.tables import make_table
 
 EPOCHS = "profile=demo task=demo method=dylora trainer.score_every=epoch"
 
@@ -87,7 +88,7 @@ def test_the_best_epoch_needs_other_runs() -> None:
     last = {run.run_id for run in table_runs("2", "demo")}
     best = table_runs("2", "demo", "best")
     assert not last & {run.run_id for run in best}
-    assert all("trainer.score_every=epoch" in run.words() for run in best)
+    assert all("trainer.score_every=epoch" in run.overrides() for run in best)
 
 
 def test_a_spec_may_say_it(write_spec, results: Results) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from dylora_exp.config.composition import compose
 from dylora_exp.core.errors import RequestError
-from dylora_exp.reporting.make_tables import make_table, table_runs
+from dylora_exp.reporting.make_tables import table_runs
 from dylora_exp.reporting.specs.tables import load_settings, load_spec, profiles_of, shows_settings
-from tests.support.tables import rows_of
+from tests.support.tables import make_table, rows_of
 
 WriteSpec = Callable[[str, str], Path]
 

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from dylora_exp.reporting.analysis.cells import Block, Cell, Line, Table, build_table
-from dylora_exp.reporting.analysis.plan import planned_runs
+from dylora_exp.reporting.make_tables import RenderedTable, make_tables
 from dylora_exp.reporting.render import files, text_table
 from dylora_exp.reporting.render import latex as latex_file
 from dylora_exp.reporting.render.tables import text_table as text_of
-from dylora_exp.reporting.specs.paper import printed_cells
 from dylora_exp.reporting.specs.tables import load_spec
 from tests.support.records import LEADING, Results
 
 
-def build(results: Results, profile: str) -> Table:
-    spec, part = load_spec("2", profile)
-    planned = planned_runs(spec, part, profile)
+def build(results: Results, profile: str, name: str = "2") -> Table:
+    """Return a table of the records in a results folder."""
     records = {record.run_id: record for record in results.store.read_all()[0]}
-    return build_table("2", profile, spec, part, planned, records, printed_cells("2"))
+    return build_table(name, profile, *load_spec(name, profile), records)
+
+
+def make_table(
+    name: str, profile: str, results_dir: Path, select: str | None = None
+) -> RenderedTable:
+    """Return a table of which all files are written."""
+    (table,) = make_tables([name], profile, results_dir, select)
+    return table
 
 
 def block_of(table: Table, heading: str) -> Block:

@@ -57,6 +57,40 @@ def test_e2e_csv_is_grouped_by_its_meanings_in_order_of_first_appearance(write):
     assert read_references("e2e", [path]) == ([["A", "C\nc"], ['B, "b"']], "csv")
 
 
+@pytest.mark.parametrize(("task", "official"), [("dart", 6), ("webnlg", 6), ("e2e", None)])
+def test_the_first_six_references_count_unless_asked(task, official, write, capsys):
+    texts = ["a b c d e", *("x y z w v" for _ in range(6))]
+    names = [write(f"refs/reference{n}", f"{text}\n") for n, text in enumerate(texts[::-1])]
+    lines = write("lines", "\n".join(texts[::-1]))
+    words = [task, "--predictions", write("p", "a b c d e\n"), "--metrics", "bleu", "--json"]
+    words += ["--references", lines if official is None else names[0].parent]
+    default = score(capsys, *words)
+    everything = score(capsys, *words, "--max-references", "all")
+    assert everything["bleu"] == pytest.approx(1 if official is None else 100)
+    six = score(capsys, *words, "--max-references", 6)
+    assert six["bleu"] == 0 and six["signature"].endswith("; refs:6")
+    assert default == (six if official else everything)
+    assert everything["signature"].endswith("; refs:all") == (official is not None)
+    assert ("; refs:" in default["signature"]) == (official is not None)
+
+
+def test_the_beginning_of_the_references_paths_will_do(write, tmp_path):
+    for number in range(11):
+        write(f"refs/reference{number}", f"a{number}\n")
+        write(f"refs/ref.{number}", f"b{number}\n")
+    write("refs/reference.bak", "x")
+    for name, letter in (("reference", "a"), ("ref.", "b")):
+        found = read_references("webnlg", [tmp_path / "refs" / name])
+        assert found == ([[f"{letter}{number}" for number in range(11)]], "streams")
+
+
+@pytest.mark.parametrize("text", ["0", "some", "-1"])
+def test_a_wrong_number_of_references_is_refused(text, capsys):
+    words = ["score", "dart", "--predictions", "p", "--references", "r"]
+    assert main([*words, f"--max-references={text}"]) == 2
+    assert f"found '{text}', expected a number from 1, or all" in capsys.readouterr().err
+
+
 def test_streams_in_a_folder_by_their_first_and_by_name(write, tmp_path):
     write("refs/reference0", "a0\nb0\nc0")
     write("refs/reference1", "a1\n\nc1\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Literal
 
 HELP = "score a file of generated texts against references"
 DESCRIPTION = (
@@ -25,7 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="F",
         help="e2e: a text a line, blank lines between items, or the official CSV; webnlg, dart: "
-        "a folder with reference0, reference1, ..., its reference0, or files that go line by line",
+        "a folder with reference0, reference1, ..., DIR/reference, or files that go line by line",
+    )
+    parser.add_argument(
+        "--max-references",
+        type=_max_references,
+        metavar="N",
+        help="how many references of an item count, or all (default: webnlg, dart: the first 6)",
     )
     parser.add_argument("--metrics", metavar="M", help="for example bleu,nist (default: all)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -37,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     predictions, references = Path(arguments.predictions), list(map(Path, arguments.references))
     metrics = arguments.metrics.split(",") if arguments.metrics is not None else None
-    scores = score_files(arguments.task, predictions, references, metrics)
+    scores = score_files(arguments.task, predictions, references, metrics, arguments.max_references)
     if arguments.json:
         details = {"signature": scores.signature, "missing": scores.missing}
         print(json.dumps(scores.values | details, indent=2))
@@ -46,3 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{name:<8} {scores.missing[name] if value is None else format(value, '8.4f')}")
     print(f"signature: {scores.signature}")
     return 0
+
+
+def _max_references(text: str) -> int | Literal["all"]:
+    if text == "all":
+        return "all"
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found '{text}', expected a number from 1, or all")
+    return int(text)

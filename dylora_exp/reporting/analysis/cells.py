@@ -12,17 +12,17 @@ from dylora_exp.records import Record
 from dylora_exp.reporting.analysis.measures import MEASURES, Cell, CellContext
 from dylora_exp.reporting.analysis.plan import (
     MissingRun,
-    PlannedRun,
     Setup,
     base_overrides,
     left_out,
     missing_runs,
+    planned_runs,
     records_of,
     setups_by_rank,
 )
 from dylora_exp.reporting.analysis.values import UndefinedValue, Values
 from dylora_exp.reporting.specs.layout import BlockSpec, ProfileSpec, RowSpec, TableSpec
-from dylora_exp.reporting.specs.paper import Printed
+from dylora_exp.reporting.specs.paper import Printed, printed_cells
 
 
 @dataclass(frozen=True)
@@ -86,26 +86,26 @@ def build_table(
     profile: str,
     spec: TableSpec,
     part: ProfileSpec,
-    planned: Sequence[PlannedRun],
     records: Mapping[str, Record],
-    printed: Printed,
 ) -> Table:
-    """Fill a table's cells from the records of its planned runs; other records do not count.
+    """Return a table with its cells filled from the records of its planned runs.
 
     Args:
         name: The table's name.
         profile: The profile's name.
         spec: The whole table's spec.
         part: The profile's part of it.
-        planned: The table's runs in this profile.
-        records: All records by run id.
-        printed: The paper's cells.
+        records: All records by run id; those of other runs do not count.
+
+    Raises:
+        RequestError: When a run cannot be composed, or does not have what the table shows.
     """
+    planned = planned_runs(spec, part, profile)
     used = records_of(planned, records)
     values = Values(base_overrides(part, profile), used)
     missing, optional = missing_runs(planned, records, used), left_out(planned, used)
     columns = _columns(spec, part, profile)
-    filler = _Filler(spec, part, columns, values, printed, [*missing, *optional])
+    filler = _Filler(spec, part, columns, values, printed_cells(name), [*missing, *optional])
     blocks = [
         filler.block(one)
         for block in spec.blocks_in(profile)

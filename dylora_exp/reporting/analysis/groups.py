@@ -51,7 +51,7 @@ class Group:
         return setup_key(profile, task, method, self.settings)
 
     @property
-    def place(self) -> tuple[str, str, str]:
+    def subject(self) -> tuple[str, str, str]:
         """Profile, model and task."""
         return self.names[:3]
 

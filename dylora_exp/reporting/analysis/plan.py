@@ -34,29 +34,26 @@ class Setup:
 
     Attributes:
         key: Its name, whatever the seed; setups are equal when these are.
-        base: The overrides that all runs of the table have in common.
         task: The task's name.
         method: The method's name.
-        overrides: The row's own settings.
+        row_overrides: The overrides of the row of a table or the side of a claim.
+        overrides: All overrides that compose it, without a seed.
         config: The whole config, with some seed.
         group_key: The key that groups of its records have.
     """
 
     key: str
-    base: tuple[str, ...] = field(compare=False)
     task: str = field(compare=False)
     method: str = field(compare=False)
+    row_overrides: tuple[str, ...] = field(compare=False)
     overrides: tuple[str, ...] = field(compare=False)
     config: Config = field(compare=False, repr=False)
     group_key: SetupKey = field(compare=False, repr=False)
 
-    def words(self) -> list[str]:
-        """Return the overrides that compose it, without a seed."""
-        return _words(self.base, self.task, self.method, self.overrides)
-
     def name(self) -> str:
         """Return the method with the row's own settings."""
-        return f"{self.method} ({', '.join(self.overrides)})" if self.overrides else self.method
+        own = ", ".join(self.row_overrides)
+        return f"{self.method} ({own})" if own else self.method
 
     def ranks(self) -> tuple[int | None, ...]:
         """Return the ranks that its runs score, ascending; a None alone without ranks."""
@@ -84,9 +81,9 @@ class PlannedRun:
         """The method's name."""
         return self.setup.method
 
-    def words(self) -> list[str]:
+    def overrides(self) -> list[str]:
         """Return the overrides that compose this run."""
-        return [*self.setup.words(), f"seed={self.seed}"]
+        return [*self.setup.overrides, f"seed={self.seed}"]
 
 
 OPTIONAL = "optional"
@@ -242,12 +239,9 @@ def _check_metrics(part: ProfileSpec, setups: Iterable[Setup]) -> None:
 
 # Composing takes 0.15 s, and neighbouring tables share most of their runs.
 @functools.cache
-def _setup(base: tuple[str, ...], task: str, method: str, overrides: tuple[str, ...]) -> Setup:
-    config = compose(_words(base, task, method, overrides))
+def _setup(base: tuple[str, ...], task: str, method: str, row_overrides: tuple[str, ...]) -> Setup:
+    overrides = (*base, f"task={task}", f"method={method}", *row_overrides)
+    config = compose(overrides)
     names = config.profile, config.task.name, config.method.name
     key = setup_key(*names, distinguishing_settings(identity(config), SAME_SETUP))
-    return Setup(setup_id(config), base, task, method, overrides, config, key)
-
-
-def _words(base: Sequence[str], task: str, method: str, overrides: Sequence[str]) -> list[str]:
-    return [*base, f"task={task}", f"method={method}", *overrides]
+    return Setup(setup_id(config), task, method, row_overrides, overrides, config, key)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from dylora_exp.records import DEFAULT_SHARE, Record
+from dylora_exp.records import DEFAULT_SHARE
 from dylora_exp.reporting.analysis.curves import areas, choose_ranks
 from dylora_exp.reporting.analysis.estimates import Estimate, estimate, paired
 from dylora_exp.reporting.analysis.groups import Group, Series, headline, series_of
@@ -54,8 +53,8 @@ class Choice:
     area_log2: Estimate | None
 
 
-PLACE = (Column("profile"), Column("model"), Column("task"))
-_SERIES = (*PLACE, Column("method"), Column("ranks made by"))
+SUBJECT = (Column("profile"), Column("model"), Column("task"))
+_SERIES = (*SUBJECT, Column("method"), Column("ranks made by"))
 _ESTIMATE = tuple(
     Column(heading, ".4f") for heading in ("mean", "std", "95 % low", "95 % high", "min", "max")
 )
@@ -81,7 +80,10 @@ def format_value(value: Value, column: Column) -> str:
 def averages(series: Sequence[Series]) -> Section:
     """Return mean, deviation, interval and range over seeds, for each rank of each series."""
     rows = [
-        (*_series_names(one), rank, one.metric, *_numbers(found), found.n)
+        (
+            *(*_series_names(one), rank, one.metric, found.mean, found.std, found.low, found.high),
+            *(found.smallest, found.largest, found.n),
+        )
         for one in series
         for rank, found in rank_estimates(one)
     ]
@@ -115,7 +117,7 @@ def differences(series: Sequence[Series]) -> Section:
         "First less second on the seeds that both have; p: two-sided paired t-test, one test at a "
         "time (of twenty true ties one is below 0.05 by chance). No p: no spread to judge by.",
         (
-            *(*PLACE, Column("first"), Column("second")),
+            *(*SUBJECT, Column("first"), Column("second")),
             *(Column("rank", "d"), Column("metric"), Column("difference", ".4f")),
             *(Column("95 % low", ".4f"), Column("95 % high", ".4f")),
             *(Column("p", ".3g"), Column("n", "d")),
@@ -132,8 +134,15 @@ def choices(series: Sequence[Series], tolerance: float | None) -> list[Choice]:
         tolerance: What the recommended rank may lose, as a part of the best mean; None for one
             standard error over seeds.
     """
-    found = [_choice(one, tolerance) for one in deciding(series)]
-    return [choice for choice in found if choice is not None]
+    found = []
+    for one in deciding(series):
+        curve = one.ranked()
+        values = {rank: list(by_seed.values()) for rank, by_seed in curve.items()}
+        ranks = choose_ranks(values, one.sign, tolerance)
+        if ranks is not None:
+            both = [areas(curve, log2) for log2 in (False, True)]
+            found.append(Choice(one, *ranks, *(estimate(area) if area else None for area in both)))
+    return found
 
 
 def rank_choice(found: Sequence[Choice], tolerance: float | None) -> Section:
@@ -173,12 +182,13 @@ def costs(groups: Sequence[Group]) -> Section:
     """Return what the runs of each group took, and what they train."""
     rows = [
         (
-            *group.place,
+            *group.subject,
             group.method,
             *_mean_std(_recorded(group, "timing", "train_seconds")),
             *_mean_std(_recorded(group, "timing", "sweep_seconds")),
-            *(_mean(_recorded(group, "timing", "steps")),),
-            *(_mean(_recorded(group, "parameters", name)) for name in ("trainable", "total")),
+            _mean_std(_recorded(group, "timing", "steps"))[0],
+            _mean_std(_recorded(group, "parameters", "trainable"))[0],
+            _mean_std(_recorded(group, "parameters", "total"))[0],
             len(group.records),
         )
         for group in groups
@@ -188,7 +198,7 @@ def costs(groups: Sequence[Group]) -> Section:
         "Seconds of one training and of scoring all its ranks, on the machines that the signature "
         "names; parameters of the whole model and those that are trained.",
         (
-            *(*PLACE, Column("method"), Column("train s", ".1f"), Column("std", ".1f")),
+            *(*SUBJECT, Column("method"), Column("train s", ".1f"), Column("std", ".1f")),
             *(Column("sweep s", ".1f"), Column("std", ".1f"), Column("steps", ",.0f")),
             *(Column("trainable", ",.0f"), Column("total", ",.0f"), Column("runs", "d")),
         ),
@@ -201,16 +211,6 @@ def train_seconds(group: Group) -> Estimate | None:
     return _recorded(group, "timing", "train_seconds")
 
 
-def _choice(series: Series, tolerance: float | None) -> Choice | None:
-    curve = series.ranked()
-    values = {rank: list(by_seed.values()) for rank, by_seed in curve.items()}
-    ranks = choose_ranks(values, series.sign, tolerance)
-    if ranks is None:
-        return None
-    found = [areas(curve, log2) for log2 in (False, True)]
-    return Choice(series, *ranks, *(estimate(area) if area else None for area in found))
-
-
 def _comparable(series: Iterable[Series]) -> Iterable[list[Series]]:
     """Return series of the same profile, model, task, metric and other settings but the ranks'."""
     found: dict[tuple[object, ...], list[Series]] = {}
@@ -220,7 +220,7 @@ def _comparable(series: Iterable[Series]) -> Iterable[list[Series]]:
             for key, value in one.group.settings.items()
             if key.split(".")[0] not in ("method", "ranks")
         }
-        key = (one.group.place, json.dumps(shared, sort_keys=True), one.metric)
+        key = (one.group.subject, json.dumps(shared, sort_keys=True), one.metric)
         found.setdefault(key, []).append(one)
     return found.values()
 
@@ -233,37 +233,21 @@ def _difference_rows(first: Series, second: Series) -> Iterator[tuple[Value, ...
         if found is not None:
             about = found.difference
             yield (
-                *(*first.group.place, first.label, second.label, rank, first.metric),
+                *(*first.group.subject, first.label, second.label, rank, first.metric),
                 *(about.mean, about.low, about.high, found.p, about.n),
             )
 
 
 def _series_names(series: Series) -> tuple[str, ...]:
-    return (*series.group.place, series.group.method, series.cut)
-
-
-def _numbers(found: Estimate) -> tuple[float | None, ...]:
-    return (found.mean, found.std, found.low, found.high, found.smallest, found.largest)
+    return (*series.group.subject, series.group.method, series.cut)
 
 
 def _mean_std(found: Estimate | None) -> tuple[float | None, float | None]:
     return (found.mean, found.std) if found else (None, None)
 
 
-def _mean(found: Estimate | None) -> float | None:
-    return found.mean if found else None
-
-
 def _recorded(group: Group, part: str, name: str) -> Estimate | None:
     """Return a number outside the scores, over the records that have it; None without any."""
-    values = [_number(record, part, name) for record in group.records]
-    known = [value for value in values if value is not None]
+    values = [getattr(record, part).get(name) for record in group.records]
+    known = [float(value) for value in values if value is not None]
     return estimate(known) if known else None
-
-
-def _number(record: Record, part: str, name: str) -> float | None:
-    """Return a finite number of a record; the schema leaves open what these parts hold."""
-    value = getattr(record, part).get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if math.isfinite(value) else None

@@ -41,16 +41,16 @@ def pictures_of(report: Report) -> dict[Subject, list[Picture]]:
     Their names end in ``ranks``, ``aurac``, ``cost`` and ``drawn``.
     """
     pictures = {}
-    for about in dict.fromkeys(group.place for group in report.groups):
+    for about in dict.fromkeys(group.subject for group in report.groups):
         series = sorted(
-            (one for one in deciding(report.series) if one.group.place == about),
+            (one for one in deciding(report.series) if one.group.subject == about),
             key=lambda one: one.label,
         )
         drawn = {
             "ranks": curves(series),
-            "aurac": areas([one for one in report.choices if one.series.group.place == about]),
+            "aurac": areas([one for one in report.choices if one.series.group.subject == about]),
             "cost": cost_against_quality(series),
-            "drawn": drawn_ranks([group for group in report.groups if group.place == about]),
+            "drawn": drawn_ranks([group for group in report.groups if group.subject == about]),
         }
         pictures[about] = [
             Picture("-".join([*about, kind]), figure)
@@ -139,7 +139,7 @@ def drawn_ranks(groups: Sequence[Group]) -> Figure | None:
     counted = [(group, counts) for group in groups if (counts := _drawn(group))]
     if not counted:
         return None
-    profile, model, task = groups[0].place
+    profile, model, task = groups[0].subject
     figure, axes = _axes(f"{task} ({profile}, {model}): drawn ranks", "rank", "share of draws")
     width = 0.8 / len(counted)
     for index, (group, counts) in enumerate(counted):
@@ -165,7 +165,7 @@ def _axes(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
 
 
 def _begin(series: Series, about: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
-    profile, model, task = series.group.place
+    profile, model, task = series.group.subject
     return _axes(f"{task} ({profile}, {model}): {about}", x_label, y_label)
 
 

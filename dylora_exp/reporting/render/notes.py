@@ -1,11 +1,11 @@
-"""What stands under a table: how to read it, what it lacks, and what it was made of."""
+"""The notes under a table: how to read it, what it lacks, and where its numbers come from."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TypeVar
 
-from dylora_exp.records import DEFAULT_SHARE
+from dylora_exp.records import DEFAULT_SHARE, Record
 from dylora_exp.reporting.analysis.cells import Table
 from dylora_exp.reporting.analysis.measures import MEASURES, Cell
 from dylora_exp.reporting.analysis.plan import OPTIONAL, MissingRun
@@ -39,7 +39,8 @@ def legend(table: Table) -> str:
     parts += _block_legends(table)
     parts += _column_legends(table)
     if len(table.columns) > len(table.part.columns):
-        parts.append("Avg: mean of " + _averaged(table))
+        averaged = [table.columns[index].heading for index in table.part.headlines()]
+        parts.append(f"Avg: mean of {', '.join(averaged)}")
     parts.append(f"bold: best of its {'row' if table.spec.transposed else 'block'}")
     if any(cell.printed for cell in cells):
         parts.append(f"{paper_label(table)}: as printed" + _difference_legend(table))
@@ -47,7 +48,7 @@ def legend(table: Table) -> str:
 
 
 def _block_legends(table: Table) -> list[str]:
-    """Return what blocks show that are not about one rank, in the words of their headings."""
+    """Return what blocks show that are not about one rank, after their headings."""
     parts = []
     for block in table.spec.blocks_in(table.profile):
         if block.show in ("aurac", "aurac_log2"):
@@ -62,7 +63,7 @@ def _block_legends(table: Table) -> list[str]:
 
 
 def _column_legends(table: Table) -> list[str]:
-    """Return what columns show that are no scores, in the words of their headings."""
+    """Return what columns show that are no scores, after their headings."""
     return [
         f"{column.heading}: {legend.format(**vars(column))}"
         for column in table.part.columns
@@ -103,7 +104,7 @@ def undefined_notes(table: Table) -> list[str]:
 
 
 def signature(table: Table) -> str:
-    """Return what the table was made of."""
+    """Return the runs, records and versions behind the table."""
     seeds = sorted({*table.part.seeds, *(record.seed for record in table.records)})
     found, needed = len(table.records), len(table.records) + len(table.missing)
     parts = [
@@ -111,10 +112,10 @@ def signature(table: Table) -> str:
         _numbered("seed", seeds),
         f"{found} records of {needed} runs",
         SELECTS[table.part.select] + _split(table),
+        f"configs without seed {', '.join(table.setups)}",
     ]
-    parts.append(f"configs without seed {', '.join(table.setups)}")
     if table.records:
-        parts += [_metrics(table), _versions(table), _dirty(table)]
+        parts += _provenance(table.records)
     return "Made from: " + "; ".join(parts) + "."
 
 
@@ -124,10 +125,6 @@ def _split(table: Table) -> str:
         return ""
     splits = {record.config.get("task", {}).get("eval_split") for record in table.records}
     return f", chosen on the {'test' if 'test' in splits else 'development'} split"
-
-
-def _averaged(table: Table) -> str:
-    return ", ".join(table.columns[index].heading for index in table.part.headlines())
 
 
 def _difference_legend(table: Table) -> str:
@@ -141,7 +138,7 @@ def _difference_legend(table: Table) -> str:
 
 
 def _runs_text(items: Sequence[MissingRun]) -> str:
-    """Name runs with as few words as they allow: methods and tasks that lack the same seeds."""
+    """Return the names of runs; methods and tasks that lack the same seeds share a phrase."""
     seeds = _group(((item.run.setup.name(), item.run.task), item.run.seed) for item in items)
     tasks = _group(((method, tuple(found)), task) for (method, task), found in seeds.items())
     methods = _group(((tuple(names), found), method) for (method, found), names in tasks.items())
@@ -158,29 +155,25 @@ def _group(pairs: Iterable[tuple[Key, Item]]) -> dict[Key, list[Item]]:
     return groups
 
 
-def _numbered(word: str, numbers: Sequence[int]) -> str:
+def _numbered(word: str, numbers: Sequence[object]) -> str:
     return f"{word}{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
 
 
-def _metrics(table: Table) -> str:
-    """Return the settings and versions behind the scores, as the records state them."""
-    found = {_known(record.scoring.get("signature")) for record in table.records}
-    return f"metrics {' / '.join(sorted(found))}"
+def _provenance(records: Sequence[Record]) -> list[str]:
+    """Return the metrics' settings, versions and commits behind records, as these state them."""
+    metrics = _names(record.scoring.get("signature") for record in records)
+    versions = _names(record.environment.get("project") for record in records)
+    commits = _names((record.environment.get("git_commit") or "unknown")[:7] for record in records)
+    states = [record.environment.get("dirty") for record in records]
+    unknown = states.count(None)
+    return [
+        f"metrics {' / '.join(metrics)}",
+        f"dylora-exp {', '.join(versions)}, {_numbered('commit', commits)}",
+        f"{states.count(True) or 'none'} from a modified source tree"
+        + (f" ({unknown} unknown)" if unknown else ""),
+    ]
 
 
-def _versions(table: Table) -> str:
-    versions = sorted({_known(record.environment.get("project")) for record in table.records})
-    commits = sorted({_known(record.environment.get("git_commit"))[:7] for record in table.records})
-    plural = "s" if len(commits) > 1 else ""
-    return f"dylora-exp {', '.join(versions)}, commit{plural} {', '.join(commits)}"
-
-
-def _known(value: object) -> str:
-    return "unknown" if value is None else str(value)
-
-
-def _dirty(table: Table) -> str:
-    states = [record.environment.get("dirty") for record in table.records]
-    dirty, unknown_name = states.count(True), states.count(None)
-    text = f"{dirty or 'none'} from a modified source tree"
-    return text + (f" ({unknown_name} unknown)" if unknown_name else "")
+def _names(values: Iterable[object]) -> list[str]:
+    """Return values as texts, each once, sorted."""
+    return sorted({"unknown" if value is None else str(value) for value in values})

@@ -6,12 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from dylora_exp.records import Record
 from dylora_exp.reporting.analysis.cells import build_table
-from dylora_exp.reporting.analysis.plan import planned_runs
 from dylora_exp.reporting.render.settings import settings_table
 from dylora_exp.reporting.render.tables import text_table
 from dylora_exp.reporting.render.text_table import TextTable
 from dylora_exp.reporting.specs.layout import ProfileSpec, TableSpec
-from dylora_exp.reporting.specs.paper import printed_cells
 from dylora_exp.reporting.specs.tables import (
     load_settings,
     load_spec,
@@ -47,13 +45,12 @@ def _settings(name: str, records: Sequence[Record]) -> Iterator[TextTable]:
 def _scores(name: str, records: Sequence[Record], select: str | None) -> Iterator[TextTable]:
     """Yield a table of scores in each profile where some of its runs have records."""
     known = {(record.profile, record.task, record.method) for record in records}
+    by_id = {record.run_id: record for record in records}
     spec, _ = load_spec(name, profiles_of(name)[0])
     for profile in spec.profiles:
         _, part = load_spec(name, profile, select)
         if known & set(_shown(spec, part, profile)):
-            planned = planned_runs(spec, part, profile)
-            by_id = {record.run_id: record for record in records}
-            table = build_table(name, profile, spec, part, planned, by_id, printed_cells(name))
+            table = build_table(name, profile, spec, part, by_id)
             if table.records:
                 yield text_table(table)
 
