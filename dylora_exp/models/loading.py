@@ -20,7 +20,7 @@ from dylora_exp.core import (
 from dylora_exp.models.architecture import hub_repositories, locations
 from dylora_exp.models.layer_names import name_matches
 from dylora_exp.models.tokenizer_checks import agree_on_padding, check_tokenizer
-from dylora_exp.models.weights import NO_CODE, no_safetensors, read_weights
+from dylora_exp.models.weights import NO_CODE, no_safetensors, read_weights, untie
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -68,6 +68,8 @@ def load(
     with _loading(model), _quiet_about_the_new_head():
         tokenizer = AutoTokenizer.from_pretrained(of_tokenizer, revision=model.revision, **NO_CODE)
         config = _architecture(model, location, settings)
+        if labels is None:
+            _refuse_encoders(config, model)
         if model.pretrained:
             backbone = read_weights(kind, model, location, config, heads)
         else:
@@ -75,10 +77,10 @@ def load(
     if (found := commit_of(location)) is not None:  # as a model that the hub itself was asked for
         backbone.config._commit_hash = found
     if labels is None:
-        _refuse_encoders(backbone, model)
         _forget_generation_settings(backbone)
     for field, names in (("model.targets", model.targets), ("model.head", heads)):
         _check_modules(backbone, field, names, model.fused if field == "model.targets" else None)
+    untie(backbone, model.targets)
     check_tokenizer(tokenizer, backbone, texts=labels is None)
     agree_on_padding(tokenizer, backbone)
     _probe(model, backbone, tokenizer, labels)
@@ -134,11 +136,10 @@ def _check_overrides(model: ModelConfig, config: PretrainedConfig) -> None:
         )
 
 
-def _refuse_encoders(backbone: PreTrainedModel, model: ModelConfig) -> None:
+def _refuse_encoders(config: PretrainedConfig, model: ModelConfig) -> None:
     """Refuse bidirectional encoders, which transformers would load as language models."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-    config = backbone.config
     is_decoder = getattr(config, "is_decoder", False)
     if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not is_decoder:
         raise RequestError(
