@@ -99,7 +99,7 @@ def _first_scores(
 ) -> torch.Tensor:
     """Return the scores of the first two tokens that follow the first context."""
     options: dict[str, Any] = {"output_logits": True, "return_dict_in_generate": True}
-    found = backbone.generate(
+    found = backbone.generate(  # type: ignore[operator]
         input_ids=ids,
         attention_mask=mask,
         do_sample=False,
