@@ -10,6 +10,7 @@ from .mask import RankMask as RankMask
 from .mask import install_mask as install_mask
 from .mask import move_mask_to_model as move_mask_to_model
 from .merging import merged as merged
+from .merging import merging_keeps_outputs as merging_keeps_outputs
 from .saved import SavedAdapter as SavedAdapter
 from .saved import read_adapter as read_adapter
 from .saved import write_adapter as write_adapter
@@ -28,6 +29,7 @@ __all__ = [
     "install_mask",
     "lora_layers",
     "merged",
+    "merging_keeps_outputs",
     "move_mask_to_model",
     "read_adapter",
     "rotate",

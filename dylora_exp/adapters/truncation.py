@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
+from torch.nn import functional
 
 from dylora_exp.adapters.layers import factors
 
@@ -29,7 +30,8 @@ def singular_factors(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
     With ``B A = U S V^T`` the new factors are ``A = sqrt(S) V^T`` and ``B = U sqrt(S)``, so that
     their first b rows and columns are the best rank-b approximation of the product
-    (Eckart-Young). Worked out in float64 on the r x r core of two QR decompositions.
+    (Eckart-Young). Worked out in float64 on the r x r core of two QR decompositions. Where r is
+    above the product's number of singular values, a narrow layer's, the rest is zero.
 
     Args:
         a: (r, d_in).
@@ -40,10 +42,11 @@ def singular_factors(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """
     q_b, core_b = torch.linalg.qr(b.double())
     q_a, core_a = torch.linalg.qr(a.double().T)
-    u, s, vh = torch.linalg.svd(core_b @ core_a.T)
+    u, s, vh = torch.linalg.svd(core_b @ core_a.T, full_matrices=False)
     root = s.sqrt()
-    new_a = root[:, None] * (vh @ q_a.T)
-    new_b = (q_b @ u) * root
+    missing = len(a) - len(s)
+    new_a = functional.pad(root[:, None] * (vh @ q_a.T), (0, 0, 0, missing))
+    new_b = functional.pad((q_b @ u) * root, (0, missing))
     return new_a.to(a.dtype), new_b.to(b.dtype)
 
 

@@ -20,7 +20,7 @@ from dylora_exp.core import (
 from dylora_exp.models.architecture import hub_repositories, locations
 from dylora_exp.models.layer_names import name_matches
 from dylora_exp.models.tokenizer_checks import agree_on_padding, check_tokenizer
-from dylora_exp.models.weights import NO_CODE, no_safetensors, read_weights
+from dylora_exp.models.weights import NO_CODE, no_safetensors, read_weights, untie
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -80,6 +80,7 @@ def load(
         _forget_generation_settings(backbone)
     for field, names in (("model.targets", model.targets), ("model.head", heads)):
         _check_modules(backbone, field, names, model.fused if field == "model.targets" else None)
+    untie(backbone, model.targets)
     check_tokenizer(tokenizer, backbone, texts=labels is None)
     agree_on_padding(tokenizer, backbone)
     _probe(model, backbone, tokenizer, labels)

@@ -94,6 +94,28 @@ def read_weights(
     return backbone.float()
 
 
+def untie(backbone: PreTrainedModel, targets: Iterable[str]) -> None:
+    """Give each target that shares its weight with another module a weight of its own, in place.
+
+    An adapter that is merged into a shared weight would change the other module, too: a language
+    model's head and its embedding.
+    """
+    from torch import nn
+
+    users: dict[int, int] = {}
+    for module in backbone.modules():
+        for weight in module.parameters(recurse=False):
+            users[id(weight)] = users.get(id(weight), 0) + 1
+    for name, module in backbone.named_modules():
+        if not any(name_matches(name, target) for target in targets):
+            continue
+        for key, weight in list(module.named_parameters(recurse=False)):
+            if users[id(weight)] > 1:
+                users[id(weight)] -= 1
+                setattr(module, key, nn.Parameter(weight.detach().clone()))
+                backbone.config.tie_word_embeddings = False
+
+
 def _refuse_pickles(location: str) -> None:
     """Refuse a folder whose weights are in another format than safetensors."""
     folder = Path(location)

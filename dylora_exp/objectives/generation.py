@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -16,7 +17,7 @@ from pydantic import Field, field_validator
 
 from dylora_exp import adapters, metrics
 from dylora_exp.config import Count, HubSource, Mark, TaskConfig, TsvSource
-from dylora_exp.core import RequestError, broadcast_from_main
+from dylora_exp.core import LOG, RequestError, broadcast_from_main
 from dylora_exp.methods import Cut, Method, TrainedModel
 from dylora_exp.objectives import base
 from dylora_exp.objectives.decode_config import DecodeConfig
@@ -148,7 +149,7 @@ class GenerationObjective(base.Objective):
         device = next(model.parameters()).device.type
         # Said here, since the Trainer leaves some of the models it has trained in bf16 by itself.
         bf16 = torch.autocast(device, dtype=torch.bfloat16, enabled=self.config.trainer.bf16)
-        with method.at_cut(model, cut), adapters.merged(model), bf16:
+        with method.at_cut(model, cut), self._merged_if_the_same(model), bf16:
             decoded = decode(
                 model,
                 self.tokenizer,
@@ -178,6 +179,17 @@ class GenerationObjective(base.Objective):
             "decoding": self.decoding.model_dump() | {"stop_tokens": stop_tokens(self.tokenizer)},
         }
         return super().scoring() | about
+
+    def _merged_if_the_same(self, model: TrainedModel) -> AbstractContextManager[None]:
+        """Return a context in which adapters are merged, unless that changes what is computed."""
+        from dylora_exp.models import eager
+
+        with eager(model):
+            same = adapters.merging_keeps_outputs(model, self.prompts[0])
+        if same:
+            return adapters.merged(model)
+        LOG.warning("merged adapters would compute something else: texts are decoded without")
+        return nullcontext()
 
     def _metrics(self, texts: list[str]) -> dict[str, float | None]:
         """Score all texts, and those of seen and unseen categories where there are both."""

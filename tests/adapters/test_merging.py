@@ -1,15 +1,18 @@
 """Adapters folded into the weights: the same outputs, and the weights as they were afterwards."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
+from transformers import AutoModelForCausalLM
 
 from dylora_exp.adapters.layers import factors, lora_layers
-from dylora_exp.adapters.merging import merged
+from dylora_exp.adapters.merging import merged, merging_keeps_outputs
 from dylora_exp.config.composition import compose
 from dylora_exp.methods.base import make_method
 from dylora_exp.models.loading import load
-from tests.support.small_gpt2 import small_gpt2, small_tokenizer
+from tests.support.small_gpt2 import save_small_gpt2, small_gpt2, small_tokenizer
 
 IDS = torch.randint(5, 250, (3, 9), generator=torch.Generator().manual_seed(0))
 GPT2 = ["model=tiny-gpt2", "task=e2e", "ranks.r_max=4"]
@@ -130,3 +133,51 @@ def test_a_model_without_adapters_is_left_alone():
     before = logits(model)
     with merged(model):
         assert torch.equal(logits(model), before)
+
+
+TIED = ["model=tiny-gpt2", "task=e2e", "ranks.r_max=4", "model.targets=[c_attn,lm_head]"]
+
+
+def test_a_weight_that_two_modules_use_stays_as_it_is():
+    config = compose(TIED)
+    method = make_method(config)
+    tied = small_gpt2(small_tokenizer(), initializer_range=0.1)
+    model = method.attach(tied).eval()
+    for layer in lora_layers(model):
+        nn.init.normal_(factors(layer)[1], std=0.3)
+    masked = logits(model)
+    with merged(model):
+        assert sum(layer.merged for layer in lora_layers(model)) == 2
+        torch.testing.assert_close(logits(model), masked, rtol=0, atol=1e-4)
+
+
+def test_a_target_that_shares_its_weight_gets_its_own_so_that_a_merged_model_is_the_same(tmp_path):
+    save_small_gpt2(tmp_path / "model")
+    config = compose([*TIED, f"model.name_or_path={tmp_path / 'model'}"])
+    backbone, _ = load(config.model, labels=None)
+    assert backbone.lm_head.weight is not backbone.transformer.wte.weight
+    assert torch.equal(backbone.lm_head.weight, backbone.transformer.wte.weight)
+    method = make_method(config)
+    model = method.attach(backbone).eval()
+    for layer in lora_layers(model):
+        nn.init.normal_(factors(layer)[1], std=0.3)
+    with method.at_cut(model, method.cuts()[-1]):
+        masked = logits(model)
+        with merged(model):
+            assert all(layer.merged for layer in lora_layers(model))
+            torch.testing.assert_close(logits(model), masked, rtol=0, atol=1e-4)
+    whole = copy.deepcopy(model).merge_and_unload()
+    whole.save_pretrained(tmp_path / "merged")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
+    torch.testing.assert_close(logits(again), logits(whole), rtol=0, atol=1e-5)
+    kept, _ = load(compose([*TIED[:-1], f"model.name_or_path={tmp_path / 'model'}"]).model, None)
+    assert kept.lm_head.weight is kept.transformer.wte.weight
+
+
+def test_a_merge_that_changes_the_model_is_noticed():
+    _, model = adapted(*GPT2)
+    assert merging_keeps_outputs(model, [5, 6, 7, 8])
+    first = next(lora_layers(model)).get_base_layer()
+    kept = first.forward
+    first.forward = lambda x: kept(x) - x @ (first.weight - first.weight.mean())
+    assert not merging_keeps_outputs(model, [5, 6, 7, 8])

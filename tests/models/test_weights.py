@@ -15,7 +15,7 @@ from dylora_exp.core.errors import RequestError
 from dylora_exp.models.loading import load
 
 SHAPE = {
-    "vocab_size": 300, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "vocab_size": 800, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
     "intermediate_size": 32, "max_position_embeddings": 66, "pad_token_id": 1,
 }  # fmt: skip
 

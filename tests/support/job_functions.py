@@ -6,10 +6,10 @@ import signal
 import time
 from pathlib import Path
 
-from dylora_exp.config import identity, run_id
 from dylora_exp.multirun.jobs import Job, JobResult
-from dylora_exp.records import Record
+from dylora_exp.records import RankScore
 from dylora_exp.runner import Outcome
+from tests.support.records import make_record
 
 
 def note(folder, what):
@@ -80,12 +80,10 @@ def run_job_of_key(job):
 
 
 def record_of(job, height):
-    """Return the result of a job whose record has a height in its summary."""
+    """Return the result of a job whose curve has a height, of its only rank."""
     config = job.compose()
-    record = Record(
-        run_id=run_id(config), status="completed", config=identity(config), model="m",
-        task="t", method="m", profile="p", seed=1, created_at="", summary=[{"aurac": height}],
-    )  # fmt: skip
+    scores = [RankScore(1, "leading", "alpha/b", {config.task.headline: height}, 0.1)]
+    record = make_record(config, ranks=scores, summary=[{"aurac": height}])
     return JobResult(job.name, Outcome(record, Path(), True, []))
 
 
