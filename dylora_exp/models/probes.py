@@ -144,13 +144,13 @@ def _without_block(
 
     handle = layer.register_forward_hook(zero)
     try:
-        logits: torch.Tensor = backbone(**_inputs(backbone)).logits
+        logits: torch.Tensor = backbone(**equal_texts(backbone)).logits
         return logits
     finally:
         handle.remove()
 
 
-def _inputs(backbone: PreTrainedModel, rows: int = 1) -> dict[str, torch.Tensor]:
+def equal_texts(backbone: PreTrainedModel, rows: int = 1) -> dict[str, torch.Tensor]:
     """Return equal texts of tokens that are not special, with an end token where there is one."""
     config, device = backbone.config, next(backbone.parameters()).device
     special = {getattr(config, f"{kind}_token_id", None) for kind in ("bos", "eos", "pad")}
