@@ -1,6 +1,7 @@
 from .attach import attach_lora as attach_lora
 from .attach import save_adapter as save_adapter
 from .cuts import Cut as Cut
+from .example_ranks import check_example_ranks as check_example_ranks
 from .exporting import export_rank as export_rank
 from .importing import import_adapter as import_adapter
 from .importing import import_problems as import_problems
@@ -22,6 +23,7 @@ __all__ = [
     "RankMask",
     "SavedAdapter",
     "attach_lora",
+    "check_example_ranks",
     "export_rank",
     "factors",
     "import_adapter",

@@ -21,6 +21,8 @@ from dylora_exp.core import file_sha256
 
 # The groups of settings that every config has.
 _GROUPS = ("model", "task", "method", "ranks", "trainer")
+# What desktops leave in folders that are looked at.
+_OF_FILE_BROWSERS = (".DS_Store", "Thumbs.db", "desktop.ini")
 
 
 def identity(config: Config) -> dict[str, Any]:
@@ -185,7 +187,9 @@ def _portable_file(name: str) -> str:
 def _folder_digest(folder: Path) -> str:
     """Return a digest of the names and contents of a folder's files."""
     total = hashlib.sha256()
-    for file in sorted(file for file in folder.iterdir() if file.is_file()):
+    for file in sorted(each for each in folder.iterdir() if each.is_file()):
+        if file.name in _OF_FILE_BROWSERS:
+            continue
         total.update(f"{file.name}\n".encode())
         total.update(bytes.fromhex(file_sha256(file)))
     return total.hexdigest()[:16]

@@ -63,6 +63,8 @@ class DyLoRA(LoRA):
 
         model = super().attach(backbone)
         self.mask = adapters.install_mask(model, self.ranks.r_max)
+        if self.config.ranks.sample_every == "example":
+            adapters.check_example_ranks(model, self.mask)
         self.active: set[int] = set()
         if self.settings.update == "row":
             row_parameters.pass_gradient_of_row_only(model, self.mask)

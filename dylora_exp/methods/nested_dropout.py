@@ -61,6 +61,7 @@ class NestedDropout(LoRA):
         """Return the backbone with masked LoRA at rank r_max."""
         model = super().attach(backbone)
         self.mask = adapters.install_mask(model, self.ranks.r_max)
+        adapters.check_example_ranks(model, self.mask)
         return model
 
     def forward_passes(self, batch: Batch) -> Iterator[ForwardPass]:

@@ -12,20 +12,28 @@ from .layer_names import name_matches as name_matches
 from .loading import load as load
 from .loading import longest_input as longest_input
 from .loading import revision as revision
+from .probes import differs as differs
+from .probes import equal_texts as equal_texts
+from .probes import is_probed as is_probed
+from .probes import probing as probing
 
 __all__ = [
     "Part",
     "compile_where_asked",
+    "differs",
     "eager",
     "eager_for_one",
+    "equal_texts",
     "fused_part",
     "has_transposed_weights",
     "hub_repositories",
+    "is_probed",
     "load",
     "local_folders",
     "longest_input",
     "model_problems",
     "name_matches",
+    "probing",
     "revision",
     "split_fused",
 ]

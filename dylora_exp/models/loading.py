@@ -18,7 +18,7 @@ from dylora_exp.core import (
     unknown_name,
 )
 from dylora_exp.models.architecture import hub_repositories, locations
-from dylora_exp.models.layer_names import name_matches
+from dylora_exp.models.layer_names import fused_part, name_matches
 from dylora_exp.models.tokenizer_checks import agree_on_padding, check_tokenizer
 from dylora_exp.models.weights import NO_CODE, no_safetensors, read_weights, untie
 
@@ -98,7 +98,14 @@ def _probe(
 
     if not probes.is_probed(backbone):
         return
+    parts = [part.layer for name in model.targets if (part := fused_part(name, model.fused))]
+    fused = {
+        name: members
+        for name, members in (model.fused or {}).items()
+        if any(name_matches(layer, name) for layer in parts)
+    }
     with _loading(model):
+        probes.check_fused_parts(backbone, fused)
         if labels is None:
             probes.check_padding_of_prompts(backbone, tokenizer.eos_token_id)
         else:

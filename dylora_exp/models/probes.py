@@ -1,15 +1,21 @@
-"""Tests of a model itself, before anything is trained: that padding does not change its outputs."""
+"""Tests of a model itself, before anything is trained.
+
+They call it: padding must not change its outputs, and the parts of a fused layer must be blocks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.pytorch_utils import Conv1D
 
 from dylora_exp.core import RequestError
+from dylora_exp.models.layer_names import name_matches
 
 # Of different lengths, so that one is padded beside the other.
 _TEXTS = ("a", "It was a longer text, with a number of words: 12, 13 and 14.")
@@ -81,6 +87,81 @@ def check_padding_of_prompts(backbone: PreTrainedModel, end: int) -> None:
         ours = _first_scores(backbone, short, torch.ones_like(short), end)
         if differs(ours, _first_scores(backbone, rows, mask, end)):
             raise _refused(backbone, "a text")
+
+
+def check_fused_parts(backbone: PreTrainedModel, fused: Mapping[str, Sequence[str]]) -> None:
+    """Refuse fused layers whose parts are not equal blocks of their outputs, in the order named.
+
+    Queries that are zero have the effect of keys that are zero, and gates that of what they gate;
+    no two blocks of a layer that is interleaved by head have the same effect.
+
+    Args:
+        backbone: The model, its layers not split yet.
+        fused: The names of the parts of each layer of which a part is a target.
+
+    Raises:
+        RequestError: When two of the parts do not have the same effect where they are zero, or
+            the others than values have not.
+    """
+    for known, parts in fused.items():
+        layers = [each for name, each in backbone.named_modules() if name_matches(name, known)]
+        if not layers or type(layers[0]) not in (torch.nn.Linear, Conv1D):
+            continue  # refused where it is split
+        with probing(backbone):
+            whole = _without_block(backbone, layers[0], None, len(parts))
+            effects = [
+                _without_block(backbone, layers[0], index, len(parts)) - whole
+                for index in range(len(parts))
+            ]
+        equal = {
+            (i, j)
+            for i, j in itertools.combinations(range(len(parts)), 2)
+            if (effects[i] - effects[j]).abs().max() <= 1e-2 * effects[i].abs().max()
+        }
+        values = {index for index, part in enumerate(parts) if part.lower().startswith("v")}
+        if len(equal) != 1 or any(values & set(pair) for pair in equal):
+            raise RequestError(
+                f"model.fused.{known}: the parts {', '.join(parts)} are not equal blocks, in this "
+                f"order, of the outputs of '{known}' in a model of type "
+                f"{backbone.config.model_type}; name the whole layer as target."
+            )
+
+
+def _without_block(
+    backbone: PreTrainedModel, layer: torch.nn.Module, index: int | None, count: int
+) -> torch.Tensor:
+    """Return the outputs of a model where one block of a layer's outputs, if any, is zero.
+
+    The layer's outputs are of size 2: those of random weights are so small that attention would
+    hardly depend on them.
+    """
+
+    def zero(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
+        blocks = list((2 * output / output.std()).chunk(count, dim=-1))
+        if index is not None:
+            blocks[index] = torch.zeros_like(blocks[index])
+        return torch.cat(blocks, dim=-1)
+
+    handle = layer.register_forward_hook(zero)
+    try:
+        logits: torch.Tensor = backbone(**equal_texts(backbone)).logits
+        return logits
+    finally:
+        handle.remove()
+
+
+def equal_texts(backbone: PreTrainedModel, rows: int = 1) -> dict[str, torch.Tensor]:
+    """Return equal texts of tokens that are not special, with an end token where there is one."""
+    config, device = backbone.config, next(backbone.parameters()).device
+    special = {getattr(config, f"{kind}_token_id", None) for kind in ("bos", "eos", "pad")}
+    ids = [number for number in range(3, 20) if number not in special][:9]
+    end = getattr(config, "eos_token_id", None)
+    known = len(backbone.get_input_embeddings().weight)
+    ids += [end] if isinstance(end, int) and end < known else []
+    return {
+        "input_ids": torch.tensor([ids] * rows, device=device),
+        "attention_mask": torch.ones(rows, len(ids), dtype=torch.long, device=device),
+    }
 
 
 def _depends_on_batch(backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -214,7 +214,10 @@ class GenerationObjective(base.Objective):
         return [*self._ids(context), self.tokenizer.eos_token_id]
 
     def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        # A special token that is written out is text.
+        ids: list[int] = self.tokenizer.encode(
+            text, add_special_tokens=False, split_special_tokens=True
+        )
         return ids
 
 

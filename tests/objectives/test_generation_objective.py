@@ -253,3 +253,9 @@ def test_the_record_says_how_texts_were_decoded():
     assert used.pop("stop_tokens") == stop_tokens(tokenizer)
     assert used == objective.config.task.decode.model_dump()
     assert used["beams"] == 3
+
+
+def test_an_end_token_that_is_written_out_is_text():
+    tokenizer = small_tokenizer()
+    (row,) = make_objective(tokenizer, [(f"A {END} B", f"is {END}.")]).train_set
+    assert row["input_ids"].count(tokenizer.eos_token_id) == 2

@@ -22,12 +22,22 @@ def tokenize(data: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int)
         max_length: Longest input in tokens; of a pair, the longer text is cut first.
 
     Returns:
-        A data set of the tokenizer's columns, ``labels`` and ``length`` in tokens.
+        A data set of the tokenizer's columns, ``labels`` and ``length`` in tokens. An empty text is
+        one end token, where the tokenizer adds none by itself.
     """
+    end = tokenizer.pad_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+    instead = {"input_ids": [end], "attention_mask": [1]}
 
     def encode(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
         columns = [list(column) for column in zip(*rows["text"], strict=True)]
-        encoded = dict(tokenizer(*columns, truncation=True, max_length=max_length))
+        # Special tokens that are written out are text.
+        encoded = dict(
+            tokenizer(*columns, truncation=True, max_length=max_length, split_special_tokens=True)
+        )
+        for row, ids in enumerate(list(encoded["input_ids"])):
+            if not ids:
+                for name, column in encoded.items():
+                    column[row] = list(instead.get(name, [0]))
         lengths = [len(ids) for ids in encoded["input_ids"]]
         return {**encoded, "labels": rows["label"], "length": lengths}
 

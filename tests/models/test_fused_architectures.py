@@ -1,0 +1,65 @@
+"""The parts of fused layers are those of the architecture, or they are refused."""
+
+import pytest
+import torch
+
+from dylora_exp.config.composition import compose
+from dylora_exp.core.errors import RequestError
+from dylora_exp.models.fused import Parts, split_fused
+from dylora_exp.models.loading import load
+
+TOKENS = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "vocab_size": 800}
+BERT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "intermediate_size": 48, "max_position_embeddings": 130}  # fmt: skip
+GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 130}
+BLOOM = {"hidden_size": 32, "n_layer": 2, "n_head": 4}
+PHI3 = BERT | {"num_key_value_heads": 4}
+
+
+def loaded(model_type, settings, layer, parts, targets, labels):
+    torch.manual_seed(0)
+    config = compose(["model.pretrained=false", "model.head=[score]"])
+    config.model.config = {"model_type": model_type, **TOKENS, **settings}
+    config.model.fused = {layer: parts}
+    config.model.targets = [f"{layer}.{part}" for part in targets]
+    return config.model, load(config.model, labels)[0]
+
+
+@pytest.mark.parametrize("labels", [2, None])
+@pytest.mark.parametrize("spread", [0.02, 0.3])
+@pytest.mark.parametrize(
+    ("model_type", "settings", "layer", "parts"),
+    [
+        ("gpt2", GPT2, "c_attn", ["q", "k", "v"]),
+        ("phi3", PHI3, "qkv_proj", ["q", "k", "v"]),
+        ("phi3", PHI3, "gate_up_proj", ["gate", "up"]),
+    ],
+)
+def test_blocks_are_accepted(model_type, settings, layer, parts, labels, spread):
+    settings = settings | {"initializer_range": spread}
+    model, backbone = loaded(model_type, settings, layer, parts, parts[-1:], labels)
+    split_fused(backbone, model)
+    assert sum(isinstance(module, Parts) for module in backbone.modules()) == 2
+
+
+@pytest.mark.parametrize(
+    ("model_type", "settings", "layer", "parts"),
+    [
+        ("gpt_neox", BERT, "query_key_value", ["q", "k", "v"]),
+        ("bloom", BLOOM, "query_key_value", ["q", "k", "v"]),
+        ("gpt2", GPT2, "c_attn", ["v", "k", "q"]),
+        ("gpt2", GPT2, "c_attn", ["q", "value", "k"]),
+        ("phi3", PHI3 | {"num_key_value_heads": 1}, "qkv_proj", ["q", "k", "v"]),
+    ],
+)
+@pytest.mark.parametrize("spread", [0.02, 0.3])
+def test_other_rows_are_refused(model_type, settings, layer, parts, spread):
+    settings = settings | {"initializer_range": spread}
+    with pytest.raises(RequestError, match="are not equal blocks, in this order") as caught:
+        loaded(model_type, settings, layer, parts, parts[:1], None)
+    assert len(caught.value.problems) == 1
+    target = {"query_key_value": "query_key_value"}.get(layer)
+    if target:  # the whole layer can be adapted
+        config = compose(["model.pretrained=false", f"model.targets=[{target}]"])
+        config.model.config = {"model_type": model_type, **TOKENS, **settings}
+        load(config.model, None)
