@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 from peft import PeftModel
+from transformers import PreTrainedModel
 
 from dylora_exp.adapters.layers import factors, lora_layers
 from dylora_exp.adapters.mask import RankMask
@@ -14,7 +15,7 @@ from dylora_exp.core import RequestError
 from dylora_exp.models import differs, equal_texts, is_probed, probing
 
 
-def check_example_ranks(model: PeftModel, mask: RankMask) -> None:
+def check_example_ranks(model: PreTrainedModel | PeftModel, mask: RankMask) -> None:
     """Refuse a model in which an example's outputs follow another rank than its own.
 
     Layers that see something else than examples first (positions, windows of attention) would be
@@ -57,7 +58,7 @@ def check_example_ranks(model: PeftModel, mask: RankMask) -> None:
 
 
 @contextmanager
-def _random_adapters(model: PeftModel) -> Iterator[None]:
+def _random_adapters(model: torch.nn.Module) -> Iterator[None]:
     """Give all adapters a product that is not zero, and theirs back; no global draw is used up."""
     generator = torch.Generator().manual_seed(0)
     kept = [

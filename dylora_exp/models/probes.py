@@ -150,7 +150,7 @@ def _without_block(
         handle.remove()
 
 
-def equal_texts(backbone: PreTrainedModel, rows: int = 1) -> dict[str, torch.Tensor]:
+def equal_texts(backbone: Any, rows: int = 1) -> dict[str, torch.Tensor]:
     """Return equal texts of tokens that are not special, with an end token where there is one."""
     config, device = backbone.config, next(backbone.parameters()).device
     special = {getattr(config, f"{kind}_token_id", None) for kind in ("bos", "eos", "pad")}
