@@ -336,7 +336,7 @@ def test_gates_of_roberta_base_driven_by_the_lagrangian_alone_leave_80_million(m
         rank = min(weight.shape)
         return torch.zeros(rank, weight.shape[1]), torch.zeros(len(weight), rank)
 
-    monkeypatch.setattr(flop, "balanced_factors", shapes_alone)
+    monkeypatch.setattr(flop_layers, "balanced_factors", shapes_alone)
     monkeypatch.setattr("torch.nn.init.normal_", lambda tensor, *_, **__: tensor)
     words = ["model=roberta-base", "model.pretrained=false", "method.target_parameters=80e6"]
     model, method = attached(*words, "method.final_count=expected")

@@ -209,7 +209,8 @@ def test_sigterm_ends_a_run_cleanly(tmp_path):
     process.terminate()
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 143, out
-    assert "\ndylora: stopped; the same command resumes from the last checkpoint.\n" in out
+    stopped = "dylora: stopped; the same command resumes from the last checkpoint."
+    assert stopped in out.splitlines()
     (record,) = sweep.records().values()
     assert record.status == "running"
     listed = subprocess.run(
