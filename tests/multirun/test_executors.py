@@ -12,16 +12,18 @@ import textwrap
 from pathlib import Path
 from typing import ClassVar
 
+import joblib
 import pytest
 
 from dylora_exp.core import RequestError, locks
 from dylora_exp.multirun import scheduling
 from dylora_exp.multirun.executors.base import Executor, executor_class, executor_names, lost
+from dylora_exp.multirun.executors.processes import ProcessesExecutor
 from dylora_exp.multirun.executors.settings import launcher_names, load_executor
 from dylora_exp.multirun.executors.slurm import Requeued, SlurmExecutor
 from dylora_exp.multirun.jobs import Job, JobResult
 from dylora_exp.multirun.scheduling import run_jobs, thread_overrides
-from tests.support.job_functions import count, run_job, wait_for
+from tests.support.job_functions import count, run_job, threads_of_worker, wait_for
 from tests.support.tiny_runs import ROOT
 
 # Where workers find this project and the functions of the tests.
@@ -362,3 +364,11 @@ def test_a_job_that_is_out_of_time_is_queued_again_as_it_is(tmp_path):
     again = Requeued(run_job).checkpoint(job)
     assert (again.function(*again.args).name, count(tmp_path, "ended-0")) == ("job 0", 1)
     assert hasattr(again.function, "checkpoint")  # it may run out of time once more
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_workers_share_the_cores(n_jobs, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with ProcessesExecutor(n_jobs) as executor:
+        ((_, result),) = executor.run(threads_of_worker, [Job(())])
+    assert result.seconds == max(1, joblib.cpu_count() // n_jobs)

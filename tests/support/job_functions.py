@@ -118,3 +118,10 @@ def poisoned_record(job):
 def record_of_seed(job):
     """Return a record whose curve is as high as its seed."""
     return record_of(job, float(job.compose().seed))
+
+
+def threads_of_worker(job):
+    """Return how many threads torch computes with, as the seconds of the result."""
+    import torch
+
+    return JobResult(job.name, seconds=float(torch.get_num_threads()))

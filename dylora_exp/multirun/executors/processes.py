@@ -51,7 +51,10 @@ class ProcessesExecutor(Executor):
         """Start the pool; its workers start with the first jobs."""
         # Spawned: a fork of a process that has threads, or has used the GPU, may hang.
         context = multiprocessing.get_context("spawn")
-        self._pool: Any = ProcessPool(self.n_jobs, initializer=_end_with_parent, context=context)
+        threads = max(1, joblib.cpu_count() // self.n_jobs)
+        self._pool: Any = ProcessPool(
+            self.n_jobs, initializer=_prepare_worker, initargs=(threads,), context=context
+        )
 
     def run(self, function: JobFunction, jobs: Sequence[Job]) -> Iterator[tuple[int, JobResult]]:
         """Run the jobs in the pool and yield the index and the result of each as it ends."""
@@ -85,6 +88,18 @@ def _run_stoppable(function: JobFunction, job: Job) -> JobResult:
     except TerminationRequested:
         os.kill(os.getpid(), signal.SIGTERM)  # the pool's own handler ends the worker
         raise
+
+
+def _prepare_worker(threads: int) -> None:
+    """Share the cores among the workers, and end this one with the process that started it.
+
+    Args:
+        threads: The number of threads that this worker computes with, unless the environment says.
+    """
+    # Read when torch is imported, which comes later: threads that outnumber the cores wait by
+    # spinning, and jobs take many times as long.
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    _end_with_parent()
 
 
 def _end_with_parent() -> None:
