@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["Config", "Record", "RecordStore", "compose_config", "run_id"]
 
 _MODULES = {
-    "Config": "dylora_exp.config.schema",
-    "Record": "dylora_exp.records.store",
-    "RecordStore": "dylora_exp.records.store",
-    "compose_config": "dylora_exp.config.composition:compose",
-    "run_id": "dylora_exp.config.run_identity",
+    "Config": "dylora_exp.config",
+    "Record": "dylora_exp.records",
+    "RecordStore": "dylora_exp.records",
+    "compose_config": "dylora_exp.config:compose",
+    "run_id": "dylora_exp.config",
 }
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from dylora_exp.adapters.layers import factors, lora_layers
 from dylora_exp.config import Config
-from dylora_exp.core import RequestError
+from dylora_exp.core import RequestError, name_first
 from dylora_exp.models import fused_part, name_matches
 
 _A, _B = ".lora_A", ".lora_B"
@@ -158,11 +158,11 @@ def _mismatches(
     """Return sentences for tensors that are missing, belong nowhere, or have another shape."""
     found = []
     if missing := set(shapes) - set(tensors):
-        found.append(f"{_first_of(missing)} is missing in the file.")
+        found.append(f"{name_first(missing)} is missing in the file.")
     if extra := {key for key in tensors if "lora_" in key} - set(shapes):
-        found.append(f"{_first_of(extra)} belongs to no layer of model.targets.")
+        found.append(f"{name_first(extra)} belongs to no layer of model.targets.")
     if missing := set(head) - set(tensors):
-        found.append(f"{_first_of(missing)} of the head is missing in the file.")
+        found.append(f"{name_first(missing)} of the head is missing in the file.")
     ranks = {
         (tensors[name].shape[1], r_max)
         for name, (_, r_max) in shapes.items()
@@ -178,9 +178,3 @@ def _mismatches(
             if name in tensors and tuple(tensors[name].shape) != shape
         ]
     return [f"method.adapter: {sentence}" for sentence in found]
-
-
-def _first_of(names: set[str]) -> str:
-    """Return the first of some names, and how many more there are."""
-    first, *others = sorted(names)
-    return f"'{first}' (and {len(others)} more)" if others else f"'{first}'"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
@@ -14,6 +13,7 @@ from torch import nn
 
 from dylora_exp.adapters.layers import ADAPTER, factors, lora_layers
 from dylora_exp.adapters.mask import MaskedLinear
+from dylora_exp.models import weight_users
 
 
 @contextmanager
@@ -24,11 +24,7 @@ def merged(model: nn.Module) -> Iterator[None]:
     merging knows nothing of the mask. Layers whose weights are quantised stay as they are, and so
     do those whose weights other modules use as well.
     """
-    users = Counter(
-        id(parameter)
-        for module in model.modules()
-        for parameter in module.parameters(recurse=False)
-    )
+    users = weight_users(model)
     layers = [
         layer
         for layer in lora_layers(model)

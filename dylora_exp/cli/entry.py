@@ -30,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     set_verbosity("normal")
     with tolerant_output() as output:
         arguments = sys.argv[1:] if argv is None else argv
-        command, code = next(iter(arguments), ""), _run(arguments)
+        # Options may stand before the command.
+        command = next((each for each in arguments if not each.startswith("-")), "")
+        code = _run(arguments)
         if output is not None:
             output.flush()
         failure = output.failure if output is not None else None

@@ -37,6 +37,16 @@ def add_select(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_launcher(parser: argparse.ArgumentParser) -> None:
+    """Add ``--launcher L``."""
+    parser.add_argument(
+        "--launcher",
+        metavar="L",
+        help="as for run -m hydra/launcher=L (default: this process, several jobs: processes); "
+        "hydra.launcher.KEY=VALUE sets more",
+    )
+
+
 def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
     """Add the ``key=value`` arguments, which may stand among the options."""
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=example)

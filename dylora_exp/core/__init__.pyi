@@ -2,6 +2,7 @@ from . import locks as locks
 from .errors import RequestError as RequestError
 from .errors import did_you_mean as did_you_mean
 from .errors import first_line as first_line
+from .errors import name_first as name_first
 from .errors import unknown_name as unknown_name
 from .files import UNFINISHED as UNFINISHED
 from .files import apply_umask as apply_umask
@@ -77,6 +78,7 @@ __all__ = [
     "is_unreachable",
     "keys",
     "locks",
+    "name_first",
     "package_folder",
     "parse",
     "process_count",

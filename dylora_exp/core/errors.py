@@ -49,3 +49,9 @@ def unknown_name(field: str, name: str, allowed: Iterable[str]) -> str:
     names = sorted(allowed)
     hint = did_you_mean(name, names)
     return f"{field}: '{name}' is not one of {', '.join(names)}{hint or '.'}"
+
+
+def name_first(names: Iterable[str]) -> str:
+    """Return the first of some names, and how many there are besides: ``'a' (and 2 more)``."""
+    first, *others = sorted(names)
+    return f"'{first}' (and {len(others)} more)" if others else f"'{first}'"

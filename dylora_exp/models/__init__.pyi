@@ -16,6 +16,7 @@ from .probes import differs as differs
 from .probes import equal_texts as equal_texts
 from .probes import is_probed as is_probed
 from .probes import probing as probing
+from .weights import weight_users as weight_users
 
 __all__ = [
     "Part",
@@ -36,4 +37,5 @@ __all__ = [
     "probing",
     "revision",
     "split_fused",
+    "weight_users",
 ]

@@ -5,15 +5,17 @@ transformers fills in random values where a file lacks a weight, and ignores wha
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dylora_exp.config import ModelConfig
-from dylora_exp.core import RequestError
+from dylora_exp.core import RequestError, name_first
 from dylora_exp.models.layer_names import name_matches
 
 if TYPE_CHECKING:
+    from torch.nn import Module
     from transformers import PretrainedConfig, PreTrainedModel
 
 
@@ -67,13 +69,13 @@ def read_weights(
     problems = []
     if missing := [name for name in found["missing_keys"] - set(sizes) if not _in(name, head)]:
         problems.append(
-            f"{_several(missing)} of the model {_is_or_are(missing)} not among its weights, so "
+            f"{name_first(missing)} of the model {_is_or_are(missing)} not among its weights, so "
             "that random values would be used; expected all but those of new modules in "
             f"model.head ({', '.join(head) or 'none'})."
         )
     if unused := [name for name in found["unexpected_keys"] if _is_in_body(name, backbone)]:
         problems.append(
-            f"{_several(unused)} among its weights {_is_or_are(unused)} of no layer of a model "
+            f"{name_first(unused)} among its weights {_is_or_are(unused)} of no layer of a model "
             "with its config.json; expected weights and config.json of one model."
         )
     dropped = head if model.drop_head else []
@@ -84,7 +86,7 @@ def read_weights(
             if head and all(_in(each, head) for each in wrong)
             else "."
         )
-        problems.append(f"{_several(wrong)}: found shape {old}, expected {new}{hint}")
+        problems.append(f"{name_first(wrong)}: found shape {old}, expected {new}{hint}")
     if hasattr(backbone, "peft_config"):
         problems.append("there is an adapter beside the weights; merge it or take it away.")
     if problems:
@@ -92,6 +94,13 @@ def read_weights(
     if dropped:
         _renew(backbone, kind.from_config(backbone.config), head)
     return backbone.float()
+
+
+def weight_users(model: Module) -> Counter[int]:
+    """Return how many modules have each weight for their own, by the weight's ``id``."""
+    return Counter(
+        id(weight) for module in model.modules() for weight in module.parameters(recurse=False)
+    )
 
 
 def untie(backbone: PreTrainedModel, targets: Iterable[str]) -> None:
@@ -102,10 +111,7 @@ def untie(backbone: PreTrainedModel, targets: Iterable[str]) -> None:
     """
     from torch import nn
 
-    users: dict[int, int] = {}
-    for module in backbone.modules():
-        for weight in module.parameters(recurse=False):
-            users[id(weight)] = users.get(id(weight), 0) + 1
+    users = weight_users(backbone)
     for name, module in backbone.named_modules():
         if not any(name_matches(name, target) for target in targets):
             continue
@@ -151,11 +157,6 @@ def _is_in_body(weight: str, backbone: PreTrainedModel) -> bool:
     parts = dict(body.named_children()) if body is not backbone else {}
     known = dict(backbone.named_buffers())  # those that are made anew, such as positions
     return inner.split(".")[0] in parts and weight not in known
-
-
-def _several(names: Iterable[str]) -> str:
-    first, *others = sorted(names)
-    return f"'{first}' (and {len(others)} more)" if others else f"'{first}'"
 
 
 def _is_or_are(names: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from dylora_exp.config import CONF_DIR, check_overrides, from_hydra, quote_path
-from dylora_exp.core import RequestError, first_line, is_quiet, process_count, tolerant_output
+from dylora_exp.core import RequestError, first_line, is_quiet, process_count
 from dylora_exp.multirun.jobs import JobResult, overridden_keys, run_composed
 from dylora_exp.multirun.launcher import RunTask
 from dylora_exp.multirun.summary import counts_line, exit_code, print_failures
@@ -50,8 +50,7 @@ def launch(overrides: Sequence[str], flags: Sequence[str], show: Callable[[Outco
 
     def report(result: JobResult) -> None:
         if result.outcome is not None and not (multirun and is_quiet()):
-            with tolerant_output():  # the run is done, whether or not it can be shown
-                show(result.outcome)
+            show(result.outcome)
 
     task = RunTask(_run_tree, report)
     failure = ""

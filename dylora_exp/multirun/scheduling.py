@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-import joblib
-
 from dylora_exp.core import RequestError, echo, first_line, locks
 from dylora_exp.multirun.executors.base import Executor
 from dylora_exp.multirun.jobs import Job, JobResult, run_job
@@ -85,4 +83,4 @@ def thread_overrides(executor: Executor) -> list[str]:
     """Return the override that shares this machine's cores among the jobs that run on it."""
     if executor.jobs_on_this_machine <= 1:
         return []
-    return [f"trainer.threads={max(1, joblib.cpu_count() // executor.jobs_on_this_machine)}"]
+    return [f"trainer.threads={executor.threads_per_job}"]

@@ -263,7 +263,7 @@ def test_busy_runs_are_waited_for_at_the_end(tmp_path, monkeypatch, capsys):
 
 
 def test_cores_are_shared_among_the_jobs_of_this_machine(monkeypatch):
-    monkeypatch.setattr(scheduling.joblib, "cpu_count", lambda: 8)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 8)
     assert thread_overrides(load_executor()) == []
     assert thread_overrides(load_executor("processes", 3)) == ["trainer.threads=2"]
     assert thread_overrides(load_executor("processes", 30)) == ["trainer.threads=1"]

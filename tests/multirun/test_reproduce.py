@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dylora_exp.cli.entry import main
-from dylora_exp.multirun import jobs, reproduction, scheduling
+from dylora_exp.multirun import jobs, reproduction
 from dylora_exp.multirun.executors.base import Executor
 from dylora_exp.multirun.jobs import JobResult
 from dylora_exp.multirun.reproduction import run_missing
@@ -294,7 +294,7 @@ class Processes(Executor):
 def test_jobs_share_the_cores_of_this_machine_unless_an_override_says_otherwise(
     monkeypatch, worker
 ):
-    monkeypatch.setattr(scheduling.joblib, "cpu_count", lambda: 8)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 8)
     threads = []
     for further in ([], ["trainer.threads=3"]):
         executor = Processes()

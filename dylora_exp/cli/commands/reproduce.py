@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from dylora_exp.cli.options import (
+    add_launcher,
     add_outputs,
     add_overrides,
     add_results,
@@ -33,12 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", default="demo", help="default: demo")
     parser.add_argument("--plan", action="store_true", help="list the runs and do none")
     parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time")
-    parser.add_argument(
-        "--launcher",
-        metavar="L",
-        help="joblib, submitit_local, submitit_slurm or ray (default: this process, several jobs: "
-        "processes); hydra.launcher.KEY=VALUE sets more",
-    )
+    add_launcher(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from dylora_exp.cli.options import add_overrides, add_verbosity
+from dylora_exp.cli.options import add_launcher, add_overrides, add_verbosity
 
 HELP = "search settings on the development set"
 DESCRIPTION = (
@@ -23,12 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--trials", type=int, default=20, metavar="N", help="earlier ones included; default: 20"
     )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trials at a time")
-    parser.add_argument(
-        "--launcher",
-        metavar="L",
-        help="as for run -m hydra/launcher=L (default: this process, several jobs: processes); "
-        "hydra.launcher.KEY=VALUE sets more",
-    )
+    add_launcher(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

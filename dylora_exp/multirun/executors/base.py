@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
+import joblib
+
 from dylora_exp.core import RequestError, first_line, unknown_name
 from dylora_exp.multirun.jobs import Job, JobResult
 
@@ -47,6 +49,11 @@ class Executor(ABC):
     def jobs_on_this_machine(self) -> int:
         """The number of jobs that share the cores of this machine at a time."""
         return 1
+
+    @property
+    def threads_per_job(self) -> int:
+        """A job's share of the cores of this machine."""
+        return max(1, joblib.cpu_count() // self.jobs_on_this_machine)
 
     @abstractmethod
     def start(self) -> None:

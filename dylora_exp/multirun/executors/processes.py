@@ -51,9 +51,11 @@ class ProcessesExecutor(Executor):
         """Start the pool; its workers start with the first jobs."""
         # Spawned: a fork of a process that has threads, or has used the GPU, may hang.
         context = multiprocessing.get_context("spawn")
-        threads = max(1, joblib.cpu_count() // self.n_jobs)
         self._pool: Any = ProcessPool(
-            self.n_jobs, initializer=_prepare_worker, initargs=(threads,), context=context
+            self.n_jobs,
+            initializer=_prepare_worker,
+            initargs=(self.threads_per_job,),
+            context=context,
         )
 
     def run(self, function: JobFunction, jobs: Sequence[Job]) -> Iterator[tuple[int, JobResult]]:
