@@ -263,6 +263,19 @@ def sign(name: str) -> int:
     return 1 if get(name).higher_is_better else -1
 
 
+def score_range(name: str, protocol: str | None = ANY_TASK) -> tuple[float, float]:
+    """Return the lowest and the highest possible value of a metric; infinite where not known.
+
+    Args:
+        name: Its name, or that of one of its parts; it need not be registered.
+        protocol: The name of the task's reader.
+    """
+    metric = METRICS.get(base_name(name))
+    computations = {} if metric is None else metric.computations
+    found = computations.get(protocol) or computations.get(ANY_TASK)
+    return (-math.inf, math.inf) if found is None else found.range
+
+
 def is_better(name: str, value: float, other: float) -> bool:
     """Return whether the first value of a metric is the better one; equal values are not."""
     return sign(name) * (value - other) > 0
