@@ -18,6 +18,7 @@ from dylora_exp.reporting.analysis.groups import (
     groups_of,
     undefined_notes,
 )
+from dylora_exp.reporting.analysis.provenance import metric_versions
 from dylora_exp.reporting.analysis.sections import (
     Choice,
     Column,
@@ -203,7 +204,7 @@ def _signature(
     lines.append(
         f"commits: {', '.join(commits) or 'unknown'}; {dirty or 'none'} from a modified source tree"
     )
-    return lines
+    return [*lines, *metric_versions(completed)]
 
 
 def _environment(records: Iterable[Record], key: str) -> list[str]:
