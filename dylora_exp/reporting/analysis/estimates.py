@@ -83,7 +83,10 @@ def estimate(
 
 
 def paired(
-    first: Mapping[int, float], second: Mapping[int, float], confidence: float = CONFIDENCE
+    first: Mapping[int, float],
+    second: Mapping[int, float],
+    confidence: float = CONFIDENCE,
+    floor: float = 0.0,
 ) -> Paired | None:
     """Compare two sides on the seeds that both have, by the paired t-test.
 
@@ -91,6 +94,7 @@ def paired(
         first: Values by seed.
         second: Values by seed, in the same unit.
         confidence: Of the interval of the mean difference, between 0 and 1.
+        floor: What interval and test take for a smaller deviation of the differences.
 
     Returns:
         None when they have no seed in common.
@@ -98,8 +102,8 @@ def paired(
     seeds = tuple(sorted(first.keys() & second.keys()))
     if not seeds:
         return None
-    difference = estimate([first[seed] - second[seed] for seed in seeds], confidence)
-    return Paired(seeds, difference, _p_value(difference))
+    difference = estimate([first[seed] - second[seed] for seed in seeds], confidence, floor)
+    return Paired(seeds, difference, _p_value(difference, floor))
 
 
 def has_spread(found: Estimate) -> bool:
@@ -128,13 +132,10 @@ def p_above(found: Estimate, bound: float, floor: float = 0.0) -> float:
     return float(stdtr(found.n - 1, -t))
 
 
-def _p_value(difference: Estimate) -> float | None:
+def _p_value(difference: Estimate, floor: float) -> float | None:
     if difference.std is None or not has_spread(difference):
         return None
-    from scipy.special import stdtr
-
-    t = difference.mean / (difference.std / math.sqrt(difference.n))
-    return float(2 * stdtr(difference.n - 1, -abs(t)))
+    return 2 * min(p_above(difference, 0.0, floor), p_above(-difference, 0.0, floor))
 
 
 @cache
