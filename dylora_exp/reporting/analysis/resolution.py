@@ -30,7 +30,7 @@ def one_example(metric: str, records: Iterable[Record], scores: Sequence[float])
     if not known:
         return 0.0
     fewest, record = min(known, key=lambda pair: pair[0])
-    lowest, highest = score_range(metric, record.config.get("task", {}).get("reader"))
+    lowest, highest = score_range(metric, str(record.config.get("task", {}).get("reader")))
     width = highest - lowest
     if not math.isfinite(width):
         width = max(map(abs, scores), default=0.0)
