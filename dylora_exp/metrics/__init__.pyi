@@ -12,6 +12,7 @@ from .registry import is_better as is_better
 from .registry import names as names
 from .registry import protocol_metrics as protocol_metrics
 from .registry import protocols as protocols
+from .registry import score_range as score_range
 from .registry import sign as sign
 from .registry import signature as signature
 from .scorer import Scorer as Scorer
@@ -32,6 +33,7 @@ __all__ = [
     "names",
     "protocol_metrics",
     "protocols",
+    "score_range",
     "sign",
     "signature",
 ]

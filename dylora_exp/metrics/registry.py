@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -261,6 +261,22 @@ def base_name(name: str) -> str:
 def sign(name: str) -> int:
     """Return 1 where a higher value is better, -1 where a lower one is."""
     return 1 if get(name).higher_is_better else -1
+
+
+@lru_cache(maxsize=1024)
+def score_range(name: str, protocol: str | None = ANY_TASK) -> tuple[float, float]:
+    """Return the lowest and the highest possible value of a metric.
+
+    Args:
+        name: Its name, or that of one of its parts; infinite where it is not registered.
+        protocol: The name of the task's reader; of another one than is known, all values count.
+    """
+    metric = METRICS.get(base_name(name))
+    if metric is None:
+        return -math.inf, math.inf
+    own = metric.computations.get(protocol)
+    known = [own] if own else list(metric.computations.values())
+    return min(each.range[0] for each in known), max(each.range[1] for each in known)
 
 
 def is_better(name: str, value: float, other: float) -> bool:

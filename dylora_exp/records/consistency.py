@@ -6,13 +6,11 @@ is known of ranks and metrics, contradicts it.
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dylora_exp.config import recompute_run_id
-from dylora_exp.metrics import METRICS, base_name
+from dylora_exp.metrics import score_range
 from dylora_exp.records.record import RankScore, Record
 
 # Of a record whose config does not say its own largest rank.
@@ -48,7 +46,8 @@ def _contradictions(record: Record) -> Iterator[str]:
     if run_id not in (None, record.run_id):
         yield f"its run_id is '{record.run_id}', but its config is that of run '{run_id}'"
     largest = _value(config, ("ranks", "r_max")) or _LARGEST_RANK
-    protocol = _value(config, ("task", "reader"))
+    reader = _value(config, ("task", "reader"))
+    protocol = reader if isinstance(reader, str) else None
     yield from _of_scores("ranks", record.ranks, largest, protocol)
     for number, epoch in enumerate(record.epochs):
         yield from _of_scores(f"epochs[{number}].ranks", epoch.ranks, largest, protocol)
@@ -67,21 +66,10 @@ def _of_scores(
             yield f"'{key}' is {entry.rank}, expected at most {largest} (ranks.r_max)"
         for name, value in entry.metrics.items():
             if value is not None:
-                low, high = _range(name, protocol)
+                low, high = score_range(name, protocol)
                 if not low - _ROUNDING <= value <= high + _ROUNDING:
                     key = f"{field}[{number}].metrics.{name}"
                     yield f"'{key}' is {value!r}, expected a number from {low:g} to {high:g}"
-
-
-@functools.lru_cache(maxsize=1024)
-def _range(name: str, protocol: str | None) -> tuple[float, float]:
-    """Return the values that a metric may have; of another protocol than is known, of all."""
-    metric = METRICS.get(base_name(name))
-    if metric is None:
-        return -math.inf, math.inf
-    own = metric.computations.get(protocol)
-    known = [own] if own else list(metric.computations.values())
-    return min(each.range[0] for each in known), max(each.range[1] for each in known)
 
 
 def _value(tree: Mapping[str, Any], path: tuple[str, ...]) -> Any:

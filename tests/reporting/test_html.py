@@ -100,6 +100,8 @@ def test_the_page_is_whole_and_needs_nothing_else(text):
         assert title in said
     assert "dylora-keeps-low-ranks" in said
     assert "seeds: 10, 42, 1010" in said and "commits: abcdef0" in said
+    assert "in 7 of 7 records made before records held metric versions" in said
+    assert "Holm" in said and "difference above -0.01 (project's bound)" in said
 
 
 def test_texts_are_escaped(text):

@@ -61,6 +61,21 @@ def test_differences_are_on_common_seeds_of_the_same_settings(results):
     assert row["n"] == 2
 
 
+def test_differences_scatter_by_one_example_at_least(results):
+    data = [{"dataset": "demo/train", "rows": 4000}, {"dataset": "demo/eval", "rows": 200}]
+    for seed, value in ((10, 0.7), (42, 0.8)):
+        curve(results, "dylora", seed, {1: value, 2: value + 0.005 * (seed == 42)}, data=data)
+        curve(results, "lora", seed, {1: value - 0.1, 2: value - 0.1}, data=data)
+    equal, other = rows(section(make_report(results.folder), "Paired"))
+    reach = math.tan(0.475 * math.pi) * 0.005 / math.sqrt(2)
+    assert equal["p"] is None  # no scatter to judge by
+    assert equal["95 % low"] == pytest.approx(0.1 - reach, abs=1e-9)
+    # The deviation of .100 and .105 is .0035, below one of 200 examples.
+    assert other["95 % low"] == pytest.approx(0.1025 - reach, abs=1e-9)
+    t = 0.1025 / (0.005 / math.sqrt(2))
+    assert other["p"] == pytest.approx(1 - 2 * math.atan(t) / math.pi, abs=1e-9)
+
+
 def test_recommended_rank_and_areas(results):
     curve(results, "dylora", 10, {1: 0.70, 2: 0.88, 4: 0.90})
     curve(results, "dylora", 42, {1: 0.70, 2: 0.90, 4: 0.94})

@@ -161,7 +161,8 @@ def test_the_signature_says_what_the_table_was_made_of(results: Results) -> None
     assert markdown(build(results, "demo")).splitlines()[-1] == (
         "- Made from: profile demo; seeds 10, 42; 3 records of 6 runs; "
         "scores after the last epoch; "
-        f"configs without seed {', '.join(setups)}; metrics accuracy|scikit-learn:1.7 / unknown; "
+        f"configs without seed {', '.join(setups)}; metrics accuracy|scikit-learn:1.7; "
+        "metrics accuracy in 2 of 3 records made before records held metric versions; "
         "dylora-exp 0.1.0, 0.2.0, "
         "unknown, commits 0123456, abcdef0, unknown; 1 from a modified source tree (1 unknown)."
     )

@@ -37,6 +37,10 @@ class Estimate:
     smallest: float
     largest: float
 
+    def __neg__(self) -> Estimate:
+        low, high = (None if end is None else -end for end in (self.high, self.low))
+        return Estimate(-self.mean, self.std, self.n, low, high, -self.largest, -self.smallest)
+
 
 @dataclass(frozen=True)
 class Paired:
@@ -54,12 +58,15 @@ class Paired:
     p: float | None
 
 
-def estimate(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
+def estimate(
+    values: Sequence[float], confidence: float = CONFIDENCE, floor: float = 0.0
+) -> Estimate:
     """Return mean, deviation and the t-interval of the mean: mean ± t·std/√n, n-1 degrees.
 
     Args:
         values: One a seed, at least one.
         confidence: Of the interval, between 0 and 1.
+        floor: What the interval takes for a smaller deviation, in the unit of the values.
 
     Raises:
         ValueError: Without values.
@@ -70,13 +77,16 @@ def estimate(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimat
     std = low = high = None
     if n > 1:
         std = statistics.stdev(values)
-        reach = _quantile(n - 1, (1 + confidence) / 2) * std / math.sqrt(n)
+        reach = quantile(n - 1, (1 + confidence) / 2) * max(std, floor) / math.sqrt(n)
         low, high = mean - reach, mean + reach
     return Estimate(mean, std, n, low, high, min(values), max(values))
 
 
 def paired(
-    first: Mapping[int, float], second: Mapping[int, float], confidence: float = CONFIDENCE
+    first: Mapping[int, float],
+    second: Mapping[int, float],
+    confidence: float = CONFIDENCE,
+    floor: float = 0.0,
 ) -> Paired | None:
     """Compare two sides on the seeds that both have, by the paired t-test.
 
@@ -84,6 +94,7 @@ def paired(
         first: Values by seed.
         second: Values by seed, in the same unit.
         confidence: Of the interval of the mean difference, between 0 and 1.
+        floor: What interval and test take for a smaller deviation of the differences.
 
     Returns:
         None when they have no seed in common.
@@ -91,8 +102,8 @@ def paired(
     seeds = tuple(sorted(first.keys() & second.keys()))
     if not seeds:
         return None
-    difference = estimate([first[seed] - second[seed] for seed in seeds], confidence)
-    return Paired(seeds, difference, _p_value(difference))
+    difference = estimate([first[seed] - second[seed] for seed in seeds], confidence, floor)
+    return Paired(seeds, difference, _p_value(difference, floor))
 
 
 def has_spread(found: Estimate) -> bool:
@@ -101,17 +112,35 @@ def has_spread(found: Estimate) -> bool:
     return found.largest - found.smallest > 1e-12 * size
 
 
-def _p_value(difference: Estimate) -> float | None:
-    if difference.std is None or not has_spread(difference):
-        return None
+def p_above(found: Estimate, bound: float, floor: float = 0.0) -> float:
+    """Return the one-sided p-value of the t-test against a mean at or below a bound.
+
+    It is 1, which decides nothing, without spread; 0 for a bound of minus infinity.
+
+    Args:
+        found: Of at least one value.
+        bound: In the unit of the values.
+        floor: What is taken for a smaller deviation.
+    """
+    if bound == -math.inf:
+        return 0.0
+    if bound == math.inf or found.std is None or not has_spread(found):
+        return 1.0
     from scipy.special import stdtr
 
-    t = difference.mean / (difference.std / math.sqrt(difference.n))
-    return float(2 * stdtr(difference.n - 1, -abs(t)))
+    t = (found.mean - bound) / (max(found.std, floor) / math.sqrt(found.n))
+    return float(stdtr(found.n - 1, -t))
+
+
+def _p_value(difference: Estimate, floor: float) -> float | None:
+    if difference.std is None or not has_spread(difference):
+        return None
+    return 2 * min(p_above(difference, 0.0, floor), p_above(-difference, 0.0, floor))
 
 
 @cache
-def _quantile(degrees: int, probability: float) -> float:
+def quantile(degrees: int, probability: float) -> float:
+    """Return the value that Student's t exceeds with probability 1 - ``probability``."""
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees, probability))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dylora_exp.core import RequestError
 from dylora_exp.records import Record, RecordStore
+from dylora_exp.reporting.analysis.decisions import LEVEL, NO_DATA
 from dylora_exp.reporting.analysis.estimates import CONFIDENCE
 from dylora_exp.reporting.analysis.groups import (
     Group,
@@ -17,6 +18,7 @@ from dylora_exp.reporting.analysis.groups import (
     groups_of,
     undefined_notes,
 )
+from dylora_exp.reporting.analysis.provenance import metric_versions
 from dylora_exp.reporting.analysis.sections import (
     Choice,
     Column,
@@ -29,10 +31,22 @@ from dylora_exp.reporting.analysis.sections import (
     differences,
     rank_choice,
 )
-from dylora_exp.reporting.analysis.verdicts import NO_DATA, Verdict, judge
+from dylora_exp.reporting.analysis.verdicts import Verdict, judge
 from dylora_exp.reporting.analysis.where import Where
 from dylora_exp.reporting.specs.claims import ClaimSpec, load_claims
 
+CLAIMS_SAY = (
+    "Effect: what the left side is better by, or its ratio to the right, seed by seed, with its "
+    "own {} interval. A claim holds when the effect lies between its bounds and does not hold when "
+    "it lies outside, by one-sided paired t-tests at {} with Holm's correction over the claims and "
+    "tasks of a family in a profile (tests: how many). Otherwise, and with fewer than two common "
+    "seeds: {}. Equal effects decide nothing, and scores are taken to scatter by at least one "
+    "example's part (1/n of the metric's range, where the records name the n examples). A claim "
+    "about several ranks holds when it holds at each of them, and does not hold when it does not "
+    "at one (corrected for their number); the rank that decides is shown. Seeds needed: if mean "
+    "and scatter stay. Bounds that the paper does not give are marked as the project's. Only runs "
+    "with the profile's own settings count."
+).format(f"{100 * CONFIDENCE:g} %", f"{100 * LEVEL:g} %", NO_DATA)
 FOUND_BY = ("project", "torch", "transformers", "peft", "python", "hardware")
 
 
@@ -135,23 +149,20 @@ def claims_section(verdicts: Sequence[Verdict]) -> Section:
                 *(verdict.profile, claim.name, verdict.task, verdict.word),
                 *(claim.expected(), verdict.at),
                 *((effect.mean, effect.low, effect.high, effect.n) if effect else (None,) * 4),
+                *(verdict.p, claim.family_name, verdict.tests, verdict.seeds_needed),
                 *(verdict.reason, " ".join(verdict.runs)),
             )
         )
-    level = f"{100 * CONFIDENCE:g} %"
     claims = {verdict.claim.name: verdict.claim for verdict in verdicts}
     return Section(
         "Claims",
-        f"Effect: the left side against the right, seed by seed. A claim holds when the {level} "
-        "interval of the effect lies wholly between its bounds, does not hold when it lies wholly "
-        f"outside on one side; otherwise, and with fewer than two common seeds: {NO_DATA}. A claim "
-        f"about each of several ranks shows the one that decides; its intervals have {level} "
-        "together. Only runs with the profile's own settings count.",
+        CLAIMS_SAY,
         (
             *(Column("profile"), Column("claim"), Column("task"), Column("verdict")),
             *(Column("expected"), Column("at rank", "d"), Column("effect", ".4f")),
             *(Column("low", ".4f"), Column("high", ".4f"), Column("n", "d")),
-            *(Column("why"), Column("runs")),
+            *(Column("p (Holm)", ".3g"), Column("family"), Column("tests", "d")),
+            *(Column("seeds needed", "d"), Column("why"), Column("runs")),
         ),
         tuple(rows),
         tuple(
@@ -193,7 +204,7 @@ def _signature(
     lines.append(
         f"commits: {', '.join(commits) or 'unknown'}; {dirty or 'none'} from a modified source tree"
     )
-    return lines
+    return [*lines, *metric_versions(completed)]
 
 
 def _environment(records: Iterable[Record], key: str) -> list[str]:

@@ -11,6 +11,7 @@ from dylora_exp.records import DEFAULT_SHARE
 from dylora_exp.reporting.analysis.curves import areas, choose_ranks
 from dylora_exp.reporting.analysis.estimates import Estimate, estimate, paired
 from dylora_exp.reporting.analysis.groups import Group, Series, headline, series_of
+from dylora_exp.reporting.analysis.resolution import one_example
 
 Value = str | float | int | None
 
@@ -115,7 +116,8 @@ def differences(series: Sequence[Series]) -> Section:
     return Section(
         "Paired differences",
         "First less second on the seeds that both have; p: two-sided paired t-test, one test at a "
-        "time (of twenty true ties one is below 0.05 by chance). No p: no spread to judge by.",
+        "time (of twenty true ties one is below 0.05 by chance), with a scatter of at least one "
+        "example's part. No p: no spread to judge by.",
         (
             *(*SUBJECT, Column("first"), Column("second")),
             *(Column("rank", "d"), Column("metric"), Column("difference", ".4f")),
@@ -226,10 +228,13 @@ def _comparable(series: Iterable[Series]) -> Iterable[list[Series]]:
 
 
 def _difference_rows(first: Series, second: Series) -> Iterator[tuple[Value, ...]]:
+    records = [*first.group.records, *second.group.records]
     for rank in sorted(
         first.values.keys() & second.values.keys(), key=lambda rank: -1 if rank is None else rank
     ):
-        found = paired(first.values[rank], second.values[rank])
+        left, right = first.values[rank], second.values[rank]
+        floor = one_example(first.metric, records, [*left.values(), *right.values()])
+        found = paired(left, right, floor=floor)
         if found is not None:
             about = found.difference
             yield (

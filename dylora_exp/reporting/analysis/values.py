@@ -34,8 +34,7 @@ class Values:
         self.undefined: dict[UndefinedValue, None] = {}
         self._metrics: dict[str, dict[CutKey, Mapping[str, float | None]]] = {
             record.run_id: {(s.rank, s.truncation, s.scale): s.metrics for s in record.ranks}
-            for records in used.values()
-            for record in records.values()
+            for record in self.records()
         }
 
     def scores(self, row: RowSpec, rank: int | None, column: ColumnSpec) -> BySeed:
@@ -78,6 +77,10 @@ class Values:
     def runs(self, row: RowSpec, task: str) -> int:
         """Return how many runs a row takes for one seed."""
         return len(set(setups_by_rank(row, self.base, task).values()))
+
+    def records(self) -> list[Record]:
+        """Return all records of the rows."""
+        return [record for by_seed in self.used.values() for record in by_seed.values()]
 
     def _records(self, row: RowSpec, rank: int | None, task: str) -> Mapping[int, Record]:
         """Return the records behind a rank; none where the row does not have it."""

@@ -9,6 +9,7 @@ from dylora_exp.records import Record
 from dylora_exp.reporting.analysis.cells import Table
 from dylora_exp.reporting.analysis.measures import MEASURES, SHOWS, Cell
 from dylora_exp.reporting.analysis.plan import OPTIONAL, MissingRun
+from dylora_exp.reporting.analysis.provenance import metric_versions
 from dylora_exp.reporting.specs.select import SELECTS
 
 # What stands in a cell that lacks runs, and before the note that names them.
@@ -155,13 +156,12 @@ def _numbered(word: str, numbers: Sequence[object]) -> str:
 
 def _provenance(records: Sequence[Record]) -> list[str]:
     """Return the metrics' settings, versions and commits behind records, as these state them."""
-    metrics = _names(record.scoring.get("signature") for record in records)
     versions = _names(record.environment.get("project") for record in records)
     commits = _names((record.environment.get("git_commit") or "unknown")[:7] for record in records)
     states = [record.environment.get("dirty") for record in records]
     unknown = states.count(None)
     return [
-        f"metrics {' / '.join(metrics)}",
+        *metric_versions(records),
         f"dylora-exp {', '.join(versions)}, {_numbered('commit', commits)}",
         f"{states.count(True) or 'none'} from a modified source tree"
         + (f" ({unknown} unknown)" if unknown else ""),
