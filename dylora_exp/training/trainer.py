@@ -92,7 +92,7 @@ def train(
         method,
         objective,
         model=model,
-        args=training_arguments(method.config, folder, method.steps_share),
+        args=training_arguments(method, folder),
         callbacks=[
             *callbacks,
             *method.callbacks(model),

@@ -193,7 +193,7 @@ def test_weight_decay_spares_biases_and_layernorm(tmp_path):
     backbone, tokenizer = load(config.model, labels=2)
     method = make_method(config)
     objective = make_objective(ObjectiveContext(config, tokenizer, 64, read(config.task)))
-    model, args = method.attach(backbone), training_arguments(config, tmp_path)
+    model, args = method.attach(backbone), training_arguments(method, tmp_path)
     trainer = MethodTrainer(method, objective, model=model, args=args)
     decayed, spared = trainer.create_optimizer().param_groups
     names = {id(p): n for n, p in backbone.named_parameters()}
