@@ -416,7 +416,7 @@ def test_the_saved_model_has_the_score_of_the_record(tmp_path):
         bias = nn.Parameter(torch.zeros(len(factors[1])))
         model.set_submodule(name, flop_layers.LowRankLinear(*factors, bias))
     model.load_state_dict(saved)
-    examples = read(config.task).evaluation
+    examples = read(config.task).eval
     texts = [row["text"] for row in examples]
     inputs = tokenizer([text for (text,) in texts], padding=True, return_tensors="pt")
     with torch.inference_mode():

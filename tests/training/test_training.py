@@ -117,6 +117,7 @@ INTERRUPTED = [
     ["method=dylora-frozen", "method.freeze=strict"],
     ["method=dylora", "ranks=sandwich"],
     ["method=dylora", "trainer.batch_size=32"],  # cut in the fourth epoch
+    ["method=dylora", "trainer.order=random", "trainer.batch_size=16"],  # within the second
     ["method=dylora", "ranks.sample_every=micro_batch", "trainer.accumulation_steps=2"],
     ["method=sorted-lora", "method.share=0.5"],  # rotated before the checkpoint
     ["method=nested-dropout"],
@@ -126,6 +127,7 @@ INTERRUPTED_TOO = [
     ["method=dylora-frozen"],
     ["method=dylora", "method.freeze=strict"],
     ["method=dylora", "trainer.accumulation_steps=2"],
+    ["method=dylora", "trainer.order=random", "trainer.batch_size=32"],  # between two epochs
     ["method=sorted-lora", "method.share=0.7"],  # rotated just after the checkpoint
     ["method=matryoshka"],
 ]
