@@ -1,9 +1,9 @@
 """Print what each order of the examples does to the batches of a run; nothing is trained.
 
-Of texts: what a token of the longest tenth of the texts weighs in the loss, which is the mean over a
-batch's tokens, in proportion to one of the shortest tenth. Of labels: by how much the share of a
-label differs from batch to batch, in proportion to what drawing examples by lot would give. Both
-are means over the first epochs.
+Of texts: what a token of the longest tenth of the texts weighs in the loss, which is the mean over
+a batch's tokens, in proportion to one of the shortest tenth. Of labels: by how much the share of a
+label differs from batch to batch (standard deviation), in proportion to what drawing examples by
+lot would give. Both are means over the first epochs.
 
 python scripts/compare_orders.py profile=demo-nlg trainer.batch_size=8
 """

@@ -1,8 +1,8 @@
 """Print what the optimizer does to the factors A and B beside what the gradients ask for.
 
-How much of A's movement falls on rows that the rank of a step leaves out (AdamW's momentum and weight
-decay go on there where ``method.freeze`` is ``released``), and how far transformers 4.4's AdamW, which
-the released code used, is from torch's after the same steps.
+How much of A's movement falls on rows that the rank of a step leaves out (AdamW's momentum and
+weight decay go on there where ``method.freeze`` is ``released``), and how far AdamW of transformers
+4.4, which the released code used, is from torch's after the same steps.
 
 python scripts/compare_updates.py profile=demo
 """
@@ -36,8 +36,8 @@ class TransformersAdamW(torch.optim.Optimizer):
     """AdamW as transformers 4.4 has it: eps before the bias correction, decay after the step.
 
     ``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g^2``,
-    ``p = p - lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps)``, ``p = p - lr decay p``. Torch's has
-    ``p = p - lr decay p`` first, and eps beside ``sqrt(v / (1 - b2^t))``.
+    ``p = p - lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps)``, ``p = p - lr decay p``. Torch's
+    has ``p = p - lr decay p`` first, and eps beside ``sqrt(v / (1 - b2^t))``.
     """
 
     def __init__(self, groups: Any, betas: tuple[float, float], eps: float) -> None:

@@ -23,8 +23,9 @@ that comes out has the size asked for. The record of
 training has the size that multiplying out would give.
 
 What its authors' code (github.com/asappresearch/flop) does otherwise is a setting:
-``method.clip=weights`` clips the gradients of the weights without those of gates and multipliers, and
-``method.gate_value=sigmoid`` folds in sigmoid(0.8 log_alpha) for the mean of a gate.
+``method.clip=weights`` clips the gradients of the weights alone, without those of gates and
+multipliers, and ``method.gate_value=sigmoid`` folds in sigmoid(0.8 log_alpha) for the mean of a
+gate.
 
 The multipliers leave s a few percent beside t where steps are few or little is to be left, and FLOP
 takes the number of ranks that comes out (``method.final_count=expected``). Our default, ``target``,

@@ -340,7 +340,9 @@ def test_what_is_clipped_is_the_weights_alone_or_everything_together(tmp_path, m
     assert limit < of_weights < of_all
     assert norm(found["not"][name] for name in others) > 1e-3
     for name, grad in found["not"].items():
-        torch.testing.assert_close(found["all"][name], grad * (limit / of_all), rtol=1e-3, atol=1e-9)
+        torch.testing.assert_close(
+            found["all"][name], grad * (limit / of_all), rtol=1e-3, atol=1e-9
+        )
         factor = 1 if name in others else limit / of_weights
         torch.testing.assert_close(found["weights"][name], grad * factor, rtol=1e-3, atol=1e-9)
 

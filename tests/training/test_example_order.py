@@ -1,4 +1,4 @@
-"""The order of the training examples: what decides it, what it does to the loss, what training sees."""
+"""The order of the examples: what decides it, what it does to the loss, what training sees."""
 
 import random
 import runpy
@@ -71,7 +71,9 @@ def test_seed_and_epoch_alone_decide_a_random_order():
     long_first = sampler(list(range(50, 0, -1)), "trainer.order=random")
     assert list(long_first) == list(long_first) == first
     # No seed's epoch is another's, as where the two are added.
-    orders = [tuple(epoch(number, 50, f"seed={seed}")) for seed in (10, 11, 110) for number in (0, 1)]
+    orders = [
+        tuple(epoch(number, 50, f"seed={seed}")) for seed in (10, 11, 110) for number in (0, 1)
+    ]
     assert len(set(orders)) == 6
 
 
