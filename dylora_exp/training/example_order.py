@@ -2,9 +2,9 @@
 
 ``random`` gives every example of an epoch the same chance of every batch, as the released code's
 DataLoader and LoRA's for GPT-2 do. ``length_grouped`` puts examples of similar length together,
-which pads less. But the loss of a batch of texts is a mean over its tokens: where all are long, each
-token weighs less than one among short texts. And labels that go with a length come in batches of
-like labels. ``scripts/compare_orders.py`` measures both.
+which pads less. But the loss of a batch of texts is a mean over its tokens: where all are long,
+each token weighs less than one among short texts. And labels that go with a length come in batches
+of like labels. ``scripts/compare_orders.py`` measures both.
 
 Either way every example comes once in an epoch: the last batch has what is left, if it is fewer.
 The released code keeps it too; LoRA's code for GPT-2 drops it.
