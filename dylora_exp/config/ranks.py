@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import bisect
 import functools
-import hashlib
 import itertools
 import math
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 
 from dylora_exp.config.distributions import DISTRIBUTIONS, normalise
 from dylora_exp.config.schema import RanksConfig
+from dylora_exp.core import draw_uniform
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Ranks:
             step: The 0-based optimizer step.
             index: Of a micro-batch or an example in the step, where each has a rank of its own.
         """
-        uniform = _uniform(seed, step) if index is None else _uniform(seed, step, index)
+        uniform = draw_uniform(seed, step) if index is None else draw_uniform(seed, step, index)
         # The last positive weight bounds the index: rounding may leave the sum just below 1.
         last = max(i for i, weight in enumerate(self.weights) if weight > 0)
         return 1 + min(bisect.bisect_right(self._cumulative, uniform), last)
@@ -68,8 +68,8 @@ class Ranks:
             count: The number of examples.
         """
         indices = range(first, first + count)
-        # By lot, since a batch is sorted by length; the number is exact.
-        order = sorted(indices, key=lambda index: _uniform(seed, step, index, "full"))
+        # By lot, since a batch may be sorted by length; the number is exact.
+        order = sorted(indices, key=lambda index: draw_uniform(seed, step, index, "full"))
         full = set(order[: math.floor(self.sandwich * count + 0.5)])
         return [
             self.r_max if index in full else self.rank_of_step(seed, step, index)
@@ -79,12 +79,6 @@ class Ranks:
     @functools.cached_property
     def _cumulative(self) -> list[float]:
         return list(itertools.accumulate(self.weights))
-
-
-def _uniform(*parts: int | str) -> float:
-    """Return a number in [0, 1) that these parts alone decide."""
-    digest = hashlib.blake2b(":".join(map(str, parts)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64
 
 
 def _weights(config: RanksConfig, values: Sequence[int]) -> tuple[float, ...]:

@@ -277,6 +277,9 @@ def _list_problems(
 class TrainerConfig(StrictModel):
     """Optimisation. ``max_steps`` replaces ``epochs``, ``warmup_steps`` the ratio, where given.
 
+    ``order`` is how the examples follow one another in an epoch: ``random``, by a permutation that
+    (seed, epoch) alone decide, or ``length_grouped``, beside others of similar length, which pads
+    less but gives the tokens of long texts less weight. The last, incomplete batch is always kept.
     ``score_every=epoch`` also scores all ranks after each epoch but the last. ``compile`` is
     ``torch.compile``, in training and in scoring; its kernels round differently.
     """
@@ -287,6 +290,7 @@ class TrainerConfig(StrictModel):
     accumulation_steps: Count = 1
     epochs: Positive = 30.0
     max_steps: Count | None = None
+    order: Literal["random", "length_grouped"] = "length_grouped"
     weight_decay: NotNegative = 0.1
     adam_beta1: Share = 0.9
     adam_beta2: Share = 0.999

@@ -1,4 +1,6 @@
 from . import locks as locks
+from .drawing import draw_permutation as draw_permutation
+from .drawing import draw_uniform as draw_uniform
 from .errors import RequestError as RequestError
 from .errors import did_you_mean as did_you_mean
 from .errors import first_line as first_line
@@ -66,6 +68,8 @@ __all__ = [
     "did_you_mean",
     "dotted",
     "download",
+    "draw_permutation",
+    "draw_uniform",
     "echo",
     "failure_reported",
     "file_sha256",

@@ -85,6 +85,11 @@ class Method:
         return []
 
     @property
+    def max_grad_norm(self) -> float:
+        """The norm to which the Trainer clips the gradients of all parameters together; 0: none."""
+        return self.config.trainer.max_grad_norm
+
+    @property
     def is_trained_elsewhere(self) -> bool:
         """Whether the run scores a model that others have trained, instead of training."""
         return False

@@ -22,6 +22,11 @@ smaller multiplied out. It stays in two factors: s counts it so, as FLOP does, s
 that comes out has the size asked for. The record of
 training has the size that multiplying out would give.
 
+What its authors' code (github.com/asappresearch/flop) does otherwise is a setting:
+``method.clip=weights`` clips the gradients of the weights alone, without those of gates and
+multipliers, and ``method.gate_value=sigmoid`` folds in sigmoid(0.8 log_alpha) for the mean of a
+gate.
+
 The multipliers leave s a few percent beside t where steps are few or little is to be left, and FLOP
 takes the number of ranks that comes out (``method.final_count=expected``). Our default, ``target``,
 closes the gap first, by one number added to every log_alpha. The record of
@@ -55,7 +60,10 @@ _WIDEST_SHIFT, _HALVINGS = 100.0, 40
 class FLOPSettings(MethodSettings):
     """The target and the speeds at which gates, multipliers and weights move towards it.
 
-    ``target_parameters`` precedes ``target_sparsity`` where both are given.
+    ``target_parameters`` precedes ``target_sparsity`` where both are given. ``clip`` is whose
+    gradients ``trainer.max_grad_norm`` limits: ``all`` together, or the ``weights`` alone.
+    ``gate_value`` is what a gate that is kept is once training is over: ``expected``, E[z], or
+    ``sigmoid``, sigmoid(0.8 log_alpha). FLOP's authors have ``weights`` and ``sigmoid``.
     """
 
     kind: str = "flop"
@@ -67,6 +75,8 @@ class FLOPSettings(MethodSettings):
     weight_learning_rate_share: OpenShare = 0.1
     anneal_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     final_count: Literal["target", "expected"] = "target"
+    clip: Literal["all", "weights"] = "all"
+    gate_value: Literal["expected", "sigmoid"] = "expected"
 
 
 class FLOP(Method):
@@ -92,6 +102,11 @@ class FLOP(Method):
             found.append(
                 "method.target_sparsity: found null, expected a share, "
                 "or a number of parameters in method.target_parameters."
+            )
+        if method.clip == "weights" and not config.trainer.max_grad_norm:
+            found.append(
+                "method.clip: found weights, but trainer.max_grad_norm is 0 and clips nothing, "
+                "expected all, or a larger trainer.max_grad_norm."
             )
         return found
 
@@ -121,7 +136,9 @@ class FLOP(Method):
         self.layers: dict[str, GatedLinear] = {}
         for name, layer in linear.items():
             weight = layer.weight.T if isinstance(layer, Conv1D) else layer.weight
-            self.layers[name] = GatedLinear(weight, layer.bias, self.settings.gate_drop_rate)
+            self.layers[name] = GatedLinear(
+                weight, layer.bias, self.settings.gate_drop_rate, self.settings.gate_value
+            )
             backbone.set_submodule(name, self.layers[name])
         self.full = sum(layer.rank * layer.rank_weights for layer in self.layers.values())
         self.target = target_sparsity(
@@ -134,10 +151,30 @@ class FLOP(Method):
         return backbone.requires_grad_(True)
 
     def callbacks(self, model: TrainedModel) -> list[TrainerCallback]:
-        """Return what reads how many steps there will be."""
-        from dylora_exp.methods.torch_parts.flop_layers import StepCount
+        """Return what reads how many steps there will be, and what clips the weights alone."""
+        from dylora_exp.methods.torch_parts.flop_layers import GradientClip, StepCount
 
-        return [StepCount(self.set_total_steps)]
+        found: list[TrainerCallback] = [StepCount(self.set_total_steps)]
+        if self.settings.clip == "weights":
+            others = self.gates_and_multipliers()
+            weights = [parameter for parameter in model.parameters() if parameter not in others]
+            found.append(GradientClip(weights, self.config.trainer.max_grad_norm))
+        return found
+
+    @property
+    def max_grad_norm(self) -> float:
+        """The norm to which the gradients of all parameters are clipped together.
+
+        With ``method.clip=weights`` none: as in the authors' training scripts, the norm is that of
+        the weights' gradients, which alone are scaled. A norm over all of them lets large gradients
+        of the gates shrink the steps of the weights, and the other way round.
+        """
+        return super().max_grad_norm if self.settings.clip == "all" else 0.0
+
+    def gates_and_multipliers(self) -> set[nn.Parameter]:
+        """Return every log_alpha and l1, l2: all parameters that are no weights of the model."""
+        gates = {layer.gates.log_alpha for layer in self.layers.values()}
+        return gates | set(self.multipliers.parameters())
 
     def set_total_steps(self, steps: int) -> None:
         """Take note of the number of optimizer steps, which the Trainer works out."""
@@ -152,7 +189,7 @@ class FLOP(Method):
         options = self.settings
         gates = [layer.gates.log_alpha for layer in self.layers.values()]
         multipliers = list(self.multipliers.parameters())
-        others = {*gates, *multipliers}
+        others = self.gates_and_multipliers()
         rate = self.config.trainer.learning_rate * options.weight_learning_rate_share
         weights = [
             {**group, "params": [p for p in group["params"] if p not in others], "lr": rate}

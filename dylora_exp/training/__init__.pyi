@@ -1,15 +1,19 @@
 from .callbacks import TrainingDiverged as TrainingDiverged
 from .epoch_sweep import EpochSweep as EpochSweep
 from .epoch_sweep import epoch_scores as epoch_scores
+from .example_order import RandomOrderSampler as RandomOrderSampler
+from .example_order import order_sampler as order_sampler
 from .rank_sweep import score_all_ranks as score_all_ranks
 from .trainer import TrainingResult as TrainingResult
 from .trainer import train as train
 
 __all__ = [
     "EpochSweep",
+    "RandomOrderSampler",
     "TrainingDiverged",
     "TrainingResult",
     "epoch_scores",
+    "order_sampler",
     "score_all_ranks",
     "train",
 ]

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from transformers import TrainingArguments
 
-from dylora_exp.config import Config
 from dylora_exp.core import process_count
+from dylora_exp.methods import Method
 
 _LOG_STEPS = 10
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
@@ -27,11 +27,9 @@ class OneGPUArguments(TrainingArguments):
         return min(super().n_gpu, 1)
 
 
-def training_arguments(config: Config, folder: Path, steps_share: float = 1.0) -> TrainingArguments:
-    """Return the Trainer's arguments; checkpoints go to ``folder``.
-
-    ``steps_share`` is the fraction of the configured optimizer steps that the method takes.
-    """
+def training_arguments(method: Method, folder: Path) -> TrainingArguments:
+    """Return the Trainer's arguments for a method's run; checkpoints go to ``folder``."""
+    config, steps_share = method.config, method.steps_share
     trainer = config.trainer
     return OneGPUArguments(
         output_dir=str(folder),
@@ -47,7 +45,7 @@ def training_arguments(config: Config, folder: Path, steps_share: float = 1.0) -
         adam_epsilon=trainer.adam_epsilon,
         lr_scheduler_type=_SCHEDULES[trainer.schedule],
         warmup_steps=trainer.warmup_ratio if trainer.warmup_steps is None else trainer.warmup_steps,
-        max_grad_norm=trainer.max_grad_norm,
+        max_grad_norm=method.max_grad_norm,
         bf16=trainer.bf16,
         remove_unused_columns=False,
         save_strategy="steps",

@@ -37,7 +37,7 @@ from dylora_exp.training.callbacks import (
     UntimedCallback,
 )
 from dylora_exp.training.checkpoints import find_resume_point, load_weights, step_of
-from dylora_exp.training.example_order import EpochRandomState, SharedOrderSampler
+from dylora_exp.training.example_order import EpochRandomState, order_sampler
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def train(
         method,
         objective,
         model=model,
-        args=training_arguments(method.config, folder, method.steps_share),
+        args=training_arguments(method, folder),
         callbacks=[
             *callbacks,
             *method.callbacks(model),
@@ -136,10 +136,7 @@ class MethodTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return a loader of this process's part of every batch that one process would see."""
-        sampler = SharedOrderSampler(
-            self.batch_size * self.args.gradient_accumulation_steps,
-            lengths=list(self.train_dataset["length"]),
-        )
+        sampler = order_sampler(self.method.config, self.train_dataset["length"])
         batches = SharedBatches(
             sampler, self.batch_size, self.args.process_index, self.args.world_size
         )

@@ -19,6 +19,7 @@ from dylora_exp.methods.torch_parts.hard_concrete import Gates
 from dylora_exp.models.loading import load
 from dylora_exp.runner.preflight import check
 from dylora_exp.runner.run import RunFailed, run_if_needed
+from dylora_exp.tasks.base import read
 
 
 def attached(*words):
@@ -67,6 +68,33 @@ def test_the_mean_gate_is_smooth_through_the_middle_and_ends_at_0_and_1():
     assert (low, high) == (pytest.approx(0.0, abs=1e-6), pytest.approx(1.0, abs=1e-6))
     assert middle == sorted(middle)
     assert middle == pytest.approx([0.5] * 5, abs=1e-3)
+
+
+def test_the_authors_value_of_a_gate_is_close_to_its_mean():
+    gates = Gates(4001, 0.5)
+    gates.log_alpha.data = torch.linspace(-20, 20, 4001)
+    by_hand = [1 / (1 + math.exp(-0.8 * x)) for x in (-20 + i / 100 for i in range(4001))]
+    assert gates.sigmoid().tolist() == pytest.approx(by_hand, abs=1e-6)
+    assert (gates.sigmoid() - gates.expected()).abs().max().item() == pytest.approx(0.007, abs=5e-4)
+
+
+def test_a_kept_gate_has_the_value_that_was_asked_for():
+    log_alpha = torch.tensor([2.0, -9.0, 0.5, -9.0, 1.0])
+    found = {}
+    for value in ("expected", "sigmoid"):
+        layer = flop_layers.GatedLinear(torch.eye(5), None, 0.05, value).eval()
+        layer.gates.log_alpha.data = log_alpha.clone()
+        found[value] = layer.gates()
+        kept = [0, 2, 4]
+        assert layer.gates.kept().tolist() == kept
+        # What is folded into the factors is what is scored before.
+        compact = layer.compact()
+        torch.testing.assert_close(compact.down, found[value][kept, None] * layer.down[kept])
+        torch.testing.assert_close(compact(torch.eye(5)), layer(torch.eye(5)))
+    sigmoid = [1 / (1 + math.exp(-0.8 * x)) for x in (2.0, 0.5, 1.0)]
+    assert found["sigmoid"][[0, 2, 4]].tolist() == pytest.approx(sigmoid, abs=1e-6)
+    assert found["sigmoid"][[1, 3]].tolist() == [0, 0]
+    assert (found["sigmoid"] - found["expected"]).abs().max() > 1e-3
 
 
 def test_gates_start_around_the_drop_rate():
@@ -133,9 +161,11 @@ def test_transposed_layers_are_factorised_too():
     torch.testing.assert_close(logits(model), before, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("gate_value", ["expected", "sigmoid"])
 @pytest.mark.parametrize("final_count", ["expected", "target"])
-def test_the_compact_model_computes_what_the_gated_one_did(final_count):
-    model, method = attached(f"method.final_count={final_count}")
+def test_the_compact_model_computes_what_the_gated_one_did(final_count, gate_value):
+    words = [f"method.final_count={final_count}", f"method.gate_value={gate_value}"]
+    model, method = attached(*words)
     scatter_gates(method)
     gated = copy.deepcopy(model)
     if final_count == "target":
@@ -256,8 +286,65 @@ def test_a_run_without_a_target():
         check(compose(["method=flop", "method.target_sparsity=null"]))
 
 
+def test_weights_alone_are_not_clipped_where_nothing_is():
+    words = ["method=flop", "method.clip=weights", "trainer.max_grad_norm=0"]
+    with pytest.raises(RequestError, match=r"method\.clip: found weights, .* is 0"):
+        check(compose(words))
+
+
 class Killed(Exception):
     pass
+
+
+class NoteGradients(TrainerCallback):
+    """Keeps the gradients of the first step, as the optimizer sees them."""
+
+    def __init__(self, model, notes):
+        self.model, self.notes = model, notes
+
+    def on_pre_optimizer_step(self, args, state, control, **_):
+        if state.global_step == 0:
+            self.notes.update(
+                {n: p.grad.clone() for n, p in self.model.named_parameters() if p.grad is not None}
+            )
+
+
+def norm(gradients):
+    return math.sqrt(sum(each.double().square().sum().item() for each in gradients))
+
+
+def test_what_is_clipped_is_the_weights_alone_or_everything_together(tmp_path, monkeypatch):
+    """Two micro-batches a step: what is clipped is their sum."""
+    sizes = ["task.max_train_samples=32", "task.max_eval_samples=8", "trainer.batch_size=8"]
+    sizes += ["trainer.max_steps=1", "trainer.accumulation_steps=2"]
+    callbacks, found = flop.FLOP.callbacks, {}
+    limit = 0.05
+    for name, words in {
+        "not": ["trainer.max_grad_norm=1e9"],
+        "all": [f"trainer.max_grad_norm={limit}"],
+        "weights": [f"trainer.max_grad_norm={limit}", "method.clip=weights"],
+    }.items():
+        notes = found[name] = {}
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                flop.FLOP,
+                "callbacks",
+                lambda m, model, notes=notes: [*callbacks(m, model), NoteGradients(model, notes)],
+            )
+            ran(tmp_path / name, *sizes, *words)
+    others = {name for name in found["not"] if "log_alpha" in name or "multipliers" in name}
+    assert len(others) == 18 + 2
+    # The norms as they are, by hand: both limits bind, and they are not the same.
+    of_all = norm(found["not"].values())
+    of_weights = norm(grad for name, grad in found["not"].items() if name not in others)
+    assert limit < of_weights < of_all
+    assert norm(found["not"][name] for name in others) > 1e-3
+    for name, grad in found["not"].items():
+        torch.testing.assert_close(
+            found["all"][name], grad * (limit / of_all), rtol=1e-3, atol=1e-9
+        )
+        factor = 1 if name in others else limit / of_weights
+        torch.testing.assert_close(found["weights"][name], grad * factor, rtol=1e-3, atol=1e-9)
 
 
 class KillAt(TrainerCallback):
@@ -318,6 +405,26 @@ def test_a_run_leaves_a_compact_model_and_tells_its_ranks(tmp_path):
     assert sum(tensor.numel() for tensor in saved.values()) == record.parameters["total"]
     for name, rank in record.training["layer_ranks"].items():
         assert len(saved[f"{name}.down"]) == rank
+
+
+def test_the_saved_model_has_the_score_of_the_record(tmp_path):
+    words = ["method.clip=weights", "method.gate_value=sigmoid", "task.max_eval_samples=200"]
+    record = ran(tmp_path, "trainer.max_steps=12", "task.max_train_samples=384", *words)
+    saved = load_file(tmp_path / "outputs" / record.run_id / "model" / "model.safetensors")
+    config = compose(["method=flop", *words])
+    model, tokenizer = load(config.model, labels=2)
+    for name in record.training["layer_ranks"]:
+        factors = saved[f"{name}.down"], saved[f"{name}.up"]
+        bias = nn.Parameter(torch.zeros(len(factors[1])))
+        model.set_submodule(name, flop_layers.LowRankLinear(*factors, bias))
+    model.load_state_dict(saved)
+    examples = read(config.task).eval
+    texts = [row["text"] for row in examples]
+    inputs = tokenizer([text for (text,) in texts], padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        found = model.eval()(**inputs).logits.argmax(-1)
+    right = (found == torch.tensor([row["label"] for row in examples])).sum().item()
+    assert right / len(examples) == pytest.approx(record.ranks[0].metrics["accuracy"], abs=1e-9)
 
 
 @pytest.mark.slow

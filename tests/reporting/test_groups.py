@@ -43,6 +43,24 @@ def test_other_settings_are_kept_apart_and_named(results):
     assert few.startswith("1 of 2 groups have fewer than 3 seeds (the smallest 1)")
 
 
+@pytest.mark.parametrize("profile", ["demo", "paper"])
+def test_runs_of_another_order_of_examples_are_kept_apart(results, profile):
+    for seed, order in ((10, "random"), (42, "random"), (10, "length_grouped")):
+        words = f"profile={profile} task=mrpc method=dylora trainer.order={order}"
+        results.add(words, seed, {(1, *LEADING): {"accuracy": 0.5}})
+    # As a record from before the setting has it: the order that it was made in.
+    record = results.add(words, 42, {(1, *LEADING): {"accuracy": 0.9}})
+    config = copy.deepcopy(record.config)
+    del config["trainer"]["order"]
+    results.store.write(dataclasses.replace(record, config=config))
+    found, warnings = groups(results)
+    assert warnings == []
+    assert {group.method: group.seeds() for group in found} == {
+        "dylora": [10, 42],
+        "dylora [trainer.order=random]": [10, 42],
+    }
+
+
 def test_a_record_from_before_an_option_is_of_the_same_group(results):
     results.demo("dylora", 10, 0.8)
     record = results.demo("dylora", 42, 0.8)

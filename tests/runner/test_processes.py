@@ -26,6 +26,7 @@ ODD = ["task.max_train_samples=97"]
 CASES = {
     "dylora": ["method=dylora"],
     "odd": ["method=dylora", *ODD],
+    "random": ["method=dylora", "trainer.order=random", *ODD],
     "per-example": ["method=dylora", "ranks=per-example", *ODD],
     "nested-dropout": ["method=nested-dropout", "method.examples_per_pass=32"],
 }
@@ -124,6 +125,11 @@ def prepare(tmp_path_factory, cases):
 def both(tmp_path_factory):
     cases = {name: {"words": [*SMALL, *words]} for name, words in CASES.items()}
     cases["resumed"] = {"words": [*SMALL, "method=dylora", "seed=3"], "kill_at": [3, 4]}
+    # Two batches an epoch: the checkpoint is within the second.
+    random = ["trainer.order=random", "task.max_train_samples=64", "trainer.save_steps=3"]
+    words = [*SMALL, "method=dylora", "seed=3", *random]
+    cases["whole-random"] = {"words": words}
+    cases["resumed-random"] = {"words": words, "kill_at": [4]}
     return prepare(tmp_path_factory, cases)
 
 
@@ -137,6 +143,17 @@ def test_two_processes_go_on_as_one(both):
     alone, together = both.notes("resumed")
     assert alone[0][0] == together[0][0][0] > 0
     compare(both, "resumed")
+
+
+def test_two_processes_go_on_in_the_random_order_that_they_began(both):
+    """With the batches of one process, and with the batches of a run that was not interrupted."""
+    alone, together = both.notes("resumed-random")
+    compare(both, "resumed-random")
+    whole, whole_of_two = both.notes("whole-random")
+    assert alone[0][0] == 3
+    assert [note[4] for note in alone] == [note[4] for note in whole[3:]]
+    for resumed, uninterrupted in zip(together, whole_of_two, strict=True):
+        assert resumed == uninterrupted[3:]
 
 
 def test_only_the_main_process_prints_and_leaves_files(both):

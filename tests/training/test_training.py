@@ -117,6 +117,7 @@ INTERRUPTED = [
     ["method=dylora-frozen", "method.freeze=strict"],
     ["method=dylora", "ranks=sandwich"],
     ["method=dylora", "trainer.batch_size=32"],  # cut in the fourth epoch
+    ["method=dylora", "trainer.order=random", "trainer.batch_size=16"],  # within the second
     ["method=dylora", "ranks.sample_every=micro_batch", "trainer.accumulation_steps=2"],
     ["method=sorted-lora", "method.share=0.5"],  # rotated before the checkpoint
     ["method=nested-dropout"],
@@ -126,6 +127,7 @@ INTERRUPTED_TOO = [
     ["method=dylora-frozen"],
     ["method=dylora", "method.freeze=strict"],
     ["method=dylora", "trainer.accumulation_steps=2"],
+    ["method=dylora", "trainer.order=random", "trainer.batch_size=32"],  # between two epochs
     ["method=sorted-lora", "method.share=0.7"],  # rotated just after the checkpoint
     ["method=matryoshka"],
 ]
@@ -193,7 +195,7 @@ def test_weight_decay_spares_biases_and_layernorm(tmp_path):
     backbone, tokenizer = load(config.model, labels=2)
     method = make_method(config)
     objective = make_objective(ObjectiveContext(config, tokenizer, 64, read(config.task)))
-    model, args = method.attach(backbone), training_arguments(config, tmp_path)
+    model, args = method.attach(backbone), training_arguments(method, tmp_path)
     trainer = MethodTrainer(method, objective, model=model, args=args)
     decayed, spared = trainer.create_optimizer().param_groups
     names = {id(p): n for n, p in backbone.named_parameters()}

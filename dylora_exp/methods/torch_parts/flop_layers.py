@@ -11,7 +11,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel, TrainerCallback, TrainerState
 from transformers.pytorch_utils import Conv1D
 
-from dylora_exp.methods.torch_parts.hard_concrete import Gates
+from dylora_exp.methods.torch_parts.hard_concrete import Gates, GateValue
 
 
 class LowRankLinear(nn.Module):
@@ -55,12 +55,19 @@ class GatedLinear(LowRankLinear):
         weight: (out, in), factorised by SVD so that both factors have singular values sqrt(S).
         bias: (out,), or None.
         drop_rate: Of the gates at the start.
+        gate_value: What a gate that is kept is in evaluation.
     """
 
-    def __init__(self, weight: torch.Tensor, bias: nn.Parameter | None, drop_rate: float) -> None:
+    def __init__(
+        self,
+        weight: torch.Tensor,
+        bias: nn.Parameter | None,
+        drop_rate: float,
+        gate_value: GateValue = "expected",
+    ) -> None:
         down, up = balanced_factors(weight)
         super().__init__(down, up, bias)
-        self.gates = Gates(self.rank, drop_rate)
+        self.gates = Gates(self.rank, drop_rate, gate_value)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (..., in) to (..., out) through the gated ranks."""
@@ -71,7 +78,7 @@ class GatedLinear(LowRankLinear):
     def compact(self) -> LowRankLinear:
         """Return the layer that computes the same as this one in evaluation, of the ranks kept."""
         kept = self.gates.kept()
-        down = self.gates.expected()[kept, None] * self.down[kept]
+        down = self.gates.evaluated()[kept, None] * self.down[kept]
         return LowRankLinear(down, self.up[:, kept].contiguous(), self.bias)
 
 
@@ -100,6 +107,23 @@ class StepCount(TrainerCallback):
     def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
         """Where the Trainer has worked it out."""
         self.note(state.max_steps)
+
+
+class GradientClip(TrainerCallback):
+    """Scales the gradients of some parameters, together, down to a norm, before every step.
+
+    Args:
+        parameters: Whose gradients count and are scaled.
+        norm: The largest norm that is left.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], norm: float) -> None:
+        self.parameters = parameters
+        self.norm = norm
+
+    def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
+        """Clip them, once the micro-batches' gradients are summed and the processes' averaged."""
+        nn.utils.clip_grad_norm_(self.parameters, self.norm)
 
 
 def encoder_layers(backbone: PreTrainedModel, head: Sequence[str]) -> dict[str, nn.Linear | Conv1D]:
