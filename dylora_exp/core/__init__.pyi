@@ -1,3 +1,4 @@
+from . import export_folder as export_folder
 from . import locks as locks
 from .errors import RequestError as RequestError
 from .errors import did_you_mean as did_you_mean
@@ -67,6 +68,7 @@ __all__ = [
     "dotted",
     "download",
     "echo",
+    "export_folder",
     "failure_reported",
     "file_sha256",
     "find_fetched",
