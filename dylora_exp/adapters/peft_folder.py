@@ -109,6 +109,11 @@ class PeftLayer:
         """The number of parameters of one rank."""
         return self.d_in + self.d_out
 
+    @property
+    def full_rank(self) -> int:
+        """The largest rank that the product can have."""
+        return min(self.r, self.d_in, self.d_out)
+
 
 @dataclass(frozen=True)
 class PeftFolder:
