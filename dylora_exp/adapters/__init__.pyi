@@ -17,6 +17,13 @@ from .peft_folder import PeftFolder as PeftFolder
 from .peft_folder import PeftLayer as PeftLayer
 from .peft_folder import read_peft_folder as read_peft_folder
 from .peft_folder import read_peft_settings as read_peft_settings
+from .rank_choice import budget_ranks as budget_ranks
+from .rank_choice import energies as energies
+from .rank_choice import energy_ranks as energy_ranks
+from .resizing import Resized as Resized
+from .resizing import ResizedLayer as ResizedLayer
+from .resizing import resize as resize
+from .resizing import spectra_of as spectra_of
 from .saved import SavedAdapter as SavedAdapter
 from .saved import read_adapter as read_adapter
 from .saved import write_adapter as write_adapter
@@ -29,9 +36,14 @@ __all__ = [
     "PeftFolder",
     "PeftLayer",
     "RankMask",
+    "Resized",
+    "ResizedLayer",
     "SavedAdapter",
     "attach_lora",
+    "budget_ranks",
     "check_example_ranks",
+    "energies",
+    "energy_ranks",
     "export_rank",
     "factors",
     "import_adapter",
@@ -44,8 +56,10 @@ __all__ = [
     "read_adapter",
     "read_peft_folder",
     "read_peft_settings",
+    "resize",
     "rotate",
     "save_adapter",
     "singular_factors",
+    "spectra_of",
     "write_adapter",
 ]
