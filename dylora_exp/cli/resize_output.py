@@ -111,7 +111,9 @@ def draw(source: PeftFolder, spectra: Mapping[str, np.ndarray], file: Path) -> N
     """
     from dylora_exp.reporting import draw_spectrum
 
-    draw_spectrum(spectra, f"singular values of {source.path.resolve().name}", file)
+    kinds = _groups(spectra, lambda name: name, every=False)
+    groups = {kind: [spectra[name] for name in names] for kind, names in kinds.items()}
+    draw_spectrum(groups, f"singular values of {source.path.resolve().name}", file)
     print(f"figure: {file}", flush=True)
 
 

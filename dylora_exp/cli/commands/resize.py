@@ -62,16 +62,20 @@ def run(arguments: argparse.Namespace) -> int:
     from dylora_exp.adapters import read_peft_folder, resize
     from dylora_exp.cli.resize_output import draw, show_resized, show_spectrum
     from dylora_exp.core import RequestError
+    from dylora_exp.reporting import check_figure
 
     if arguments.figure and not arguments.show:
         raise RequestError("--figure: expected with --show; see dylora resize --help.")
     if arguments.show:
         if given := [f"--{k}" for k in ("to", "uniform", "dtype", "force") if vars(arguments)[k]]:
             raise RequestError(f"{given[0]}: not allowed with --show, which writes no adapter.")
+        figure = Path(arguments.figure).expanduser() if arguments.figure else None
+        if figure:
+            check_figure(figure)
         source = read_peft_folder(Path(arguments.adapter))
         spectra = show_spectrum(source, arguments.all)
-        if arguments.figure:
-            draw(source, spectra, Path(arguments.figure).expanduser())
+        if figure:
+            draw(source, spectra, figure)
         return 0
     if not arguments.to:
         raise RequestError("--to: found nothing, expected the folder to write, or --show.")

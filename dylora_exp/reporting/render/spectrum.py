@@ -8,15 +8,15 @@ from pathlib import Path
 from dylora_exp.core import RequestError, write_atomically
 from dylora_exp.reporting.render.drawing import Picture, new_axes
 
-# More layers than these have no room for each one's name.
+# More kinds of layers than these have no room for each one's name.
 _NAMES = 60
 
 
-def draw_spectrum(spectra: Mapping[str, Sequence[float]], title: str, file: Path) -> None:
+def draw_spectrum(spectra: Mapping[str, Sequence[Sequence[float]]], title: str, file: Path) -> None:
     """Draw the singular values of layers, a row for each, with their logarithm as colour.
 
     Args:
-        spectra: The singular values of each layer, descending.
+        spectra: By kind of layer, the singular values of each of its layers, descending.
         title: Above the axes.
         file: What to write, ``.png`` or ``.svg``.
 
@@ -25,28 +25,34 @@ def draw_spectrum(spectra: Mapping[str, Sequence[float]], title: str, file: Path
     """
     import numpy as np
 
-    if file.suffix not in (".png", ".svg"):
-        raise RequestError(f"--figure: found '{file}', expected a file .png or .svg.")
-    width = max(len(values) for values in spectra.values())
-    logarithms = np.full((len(spectra), width), np.nan)
-    for row, values in zip(logarithms, spectra.values(), strict=True):
-        found = np.asarray(values, dtype=float)
+    check_figure(file)
+    rows = [np.asarray(values, dtype=float) for group in spectra.values() for values in group]
+    logarithms = np.full((len(rows), max(map(len, rows))), np.nan)
+    for line, values in zip(logarithms, rows, strict=True):
         # Rounding leaves zeros at 1e-16 of the largest, which would take up all colours.
-        shown = found > 1e-8 * found.max(initial=0.0)
-        row[: len(found)][shown] = np.log10(found[shown])
+        shown = values > 1e-8 * values.max(initial=0.0)
+        line[: len(values)][shown] = np.log10(values[shown])
     figure, axes = new_axes(title, "number of the singular value", "")
-    figure.set_size_inches(7.2, max(2.4, 1.4 + 0.14 * min(len(spectra), _NAMES)))
+    figure.set_size_inches(7.2, 1.4 + 0.14 * min(max(len(rows), 8), _NAMES))
     axes.grid(visible=False)
+    extent = (0.5, logarithms.shape[1] + 0.5, len(rows) - 0.5, -0.5)
     image = axes.imshow(
-        logarithms,
-        aspect="auto",
-        interpolation="nearest",
-        cmap="cividis",
-        extent=(0.5, width + 0.5, len(spectra) - 0.5, -0.5),
+        logarithms, "cividis", aspect="auto", interpolation="nearest", extent=extent
     )
     figure.colorbar(image, label="log10 of the singular value")
-    step = -(-len(spectra) // _NAMES)
-    names = list(spectra)
-    axes.set_yticks(range(0, len(names), step), names[::step], fontsize=6)
+    ends = np.cumsum([len(group) for group in spectra.values()])
+    for end in ends[:-1] if len(ends) < len(rows) else ():
+        axes.axhline(end - 0.5, color="white", linewidth=0.8)
+    middles = ends - [(len(group) + 1) / 2 for group in spectra.values()]
+    step = -(-len(middles) // _NAMES)
+    axes.set_yticks(middles[::step], list(spectra)[::step], fontsize=6)
+    if engine := figure.get_layout_engine():
+        engine.set(w_pad=0.15)  # small letters are wider in a finer picture than in the layout
     picture = Picture(file.stem, figure)
     write_atomically(file, picture.svg if file.suffix == ".svg" else picture.png)
+
+
+def check_figure(file: Path) -> None:
+    """Refuse the name of a figure that is neither PNG nor SVG."""
+    if file.suffix not in (".png", ".svg"):
+        raise RequestError(f"--figure: found '{file}', expected a file .png or .svg.")
