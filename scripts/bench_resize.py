@@ -80,7 +80,7 @@ def _peak() -> int:
 
 
 def time_peft(shape: tuple[int, int], rank: int) -> tuple[float, float]:
-    """Return the seconds of PEFT's ``convert_to_lora`` for one layer, by the clock and on a core."""
+    """Return PEFT's seconds for one layer, by the clock and on the core."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(*shape, bias=False))
     config = LoraConfig(r=R, lora_alpha=ALPHA, target_modules=["0"], init_lora_weights=False)
@@ -129,9 +129,9 @@ def as_markdown(result: dict[str, Any]) -> str:
         f"{result['threads']} thread(s) on {result['machine']}; torch {result['torch']}, PEFT "
         f"{result['peft']}; medians of {result['repeats']} pairs taken in turn. `resize` reads and "
         "writes files and works on all layers. PEFT's time is that of one layer of each shape, "
-        "multiplied by the number of such layers. Seconds on the core leave out the waits for a core "
-        "that others use. Memory is the growth of the process's peak, the "
-        "mapped file included, over the size of the adapter's file.",
+        "multiplied by the number of such layers. Seconds on the core leave out the waits for one "
+        "that others use. Memory is the growth of the process's peak, the mapped file included, "
+        "over the size of the adapter's file.",
         "",
         "| adapter | layers | file | PEFT | resize | on the core | times faster | on the core | "
         "peak memory |",
@@ -141,8 +141,8 @@ def as_markdown(result: dict[str, Any]) -> str:
         lines.append(
             f"| {row['adapter']} | {row['layers']} | {row['file_bytes'] / 1e6:.1f} MB | "
             f"{row['peft_seconds']:.1f} s | {row['resize_seconds']:.2f} s | "
-            f"{row['resize_processor']:.2f} s | {row['ratio']:.0f} | {row['processor_ratio']:.0f} | "
-            f"{row['peak_over_file']:.2f} × file |"
+            f"{row['resize_processor']:.2f} s | {row['ratio']:.0f} | "
+            f"{row['processor_ratio']:.0f} | {row['peak_over_file']:.2f} × file |"
         )
     return "\n".join(lines) + "\n"
 
