@@ -28,6 +28,10 @@ Spectra: TypeAlias = Mapping[str, Array]
 _NOISE = 1e-12
 # Below this share of all energy, a difference is rounding.
 _ROUNDING = 1e-13
+# How many partial choices the first, narrow search follows, and the second, exact one. It meets
+# that many only where energy per parameter is the same in all layers, to a digit more than any
+# trained adapter's. How many are worked out at once.
+_BEAM, _MOST, _BLOCK = 2048, 2**18, 2**21
 
 
 def energies(values: Array) -> Array:
@@ -127,36 +131,67 @@ def _best_counts(classes: Sequence[_Class], budget: int) -> list[int]:
     if not classes:
         return []
     best = _greedy(classes, budget)
+    # A good choice leaves little to the exact search, whatever ties there are.
+    for width in (_BEAM, _MOST):
+        best = _search(classes, budget, best, width) or best
+    return best
+
+
+def _search(
+    classes: Sequence[_Class], budget: int, best: list[int], width: int
+) -> list[int] | None:
+    """Return the best counts if they keep more than those known, else None.
+
+    Args:
+        classes: The values.
+        budget: The most that they may cost.
+        best: The counts known.
+        width: How many partial choices to follow, the most promising.
+    """
     slack = _ROUNDING * sum(group.kept[-1] for group in classes)
     least = sum(group.kept[count] for group, count in zip(classes, best, strict=True)) + slack
     costs, kept = np.zeros(1), np.zeros(1)
-    steps: list[tuple[Array, Array]] = []  # of each class: the state before, and the count
+    steps: list[tuple[Array, Array]] = []  # of each class: the partial choice before, the count
     for index, group in enumerate(classes[:-1]):
         counts = _candidates(classes, index, budget, least)
-        new_costs = (costs[:, None] + group.cost * counts).ravel()
-        new_kept = (kept[:, None] + group.kept[counts]).ravel()
         rest = _Relaxation(classes[index + 1 :])
-        hopeful = new_kept + rest.bound(budget - new_costs) > least
-        chosen = np.flatnonzero((new_costs <= budget) & hopeful)
+        blocks = []
+        size = max(1, _BLOCK // max(1, len(counts)))
+        for start in range(0, len(costs), size):
+            new_costs = costs[start : start + size, None] + group.cost * counts
+            new_kept = kept[start : start + size, None] + group.kept[counts]
+            bounds = new_kept + rest.bound(budget - new_costs)
+            states, columns = np.nonzero((new_costs <= budget) & (bounds > least))
+            found = (states, columns)
+            blocks.append(
+                (start + states, counts[columns], new_costs[found], new_kept[found], bounds[found])
+            )
+        before, taken, costs, kept, bounds = map(np.concatenate, zip(*blocks, strict=True))
+        if len(costs) > width and index < len(classes) - 2:
+            # Ties are broken at random, so that what is left of the budget differs.
+            chance = np.random.default_rng(0).random(len(bounds))
+            chosen = np.lexsort((chance, -bounds))[:width]
+        else:
+            chosen = np.arange(len(costs))
         # By cost and then by energy, descending: what keeps no more than a cheaper one is out.
-        chosen = chosen[np.lexsort((-new_kept[chosen], new_costs[chosen]))]
-        record = np.maximum.accumulate(np.concatenate([[-1.0], new_kept[chosen]]))[:-1]
-        chosen = chosen[new_kept[chosen] > record]
+        chosen = chosen[np.lexsort((-kept[chosen], costs[chosen]))]
+        record = np.maximum.accumulate(np.concatenate([[-1.0], kept[chosen]]))[:-1]
+        chosen = chosen[kept[chosen] > record]
         if not len(chosen):
-            return best
-        steps.append((chosen // len(counts), counts[chosen % len(counts)]))
-        costs, kept = new_costs[chosen], new_kept[chosen]
+            return None
+        steps.append((before[chosen], taken[chosen]))
+        costs, kept = costs[chosen], kept[chosen]
     last = classes[-1]
     counts = np.minimum((budget - costs) // last.cost, len(last.gains)).astype(int)
     totals = kept + last.kept[counts]
     state = int(np.argmax(totals))
     if totals[state] <= least:
-        return best
-    found = [int(counts[state])]
+        return None
+    found_counts = [int(counts[state])]
     for before, taken in reversed(steps):
-        found.append(int(taken[state]))
+        found_counts.append(int(taken[state]))
         state = int(before[state])
-    return found[::-1]
+    return found_counts[::-1]
 
 
 def _candidates(classes: Sequence[_Class], index: int, budget: int, least: float) -> Array:

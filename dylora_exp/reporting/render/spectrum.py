@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from dylora_exp.core import RequestError, write_atomically
 from dylora_exp.reporting.render.drawing import Picture, new_axes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # More kinds of layers than these have no room for each one's name.
 _NAMES = 60
 
 
-def draw_spectrum(spectra: Mapping[str, Sequence[Sequence[float]]], title: str, file: Path) -> None:
+def draw_spectrum(spectra: Mapping[str, Sequence[NDArray[Any]]], title: str, file: Path) -> None:
     """Draw the singular values of layers, a row for each, with their logarithm as colour.
 
     Args:
@@ -46,8 +50,8 @@ def draw_spectrum(spectra: Mapping[str, Sequence[Sequence[float]]], title: str, 
     middles = ends - [(len(group) + 1) / 2 for group in spectra.values()]
     step = -(-len(middles) // _NAMES)
     axes.set_yticks(middles[::step], list(spectra)[::step], fontsize=6)
-    if engine := figure.get_layout_engine():
-        engine.set(w_pad=0.15)  # small letters are wider in a finer picture than in the layout
+    # Small letters are wider in a fine picture than in the coarse one that the layout is made for.
+    figure.set_layout_engine("constrained", w_pad=0.15)
     picture = Picture(file.stem, figure)
     write_atomically(file, picture.svg if file.suffix == ".svg" else picture.png)
 
