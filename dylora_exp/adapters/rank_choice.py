@@ -28,9 +28,9 @@ Spectra: TypeAlias = Mapping[str, Array]
 _NOISE = 1e-12
 # Below this share of all energy, a difference is rounding.
 _ROUNDING = 1e-13
-# How many partial choices the first, narrow search follows, and the second, exact one. It meets
-# that many only where energy per parameter is the same in all layers, to a digit more than any
-# trained adapter's. How many are worked out at once.
+# How many partial choices the first, narrow search follows, and the second, exact one: it meets so
+# many only where all values of many shapes keep the same energy per parameter, and there the first
+# has mostly spent the budget to the last parameter. How many are worked out at once.
 _BEAM, _MOST, _BLOCK = 2048, 2**18, 2**21
 
 

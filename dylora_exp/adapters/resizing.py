@@ -180,7 +180,7 @@ def spectra_of(source: PeftFolder) -> dict[str, Array]:
 
     found = {}
     for name, layer in source.layers.items():
-        _, values, _ = decompose(*source.factors(name))
+        _, values, _ = decompose(*source.factors(name), vectors=0)
         found[name] = abs(layer.scale) * values.numpy()
     return found
 
@@ -263,13 +263,12 @@ def _cut(
     spectra, tensors = {}, {}
     for name, layer in source.layers.items():
         a, b = source.factors(name)
-        u, values, vh = decompose(a, b)
+        u, values, vh = decompose(a, b, ranks[name] if ranks else None)
         values = values * abs(layer.scale)
         spectra[name] = values.numpy()
-        keep = ranks[name] if ranks else len(values)
-        root = values[:keep].sqrt()
+        root = values[: len(vh)].sqrt()
         sign = math.copysign(1, layer.scale)
-        new = {A_KEY: root[:, None] * vh[:keep], B_KEY: u[:, :keep] * (sign * root)}
+        new = {A_KEY: root[:, None] * vh, B_KEY: u * (sign * root)}
         for key, old in ((A_KEY, a), (B_KEY, b)):
             kind = getattr(torch, dtype) if dtype else old.dtype
             tensors[PREFIX + name + key] = rounded = new[key].to(kind).contiguous()

@@ -51,7 +51,7 @@ def singular_factors(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def decompose(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def decompose(a: Tensor, b: Tensor, vectors: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Return the thin singular value decomposition of B A, without forming the product.
 
     Worked out in float64 on the r x r core of two QR decompositions: ``B = Q_b R_b`` and
@@ -60,15 +60,16 @@ def decompose(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Args:
         a: (r, d_in).
         b: (d_out, r).
+        vectors: How many singular vectors of each side to return; all by default.
 
     Returns:
-        U (d_out, k), S (k,) descending and V^T (k, d_in) in float64, where k is the number of
-        singular values that the product may have: the least of d_out, r and d_in.
+        U (d_out, vectors), S (k,) descending and V^T (vectors, d_in) in float64, where k is the
+        number of singular values that the product may have: the least of d_out, r and d_in.
     """
     q_b, core_b = torch.linalg.qr(b.double())
     q_a, core_a = torch.linalg.qr(a.double().T)
     u, s, vh = torch.linalg.svd(core_b @ core_a.T, full_matrices=False)
-    return q_b @ u, s, vh @ q_a.T
+    return q_b @ u[:, :vectors], s, vh[:vectors] @ q_a.T
 
 
 @torch.no_grad()

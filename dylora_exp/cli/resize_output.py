@@ -10,7 +10,6 @@ from typing import TypeVar
 import numpy as np
 
 from dylora_exp.adapters import PeftFolder, Resized, ResizedLayer, energies, spectra_of
-from dylora_exp.core import is_quiet
 
 _WIDTH = 80
 # More layers than these are summed up by kind.
@@ -40,7 +39,7 @@ def show_resized(resized: Resized, every_layer: bool) -> None:
     ]
     if resized.uniform:
         lines.append(f"all layers are padded with zeros to rank {resized.r}")
-    _print([*lines, f"adapter: {resized.folder}"])
+    print("\n".join([*lines, f"adapter: {resized.folder}"]), flush=True)
 
 
 def _kept(group: Sequence[ResizedLayer], single: bool) -> list[str]:
@@ -177,7 +176,3 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def _shorten(text: str, width: int) -> str:
     """Return the end of a name, which tells layers apart."""
     return text if len(text) <= width else f"...{text[len(text) - width + 3 :]}"
-
-
-def _print(lines: Sequence[str]) -> None:
-    print("\n".join(lines[-1:] if is_quiet() else lines), flush=True)

@@ -53,3 +53,13 @@ def change_tensors(folder, edit):
     tensors = load_file(file)
     edit(tensors)
     save_file(tensors, file)
+
+
+def rename_layers(folder, old, new):
+    """Rename an adapter's layers, as if its base had other names."""
+
+    def edit(tensors):
+        for key in list(tensors):
+            tensors[key.replace(old, new)] = tensors.pop(key)
+
+    change_tensors(folder, edit)
