@@ -12,11 +12,11 @@ from .mask import install_mask as install_mask
 from .mask import move_mask_to_model as move_mask_to_model
 from .merging import merged as merged
 from .merging import merging_keeps_outputs as merging_keeps_outputs
-from .peft_folder import AdapterSettings as AdapterSettings
+from .peft_config import AdapterSettings as AdapterSettings
+from .peft_config import read_peft_settings as read_peft_settings
 from .peft_folder import PeftFolder as PeftFolder
 from .peft_folder import PeftLayer as PeftLayer
 from .peft_folder import read_peft_folder as read_peft_folder
-from .peft_folder import read_peft_settings as read_peft_settings
 from .rank_choice import budget_ranks as budget_ranks
 from .rank_choice import energies as energies
 from .rank_choice import energy_ranks as energy_ranks

@@ -10,76 +10,33 @@ read one layer at a time, and PEFT itself is imported only for patterns.
 from __future__ import annotations
 
 import functools
-import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import pydantic
 from safetensors import SafetensorError, safe_open
 
-from dylora_exp.core import RequestError, StrictModel, file_sha256, name_first, parse, reading
+from dylora_exp.adapters.peft_config import (
+    MERGE,
+    PLAIN,
+    VARIANTS,
+    AdapterSettings,
+    read_peft_settings,
+)
+from dylora_exp.adapters.peft_config import SETTINGS as SETTINGS
+from dylora_exp.core import RequestError, file_sha256, name_first, reading
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 WEIGHTS = "adapter_model.safetensors"
-SETTINGS = "adapter_config.json"
 _PICKLE = "adapter_model.bin"
 PREFIX = "base_model.model."
 A_KEY, B_KEY = ".lora_A.weight", ".lora_B.weight"
 _FLOATS = ("F64", "F32", "F16", "BF16")
-
-_MERGE = "merge it into its base instead (PEFT's merge_and_unload)"
-_PLAIN = "train it as a plain LoRA"
-# Settings that make a layer compute something else than scale * B A, and what can be done then.
-_VARIANTS = {
-    "use_dora": "DoRA's magnitudes depend on the base and PEFT's convert_to_lora drops them; "
-    + _MERGE,
-    "lora_bias": f"PEFT's convert_to_lora refuses the bias of B, too; {_MERGE}",
-    "use_qalora": f"PEFT's convert_to_lora drops QA-LoRA's groups; {_MERGE}",
-    "alora_invocation_tokens": f"an activated LoRA computes only after its tokens; {_PLAIN}",
-    "trainable_token_indices": f"trained tokens are no LoRA; {_MERGE}",
-    "target_parameters": "factors of bare parameters, such as a mixture's experts, belong to no "
-    f"linear layer; {_MERGE}",
-    "megatron_config": "Megatron's parallel layers hold parts of the factors; save it from one "
-    "process as a plain LoRA",
-    "use_bdlora": "BD-LoRA's factors are block-diagonal; " + _MERGE,
-    "arrow_config": "Arrow mixes several adapters; resize each of them",
-    "kasa_config": f"KaSA changes the base, and PEFT's convert_to_lora refuses it, too; {_PLAIN}",
-    "monteclora_config": f"MonteCLoRA draws its factors at random; {_PLAIN}",
-}
-# Initialisations that take the adapter's first values out of the base's weights.
-_ALTERS_BASE = ("pissa", "olora", "corda", "lora_ga", "loftq")
-
-
-class AdapterSettings(StrictModel):
-    """What ``adapter_config.json`` says; what PEFT ignores in it is ignored here, too."""
-
-    model_config = pydantic.ConfigDict(extra="ignore")
-
-    peft_type: str
-    r: Annotated[int, pydantic.Field(ge=1)]
-    lora_alpha: float
-    use_rslora: bool | None = False
-    lora_dropout: float | None = 0.0
-    rank_pattern: dict[str, Annotated[int, pydantic.Field(ge=1)]] | None = None
-    alpha_pattern: dict[str, float] | None = None
-    target_modules: list[str] | str | None = None
-    exclude_modules: list[str] | str | None = None
-    layers_to_transform: list[int] | int | None = None
-    layers_pattern: list[str] | str | None = None
-    layer_replication: list[list[int]] | None = None
-    modules_to_save: list[str] | None = None
-    base_model_name_or_path: str | None = None
-    revision: str | None = None
-    task_type: str | None = None
-    fan_in_fan_out: bool | None = False
-    bias: str | None = "none"
-    init_lora_weights: bool | str | None = True
 
 
 @dataclass(frozen=True)
@@ -103,6 +60,12 @@ class PeftLayer:
     d_in: int
     d_out: int
     dtype: str
+
+    @property
+    def numerator(self) -> float:
+        """The alpha of a plain LoRA of this rank and scale: above ``alpha`` for rsLoRA."""
+        found = self.scale * self.r
+        return self.alpha if math.isclose(found, self.alpha) else found
 
     @property
     def rank_parameters(self) -> int:
@@ -218,70 +181,6 @@ def read_peft_folder(path: Path) -> PeftFolder:
     return PeftFolder(path, settings, tree, layers, tuple(others))
 
 
-def read_peft_settings(path: Path) -> tuple[AdapterSettings, dict[str, Any]]:
-    """Return the settings of the LoRA in a folder: those that matter here, and all as they are.
-
-    Raises:
-        RequestError: When the folder has none, or they are those of something else than a LoRA.
-    """
-    if not path.is_dir():
-        what = "a file, expected the folder" if path.exists() else "not there, expected a folder"
-        raise RequestError(f"{path}: {what} that PEFT's save_pretrained wrote.")
-    file = path / SETTINGS
-    try:
-        with reading(file):
-            tree = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RequestError(f"{path}: there is no {SETTINGS} in it{_nearby(path)}") from None
-    except (ValueError, RecursionError):
-        raise RequestError(f"{file}: not JSON, or damaged.") from None
-    if not isinstance(tree, dict):
-        raise RequestError(f"{file}: found no object, expected the settings of a LoRA.")
-    if problems := list(_refusals(tree)):
-        raise RequestError(f"{file}: {problem}" for problem in problems)
-    try:
-        return parse(AdapterSettings, tree), tree
-    except RequestError as error:
-        raise RequestError(f"{file}: {problem}" for problem in error.problems) from None
-
-
-def _nearby(path: Path) -> str:
-    """Return the end of a sentence: which folder inside has an adapter."""
-    inside = sorted(file.parent.name for file in path.glob(f"*/{SETTINGS}"))
-    return f"; did you mean {str(path / inside[0])!r}?" if inside else "."
-
-
-def _refusals(tree: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what keeps an adapter from being a plain LoRA on an unchanged base."""
-    kind = tree.get("peft_type")
-    if isinstance(kind, str) and kind != "LORA":
-        yield (
-            f"peft_type: found '{kind}', expected 'LORA'; PEFT's convert_to_lora turns such an "
-            "adapter into a LoRA first, where that is possible."
-        )
-        return
-    for key, advice in _VARIANTS.items():
-        if tree.get(key) not in (None, False, [], {}):
-            yield f"{key}: found {_short(tree[key])}, expected none: {advice}."
-    start = tree.get("init_lora_weights")
-    if isinstance(start, str) and start.lower().startswith(_ALTERS_BASE):
-        todo = "which changes the base; PEFT's save_pretrained(..., "
-        todo += "path_initial_model_for_weight_conversion=...) makes it a LoRA of the unchanged one"
-        if start.lower().startswith("loftq"):
-            todo = "which quantises the base; set it to true where the base is loaded as quantised"
-        yield f"init_lora_weights: found '{start}', {todo}."
-    if tree.get("bias", "none") not in ("none", None):
-        yield (
-            f"bias: found '{tree['bias']}', expected none: trained biases of the base are no LoRA, "
-            f"and PEFT's convert_to_lora refuses them, too; {_MERGE}."
-        )
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
-
-
 def _read_tensors(file: Path, read: Callable[[], Any]) -> Any:
     """Call what reads a safetensors file, its errors as sentences."""
     try:
@@ -311,12 +210,12 @@ def _sort_keys(file: Path, found: Mapping[str, Any]) -> tuple[list[str], list[st
         elif part[1].startswith("lora_embedding"):
             raise RequestError(
                 f"{file}: '{key}' adapts an embedding, only linear layers can be lowered in rank "
-                f"here; {_MERGE}, or {_PLAIN} without it."
+                f"here; {MERGE}, or {PLAIN} without it."
             )
         elif part[1] == "lora_magnitude_vector":
-            raise RequestError(f"{file}: '{key}' is of DoRA: {_VARIANTS['use_dora']}.")
+            raise RequestError(f"{file}: '{key}' is of DoRA: {VARIANTS['use_dora']}.")
         elif key.endswith(".bias"):
-            raise RequestError(f"{file}: '{key}': {_VARIANTS['lora_bias']}.")
+            raise RequestError(f"{file}: '{key}': {VARIANTS['lora_bias']}.")
         else:
             raise RequestError(f"{file}: '{key}' belongs to no plain LoRA.")
     if not names:

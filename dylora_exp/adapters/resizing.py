@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from dylora_exp.adapters.peft_folder import (
     A_KEY,
     B_KEY,
@@ -33,18 +31,23 @@ from dylora_exp.adapters.rank_choice import (
     energies,
     energy_ranks,
 )
+from dylora_exp.adapters.resize_request import (
+    RULES,
+    check_apart,
+    check_run,
+    check_value,
+    only_rule,
+)
 from dylora_exp.core import RequestError, apply_umask, export_folder, unknown_name
-from dylora_exp.models import fused_part
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 DTYPES = ("float32", "float16", "bfloat16", "float64")
-# Settings that have done their work: how the first values were found, and which of the layers
-# were meant, where the names of the layers that are left say it.
+# Settings that have done their work: how the first values were found, and which of the targets
+# were meant, where the targets name whole layers.
 _DONE = ("eva_config", "corda_config", "lora_ga_config", "velora_config")
-_CHOICE_OF_LAYERS = ("layers_to_transform", "layers_pattern", "exclude_modules")
-_NAMES = ("rank", "energy", "parameters", "mean_rank")
+_CHOICE_OF_LAYERS = ("layers_to_transform", "layers_pattern")
 
 
 @dataclass(frozen=True)
@@ -142,15 +145,15 @@ def resize(
         RequestError: When the adapter is no plain LoRA or damaged, or the request is wrong;
             nothing is written then.
     """
-    values = dict(zip(_NAMES, (rank, energy, parameters, mean_rank), strict=True))
-    name, value = _only_choice(values)
+    values = dict(zip(RULES, (rank, energy, parameters, mean_rank), strict=True))
+    name, value = only_rule(values)
     if dtype not in (None, *DTYPES):
         raise RequestError(unknown_name("dtype", str(dtype), DTYPES))
     source = read_peft_folder(Path(adapter).expanduser())
-    _check_run(source)
-    _check_value(source, name, value)
+    check_run(source)
+    check_value(source, name, value)
     target = Path(to).expanduser()
-    _check_apart(source.path, target)
+    check_apart(source.path, target)
     export_folder.check_target(target, force)
     if name == "rank":
         ranks = {key: min(value, each.full_rank) for key, each in source.layers.items()}
@@ -164,8 +167,8 @@ def resize(
     tensors |= {key: source.tensor(key) for key in source.others}
     tree = _settings(source, kept, r, uniform)
     layers = tuple(_layer(source, key, ranks[key], spectra[key]) for key in source.layers)
-    choice = f"{name.replace('_', ' ')} {value:,}" if name == "parameters" else ""
-    resized = Resized(target, source, layers, r, uniform, dtype, choice or _said(name, value))
+    choice = f"{name.replace('_', ' ')} {value:,}"
+    resized = Resized(target, source, layers, r, uniform, dtype, choice)
     _write(resized, tree, tensors)
     return resized
 
@@ -183,67 +186,6 @@ def spectra_of(source: PeftFolder) -> dict[str, Array]:
         _, values, _ = decompose(*source.factors(name), vectors=0)
         found[name] = abs(layer.scale) * values.numpy()
     return found
-
-
-def _said(name: str, value: float) -> str:
-    return f"{name.replace('_', ' ')} {value:g}"
-
-
-def _only_choice(values: dict[str, Any]) -> tuple[str, Any]:
-    """Return the one rule that is given, and its value."""
-    given = [name for name, value in values.items() if value is not None]
-    if len(given) != 1:
-        found = " and ".join(given) or "none"
-        raise RequestError(f"resize: found {found}, expected one of {', '.join(_NAMES)}.")
-    name, value = given[0], values[given[0]]
-    whole = name in ("rank", "parameters")
-    kinds = (int, np.integer) if whole else (int, float, np.integer, np.floating)
-    if isinstance(value, bool) or not isinstance(value, kinds):
-        raise RequestError(f"{name}: found {value!r}, expected a {'whole ' * whole}number.")
-    return name, int(value) if whole else float(value)
-
-
-def _check_value(source: PeftFolder, name: str, value: float) -> None:
-    """Refuse a value outside of what the adapter has."""
-    layers = source.layers.values()
-    cheapest = min(layer.rank_parameters for layer in layers)
-    all_ranks = sum(layer.rank_parameters for layer in layers)
-    limits = {
-        "rank": (1, max(layer.r for layer in layers), "the adapter's r"),
-        "parameters": (cheapest, source.parameters, "the adapter's own"),
-        "mean_rank": (cheapest / all_ranks, source.parameters / all_ranks, "the adapter's own"),
-        "energy": (0, 1, "all of it"),
-    }
-    low, high, what = limits[name]
-    if not low <= value <= high or value == 0:
-        lowest = "a number above 0" if name == "energy" else f"at least {low:.6g}"
-        lowest = f"at least {low:,}" if name == "parameters" else lowest
-        highest = f"{high:,}" if name == "parameters" else f"{high:.6g}"
-        raise RequestError(
-            f"{name}: found {value}, expected {lowest} and at most {highest}, {what}."
-        )
-
-
-def _check_apart(source: Path, target: Path) -> None:
-    """Refuse to write into the adapter that is read."""
-    if source.resolve() in [target.resolve(), *target.resolve().parents]:
-        raise RequestError(f"--to: '{target}' is in the adapter's own folder, choose another.")
-
-
-def _check_run(source: PeftFolder) -> None:
-    """Refuse factors as a run of this project keeps them where PEFT would read them otherwise."""
-    try:
-        config = json.loads((source.path.parent / "run.json").read_text(encoding="utf-8"))["config"]
-        fused, method = config["model"].get("fused"), config["method"]["name"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return
-    split = any(fused_part(name, fused) for name in source.layers)
-    if split or method == "matryoshka":
-        why = "adapts parts of fused layers" if split else "has factors of its rows besides"
-        raise RequestError(
-            f"{source.path}: the run {why}; lower its rank with "
-            f"`dylora export {source.path.parent.name} --rank B --to DIR`."
-        )
 
 
 def _cut(

@@ -169,9 +169,18 @@ def test_a_mean_rank_costs_what_that_rank_of_every_layer_costs(folder, to):
     assert resize(folder, mean_rank=4, to=to, force=True).parameters == 4 * 11 * 48
 
 
-def test_layers_without_a_rank_are_left_out_and_all_else_computes_the_same(folder, to):
-    settings = {"target_modules": ["q", "v"], "modules_to_save": ["classifier"]}
-    model = save(folder, alpha_pattern={r"layers\.[0-7]\.q": 20}, **settings)
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {},
+        {"target_modules": r".*\.[qv]"},
+        {"exclude_modules": ["layers.9.q", "layers.10.v"]},
+        {"layers_to_transform": list(range(9)), "layers_pattern": "layers"},
+    ],
+)
+def test_layers_without_a_rank_are_left_out_and_all_else_computes_the_same(folder, to, chosen):
+    pattern = {r"layers\.[0-7]\.q": 20}
+    model = save(folder, alpha_pattern=pattern, modules_to_save=["classifier"], **chosen)
     change_tensors(
         folder, lambda t: t.update({f"{PREFIX}classifier.bias": torch.tensor([1.0, -2.0, 3.0])})
     )
