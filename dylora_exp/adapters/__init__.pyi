@@ -20,8 +20,8 @@ from .peft_folder import read_peft_folder as read_peft_folder
 from .rank_choice import budget_ranks as budget_ranks
 from .rank_choice import energies as energies
 from .rank_choice import energy_ranks as energy_ranks
-from .resizing import Resized as Resized
-from .resizing import ResizedLayer as ResizedLayer
+from .resized import Resized as Resized
+from .resized import ResizedLayer as ResizedLayer
 from .resizing import resize as resize
 from .resizing import spectra_of as spectra_of
 from .saved import SavedAdapter as SavedAdapter
