@@ -63,6 +63,14 @@ class Resized:
         return sum(layer.parameters for layer in self.layers)
 
     @property
+    def padded(self) -> int:
+        """The values of all factors in the file, padding counted."""
+        if not self.uniform:
+            return self.parameters
+        kept = [layer.name for layer in self.layers if layer.rank]
+        return self.r * sum(self.source.layers[name].rank_parameters for name in kept)
+
+    @property
     def energy(self) -> float:
         """The share of all squared singular values that is kept."""
         total = sum(layer.energy for layer in self.layers)
