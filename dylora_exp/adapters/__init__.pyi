@@ -7,35 +7,47 @@ from .importing import import_adapter as import_adapter
 from .importing import import_problems as import_problems
 from .layers import factors as factors
 from .layers import lora_layers as lora_layers
+from .mask import MaskedLinear as MaskedLinear
 from .mask import RankMask as RankMask
+from .mask import find_mask as find_mask
 from .mask import install_mask as install_mask
 from .mask import move_mask_to_model as move_mask_to_model
+from .mask import remove_mask as remove_mask
+from .merging import masked_product as masked_product
 from .merging import merged as merged
 from .merging import merging_keeps_outputs as merging_keeps_outputs
 from .saved import SavedAdapter as SavedAdapter
 from .saved import read_adapter as read_adapter
 from .saved import write_adapter as write_adapter
 from .truncation import rotate as rotate
+from .truncation import rotated as rotated
 from .truncation import singular_factors as singular_factors
+from .truncation import truncate as truncate
 
 __all__ = [
     "Cut",
+    "MaskedLinear",
     "RankMask",
     "SavedAdapter",
     "attach_lora",
     "check_example_ranks",
     "export_rank",
     "factors",
+    "find_mask",
     "import_adapter",
     "import_problems",
     "install_mask",
     "lora_layers",
+    "masked_product",
     "merged",
     "merging_keeps_outputs",
     "move_mask_to_model",
     "read_adapter",
+    "remove_mask",
     "rotate",
+    "rotated",
     "save_adapter",
     "singular_factors",
+    "truncate",
     "write_adapter",
 ]

@@ -33,7 +33,8 @@ def merged(model: nn.Module) -> Iterator[None]:
     kept = [_weight(layer).detach().clone() for layer in layers]
     try:
         for layer in layers:
-            _weight(layer).data += _product(layer)
+            weight = _weight(layer)
+            weight.data += masked_product(layer).to(weight.dtype)
             layer.merged_adapters.append(ADAPTER)
         yield
     finally:
@@ -67,11 +68,14 @@ def _weight(layer: LoraLayer) -> nn.Parameter:
 
 
 @torch.no_grad()
-def _product(layer: LoraLayer) -> torch.Tensor:
-    """Return what an adapter adds to its layer's weight, in the shape and type of that."""
-    a, b = factors(layer)
-    down = layer.lora_A[ADAPTER]
+def masked_product(layer: LoraLayer, adapter: str = ADAPTER) -> torch.Tensor:
+    """Return what an adapter, as it stands, adds to its layer's weight, in the shape of that.
+
+    Computed and returned in at least single precision.
+    """
+    a, b = factors(layer, adapter)
+    down = layer.lora_A[adapter]
+    precision = torch.promote_types(a.dtype, torch.float32)
     rows = down.mask.like(a)[:, None] if isinstance(down, MaskedLinear) else 1.0
-    product = layer.scaling[ADAPTER] * (b.float() @ (rows * a.float()))
-    weight = _weight(layer)
-    return (product.T if getattr(layer, "fan_in_fan_out", False) else product).to(weight.dtype)
+    product = layer.scaling[adapter] * (b.to(precision) @ (rows * a.to(precision)))
+    return product.T if getattr(layer, "fan_in_fan_out", False) else product

@@ -1,0 +1,63 @@
+"""PEFT's own merging (``merge_adapter``, ``merge_and_unload``) of an adapter at a chosen rank.
+
+PEFT multiplies the parameters of A and B, where the mask is not; it would merge r_max whatever the
+rank. ``LoraVariant`` is its extension for adapters that are merged in another way.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from peft.tuners.lora.layer import LoraLayer, LoraVariant
+
+from dylora_exp.adapters import MaskedLinear, RankMask, masked_product
+
+
+class MaskedVariant(LoraVariant):
+    """What a layer adds to its weight at the present rank, and takes away again."""
+
+    def __init__(self) -> None:
+        # The mask with which the layer was merged: its weights and its rank.
+        self.merged: tuple[torch.Tensor, int] | None = None
+
+    def supports_lora_conversion(self) -> bool:
+        """No: ``convert_to_lora`` would take r_max, whatever the rank; ``save_rank`` takes it."""
+        return False
+
+    def merge_safe(
+        self, module: LoraLayer, active_adapter: str, orig_weight: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the weight with the product added."""
+        mask = _mask(module, active_adapter)
+        self.merged = mask.tensor, max(mask.ranks)
+        return orig_weight + masked_product(module, active_adapter).to(orig_weight.dtype)
+
+    def merge_unsafe(
+        self, module: LoraLayer, active_adapter: str, orig_weight: torch.Tensor
+    ) -> None:
+        """Add the product to the weight."""
+        orig_weight.data = self.merge_safe(module, active_adapter, orig_weight.data)
+
+    def unmerge(
+        self, module: LoraLayer, active_adapter: str, orig_weight: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the weight without what was merged, whatever the rank is now."""
+        mask = _mask(module, active_adapter)
+        with mask.kept():
+            if self.merged is not None:
+                mask.weigh(*self.merged)
+            product = masked_product(module, active_adapter)
+        return orig_weight.data - product.to(orig_weight.dtype)
+
+    def forward(
+        self, module: Any, active_adapter: str, x: torch.Tensor, result: torch.Tensor, **_: Any
+    ) -> torch.Tensor:
+        """Return what a plain LoRA does, from the layer's parts; the mask is in A."""
+        down, up = module.lora_A[active_adapter], module.lora_B[active_adapter]
+        dropout = module.lora_dropout[active_adapter]
+        return result + up(down(dropout(x))) * module.scaling[active_adapter]
+
+
+def _mask(layer: LoraLayer, adapter: str) -> RankMask:
+    return cast(MaskedLinear, layer.lora_A[adapter]).mask
