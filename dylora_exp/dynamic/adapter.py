@@ -80,8 +80,10 @@ def find_adapter(model: nn.Module) -> Adapter:
     config = model.peft_config[name]
     if config.peft_type != PeftType.LORA:
         kind = getattr(config.peft_type, "value", config.peft_type)
-        raise RequestError(f"model: adapter '{name}' is of type {kind}, expected LORA; "
-                         "peft.convert_to_lora makes one of it where PEFT can.")
+        raise RequestError(
+            f"model: adapter '{name}' is of type {kind}, expected LORA; "
+            "peft.convert_to_lora makes one of it where PEFT can."
+        )
     for setting, reason in _NO_PRODUCT.items():
         if getattr(config, setting, None):
             raise RequestError(

@@ -15,7 +15,10 @@ from dylora_exp.adapters import MaskedLinear, RankMask, masked_product
 
 
 class MaskedVariant(LoraVariant):
-    """What a layer adds to its weight at the present rank, and takes away again."""
+    """What a layer adds to its weight at the present rank, and takes away again.
+
+    The functions are static, as those of PEFT.
+    """
 
     def __init__(self) -> None:
         # The mask with which the layer was merged: its weights and its rank.
@@ -25,38 +28,42 @@ class MaskedVariant(LoraVariant):
         """No: ``convert_to_lora`` would take r_max, whatever the rank; ``save_rank`` takes it."""
         return False
 
+    @staticmethod
     def merge_safe(
-        self, module: LoraLayer, active_adapter: str, orig_weight: torch.Tensor
+        module: LoraLayer, active_adapter: str, orig_weight: torch.Tensor
     ) -> torch.Tensor:
         """Return the weight with the product added."""
         mask = _mask(module, active_adapter)
-        self.merged = mask.tensor, max(mask.ranks)
+        _variant(module, active_adapter).merged = mask.tensor, max(mask.ranks)
         return orig_weight + masked_product(module, active_adapter).to(orig_weight.dtype)
 
-    def merge_unsafe(
-        self, module: LoraLayer, active_adapter: str, orig_weight: torch.Tensor
-    ) -> None:
+    @staticmethod
+    def merge_unsafe(module: LoraLayer, active_adapter: str, orig_weight: torch.Tensor) -> None:
         """Add the product to the weight."""
-        orig_weight.data = self.merge_safe(module, active_adapter, orig_weight.data)
+        orig_weight.data = MaskedVariant.merge_safe(module, active_adapter, orig_weight.data)
 
-    def unmerge(
-        self, module: LoraLayer, active_adapter: str, orig_weight: torch.Tensor
-    ) -> torch.Tensor:
+    @staticmethod
+    def unmerge(module: LoraLayer, active_adapter: str, orig_weight: torch.Tensor) -> torch.Tensor:
         """Return the weight without what was merged, whatever the rank is now."""
-        mask = _mask(module, active_adapter)
+        mask, merged = _mask(module, active_adapter), _variant(module, active_adapter).merged
         with mask.kept():
-            if self.merged is not None:
-                mask.weigh(*self.merged)
+            if merged is not None:
+                mask.weigh(*merged)
             product = masked_product(module, active_adapter)
         return orig_weight.data - product.to(orig_weight.dtype)
 
+    @staticmethod
     def forward(
-        self, module: Any, active_adapter: str, x: torch.Tensor, result: torch.Tensor, **_: Any
+        module: LoraLayer, active_adapter: str, x: torch.Tensor, result: torch.Tensor, **_: Any
     ) -> torch.Tensor:
         """Return what a plain LoRA does, from the layer's parts; the mask is in A."""
         down, up = module.lora_A[active_adapter], module.lora_B[active_adapter]
         dropout = module.lora_dropout[active_adapter]
         return result + up(down(dropout(x))) * module.scaling[active_adapter]
+
+
+def _variant(layer: LoraLayer, adapter: str) -> MaskedVariant:
+    return cast(MaskedVariant, layer.lora_variant[adapter])
 
 
 def _mask(layer: LoraLayer, adapter: str) -> RankMask:

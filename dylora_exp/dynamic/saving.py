@@ -59,8 +59,9 @@ def save_rank(
     start = str(adapter.config.init_lora_weights).partition("_niter_")[0]
     if start in _CHANGES_BASE:
         raise RequestError(
-            f"model: adapter '{adapter.name}' began with init_lora_weights='{start}', which changed "
-            "the base's weights as well; a lower rank of it belongs to no base that can be loaded."
+            f"model: adapter '{adapter.name}' began with init_lora_weights='{start}', which "
+            "changed the base's weights as well; a lower rank of it belongs to no base that can be "
+            "loaded."
         )
     target = Path(folder).expanduser().resolve()
     _check_target(target)
