@@ -115,6 +115,8 @@ class MaskedLinear(nn.Linear):
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight, self.bias = linear.weight, linear.bias
         self.mask = mask
+        # In a list, so that it is no submodule.
+        self._unmasked = [linear]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (..., in_features) to (..., r_max), zero beyond the current rank."""
@@ -122,8 +124,8 @@ class MaskedLinear(nn.Linear):
         return (down * self.mask.like(down)).to(down.dtype)
 
     def without_mask(self) -> nn.Linear:
-        """Return a plain linear map of the same parameter."""
-        linear = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
+        """Return the linear map that the mask was put on, with the present parameter."""
+        (linear,) = self._unmasked
         linear.weight = self.weight
         return linear.train(self.training)
 

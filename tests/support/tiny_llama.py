@@ -29,12 +29,10 @@ def save_tiny_llama(folder) -> None:
 def stock_lora(base=None, adapter: str = "default", trained: bool = True, **settings) -> PeftModel:
     """Return a PeftModel as PEFT makes it; trained means that B is not zero."""
     given = {"r": R, "lora_alpha": 16, "target_modules": ["q_proj", "v_proj"], **settings}
-    model = get_peft_model(
-        tiny_llama() if base is None else base,
-        LoraConfig(task_type="CAUSAL_LM", **given),
-        adapter_name=adapter,
-    )
+    base = tiny_llama() if base is None else base
     torch.manual_seed(1)
+    lora = LoraConfig(task_type="CAUSAL_LM", **given)
+    model = get_peft_model(base, lora, adapter_name=adapter)
     for name, parameter in model.named_parameters():
         if trained and "lora_B" in name:
             nn.init.normal_(parameter, std=0.2)
