@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +24,11 @@ _FORGOTTEN = (
     "no rank was drawn since the last optimizer step, so that the adapter would be trained at one "
     "rank only: give a Trainer callbacks=[DynamicRanks(handle)], or call handle.step() before the "
     "first forward pass of each step of a loop; handle.remove() makes it a plain LoRA again."
+)
+_WITHIN_A_STEP = (
+    "handle.step() was called again though no optimizer has made a step since: the micro-batches "
+    "of one step should have one rank. Call it once a step, or as handle.step(t) with the number t "
+    "of the step. (Optimizers that are not torch's are not noticed.)"
 )
 # Their models hold them; a model is dynamic once.
 _HANDLES: weakref.WeakSet[DynamicLoRA] = weakref.WeakSet()
@@ -101,6 +107,8 @@ class DynamicLoRA:
         self.mask: adapters.RankMask = adapter.install_mask()
         self._adapter = adapter
         self._next_step = 0
+        # Whether a pass of training was made at the rank that was drawn last.
+        self._used = False
         # The optimizers of the adapter that have made a step since the last draw.
         self._stepped: weakref.WeakSet[Optimizer] = weakref.WeakSet()
         me = weakref.ref(self)
@@ -132,6 +140,8 @@ class DynamicLoRA:
     def step(self, t: int | None = None) -> int:
         """Draw the rank of an optimizer step, set the adapter to it and return it.
 
+        Called once for each optimizer step, however many micro-batches are accumulated.
+
         Args:
             t: The 0-based step, for instance where training resumes; by default the one after the
                 last, beginning with 0.
@@ -142,6 +152,8 @@ class DynamicLoRA:
         """
         if t is None:
             t = self._next_step
+            if self._used and not self._stepped:
+                warnings.warn(_WITHIN_A_STEP, stacklevel=2)
         elif isinstance(t, bool) or not isinstance(t, int) or t < 0:
             raise RequestError(f"t: found {t!r}, expected the 0-based number of a step.")
         self._check_usable()
@@ -149,6 +161,7 @@ class DynamicLoRA:
         self.mask.select(rank, self.scale)
         self._next_step = t + 1
         self._stepped.clear()
+        self._used = False
         return rank
 
     def select_full_rank(self) -> None:
@@ -198,8 +211,10 @@ class DynamicLoRA:
         return any(id(p) in own for group in optimizer.param_groups for p in group["params"])
 
     def _check_drawn(self) -> None:
-        if self._stepped and self.model.training and torch.is_grad_enabled():
-            raise RuntimeError(_FORGOTTEN)
+        if self.model.training and torch.is_grad_enabled():
+            if self._stepped:
+                raise RuntimeError(_FORGOTTEN)
+            self._used = True
 
 
 class _ForwardCheck:

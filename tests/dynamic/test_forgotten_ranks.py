@@ -8,9 +8,9 @@ import weakref
 import pytest
 import torch
 from accelerate import Accelerator
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from dylora_exp import DynamicRanks, RequestError, at_rank, make_dynamic, set_rank
+from dylora_exp import DynamicRanks, Ranks, RequestError, at_rank, make_dynamic, set_rank
 from tests.support.tiny_llama import R, stock_lora
 
 IDS = torch.arange(10).reshape(2, 5)
@@ -31,12 +31,16 @@ def one_step(model, optimizer):
     optimizer.zero_grad()
 
 
-def trainer(model, folder, **more):
-    arguments = TrainingArguments(
-        output_dir=str(folder), max_steps=3, use_cpu=True, report_to=[], disable_tqdm=True
-    )
+def trainer(model, folder, callbacks=(), eval_dataset=None, **settings):
+    given = {"max_steps": 3, "use_cpu": True, "report_to": [], "disable_tqdm": True, **settings}
     rows = [{"input_ids": IDS[0], "labels": IDS[0]} for _ in range(32)]
-    return Trainer(model, arguments, train_dataset=rows, **more)
+    return Trainer(
+        model,
+        TrainingArguments(output_dir=str(folder), **given),
+        train_dataset=rows,
+        eval_dataset=eval_dataset,
+        callbacks=list(callbacks),
+    )
 
 
 def test_a_trainer_without_the_callback_stops_at_the_second_step(tmp_path):
@@ -117,6 +121,75 @@ def test_what_is_legal_passes():
         optimizer.step()
     handle.step()
     one_step(model, optimizers[0])
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_a_draw_within_a_step_is_warned_of():
+    model = stock_lora().train()
+    handle = make_dynamic(model)
+    optimizer = torch.optim.SGD(trained(model), lr=0.01)
+    for _ in range(2):
+        handle.step()
+        handle.step()  # nothing was computed in between
+        one_step(model, optimizer)
+    handle.step()
+    loss(model).backward()
+    with pytest.raises(UserWarning, match="micro-batches of one step should have one rank"):
+        handle.step()
+    assert handle.step(3) == handle.step(3)
+    one_step(model, optimizer)
+    handle.step()
+
+
+def test_accelerates_accumulation_has_one_rank_a_step():
+    model = stock_lora().train()
+    handle = make_dynamic(model, seed=2)
+    accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
+    wrapped, optimizer = accelerator.prepare(model, torch.optim.SGD(trained(model), lr=0.01))
+    ranks = []
+    for batch in range(8):
+        handle.step(batch // 2)
+        with accelerator.accumulate(wrapped):
+            ranks.append(handle.rank)
+            accelerator.backward(loss(wrapped))
+            optimizer.step()
+            optimizer.zero_grad()
+    assert ranks == [handle.ranks.rank_of_step(2, batch // 2) for batch in range(8)]
+
+
+def test_trainers_evaluate_and_save_at_full_rank(tmp_path):
+    seen = []
+
+    class Spy(TrainerCallback):
+        def on_evaluate(self, args, state, control, **_):
+            seen.append(handle.rank)
+
+        on_save = on_log = on_train_end = on_evaluate
+
+    model = stock_lora()
+    handle = make_dynamic(model, Ranks.of(R, values=[1, 2]))
+    low = trainer(
+        model,
+        tmp_path,
+        callbacks=[Spy(), DynamicRanks(handle)],
+        eval_dataset=[{"input_ids": IDS[0], "labels": IDS[0]}],
+        eval_strategy="steps",
+        eval_steps=1,
+        save_steps=1,
+        logging_steps=1,
+    )
+    losses = []
+    evaluate = low.compute_loss
+
+    def compute_loss(model, *rest, **more):
+        losses.append((model.training, handle.rank))
+        return evaluate(model, *rest, **more)
+
+    low.compute_loss = compute_loss
+    low.train()
+    assert set(seen) == {R} and len(seen) >= 9
+    assert {rank for training, rank in losses if not training} == {R}
+    assert {rank for training, rank in losses if training} <= {1, 2}
 
 
 def test_choosing_a_rank_by_hand_is_no_draw():

@@ -189,7 +189,7 @@ def test_a_wrong_truncation(tmp_path):
         lambda: rank_curve(stock_lora(), lambda model: 1, truncation="svp"),
         lambda: save_rank(stock_lora(), 1, tmp_path / "out", "svp"),
     ):
-        with pytest.raises(RequestError, match="'svp' is not one of .*; did you mean 'svd'"):
+        with pytest.raises(RequestError, match=r"'svp' is not one of .*; did you mean 'svd'"):
             call()
 
 
@@ -201,7 +201,10 @@ def test_a_wrong_truncation(tmp_path):
         ({"r_max": 8, "values": [9]}, r"ranks.values: found 9, expected ranks 1..8"),
         ({"r_max": 8, "values": (1, 1)}, "ranks.values: found 1 more than once"),
         ({"r_max": 8, "values": 3}, "ranks.values: found 3, expected a list"),
-        ({"r_max": 8, "values": [1, 2], "score": [4]}, r"ranks.score: found 4, expected ranks 1, 2"),
+        (
+            {"r_max": 8, "values": [1, 2], "score": [4]},
+            r"ranks.score: found 4, expected ranks 1, 2",
+        ),
         ({"r_max": 2, "distribution": "custom", "weights": [1, 1]}, "ranks.weights: they sum to 2"),
         ({"r_max": 2, "weights": [0.5, 0.5]}, "ranks.weights: it needs the distribution custom"),
         ({"r_max": 2, "p": 0.5}, "ranks.p: it needs the distribution geometric"),
