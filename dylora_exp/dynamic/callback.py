@@ -64,4 +64,4 @@ class DynamicRanks(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Leave the model at full rank."""
-        self.handle.select_full_rank()
+        self.handle.finish()

@@ -23,7 +23,8 @@ from dylora_exp.dynamic.adapter import Adapter, check_scale, find_adapter, rslor
 _FORGOTTEN = (
     "no rank was drawn since the last optimizer step, so that the adapter would be trained at one "
     "rank only: give a Trainer callbacks=[DynamicRanks(handle)], or call handle.step() before the "
-    "first forward pass of each step of a loop; handle.remove() makes it a plain LoRA again."
+    "first forward pass of each step of a loop. (To evaluate, call model.eval(); handle.remove() "
+    "makes the adapter a plain LoRA again.)"
 )
 _WITHIN_A_STEP = (
     "handle.step() was called again though no optimizer has made a step since: the micro-batches "
@@ -107,8 +108,8 @@ class DynamicLoRA:
         self.mask: adapters.RankMask = adapter.install_mask()
         self._adapter = adapter
         self._next_step = 0
-        # Whether a pass of training was made at the rank that was drawn last.
-        self._used = False
+        # Whether a pass was made at the rank that was drawn; None as long as there is none.
+        self._used: bool | None = None
         # The optimizers of the adapter that have made a step since the last draw.
         self._stepped: weakref.WeakSet[Optimizer] = weakref.WeakSet()
         me = weakref.ref(self)
@@ -120,6 +121,7 @@ class DynamicLoRA:
         def after(optimizer: Optimizer, *_: Any) -> None:
             if (handle := me()) and handle._is_trained_by(optimizer):
                 handle._stepped.add(optimizer)
+                handle._used = None
                 handle.select_full_rank()
 
         hooks = [
@@ -152,21 +154,27 @@ class DynamicLoRA:
         """
         if t is None:
             t = self._next_step
-            if self._used and not self._stepped:
+            if self._used:
                 warnings.warn(_WITHIN_A_STEP, stacklevel=2)
         elif isinstance(t, bool) or not isinstance(t, int) or t < 0:
             raise RequestError(f"t: found {t!r}, expected the 0-based number of a step.")
         self._check_usable()
         rank = self.ranks.rank_of_step(self.seed, t)
-        self.mask.select(rank, self.scale)
+        self._select(rank)
         self._next_step = t + 1
         self._stepped.clear()
         self._used = False
         return rank
 
+    def finish(self) -> None:
+        """End a training: return to full rank, with which any pass may be made from now on."""
+        self.select_full_rank()
+        self._stepped.clear()
+        self._used = None
+
     def select_full_rank(self) -> None:
         """Set the adapter to full rank, at which it is evaluated and saved between the steps."""
-        self.mask.select(self.ranks.r_max, self.scale)
+        self._select(self.ranks.r_max)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a loop of one's own saves beside its model, to resume with the same ranks."""
@@ -210,11 +218,18 @@ class DynamicLoRA:
         own = {id(f) for layer in self._adapter.layers for f in adapters.factors(layer, name)}
         return any(id(p) in own for group in optimizer.param_groups for p in group["params"])
 
+    def _select(self, rank: int) -> None:
+        self.mask.select(rank, self.scale)
+        self._selected = self.mask.tensor
+
     def _check_drawn(self) -> None:
-        if self.model.training and torch.is_grad_enabled():
+        # A rank that was chosen by hand (set_rank, at_rank) is for use, in whatever mode.
+        by_hand = self.mask.tensor is not self._selected
+        if self.model.training and torch.is_grad_enabled() and not by_hand:
             if self._stepped:
                 raise RuntimeError(_FORGOTTEN)
-            self._used = True
+            if self._used is not None:
+                self._used = True
 
 
 class _ForwardCheck:

@@ -192,14 +192,35 @@ def test_trainers_evaluate_and_save_at_full_rank(tmp_path):
     assert {rank for training, rank in losses if training} <= {1, 2}
 
 
-def test_choosing_a_rank_by_hand_is_no_draw():
+def test_a_rank_chosen_by_hand_can_be_used_and_is_no_draw():
     model = stock_lora().train()
     make_dynamic(model)
     optimizer = torch.optim.SGD(trained(model), lr=0.01)
     one_step(model, optimizer)
-    set_rank(model, 2)
+    with at_rank(model, 3):
+        loss(model)
     with pytest.raises(RuntimeError, match=FORGOTTEN):
         loss(model)
+    set_rank(model, 2)
+    loss(model).backward()
+    before = [p.detach().clone() for p in trained(model)]
+    with pytest.raises(RuntimeError, match=FORGOTTEN):
+        optimizer.step()
+    assert all(map(torch.equal, before, trained(model)))
+
+
+def test_after_a_training_any_pass_may_be_made(tmp_path):
+    model = stock_lora()
+    handle = make_dynamic(model)
+    trainer(model, tmp_path, callbacks=[DynamicRanks(handle)]).train()
+    loss(model.train())
+    optimizer = torch.optim.SGD(trained(model), lr=0.01)
+    handle.step()
+    one_step(model, optimizer)
+    with pytest.raises(RuntimeError, match=r"To evaluate, call model\.eval\(\)"):
+        loss(model)
+    handle.finish()
+    loss(model)
 
 
 def test_gradient_checkpointing_computes_again_at_the_rank_of_the_step():
