@@ -81,6 +81,7 @@ def test_a_run_returns_its_record_and_is_done_once(tiny_words):
     finetune = dylora_exp.run([*tiny_words, "method=finetune", "seed=7"])
     frame = dylora_exp.load_records(results)
     assert len(frame) == 8 + 24 + 1
+    assert frame.equals(dylora_exp.load_records(f"{results}/runs"))
     keys = ["run_id", "rank", "truncation", "scale"]
     assert not frame.duplicated(keys).any()
     for each in (record, lora, finetune):

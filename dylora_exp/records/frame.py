@@ -27,7 +27,7 @@ def load_records(folder: str | os.PathLike[str] = "results") -> pandas.DataFrame
         frame.pivot_table(values="accuracy", index="rank", columns="method")
 
     Args:
-        folder: The results folder (``results_dir``); the records are in its ``runs``.
+        folder: The results folder (``results_dir``), or the folder ``runs`` in it.
 
     Returns:
         A row of a method without ranks has an empty rank. A file that is no record is left out,
@@ -41,6 +41,8 @@ def load_records(folder: str | os.PathLike[str] = "results") -> pandas.DataFrame
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise RequestError(f"folder: there is no folder '{path}'.")
+    if path.name == "runs" and not (path / "runs").is_dir():
+        path = path.parent
     records, problems = RecordStore(path).read_all()
     for problem in problems:
         warnings.warn(problem, stacklevel=2)

@@ -7,6 +7,8 @@ import runpy
 import pytest
 import torch
 from datasets import Dataset
+from peft import LoraConfig, get_peft_model
+from transformers import Trainer, TrainingArguments
 
 import dylora_exp
 from tests.support.small_gpt2 import LINES, small_tokenizer
@@ -58,6 +60,15 @@ def test_a_snippet_runs(number, given, monkeypatch):
         assert [score.rank for score in given["record"].ranks] == list(range(1, 9))
         (row,) = given["folder"].glob("results/runs/*.json")
         assert row.stem == given["record"].run_id
+
+
+def test_the_snippet_of_the_readme_runs(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```py\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    arguments = TrainingArguments("out", max_steps=3, report_to=[], use_cpu=True)
+    names = {"get_peft_model": get_peft_model, "LoraConfig": LoraConfig, "Trainer": Trainer}
+    exec(code, given | names | {"base_model": tiny_llama(60), "arguments": arguments})
+    assert (tmp_path / "adapter-rank-2" / "adapter_config.json").is_file()
 
 
 def test_the_example_runs(capsys):
