@@ -36,14 +36,14 @@ def set_rank(model: nn.Module, rank: int, scale: Scale | None = None) -> None:
     Args:
         model: A PeftModel with one active LoRA adapter on linear layers, of one rank r.
         rank: 1..r.
-        scale: ``alpha/b`` or ``alpha/r``; by default that of ``make_dynamic``, and ``alpha/r``, the
-            scale it was trained at, for a stock LoRA.
+        scale: ``alpha/b`` or ``alpha/r``; by default that of ``make_dynamic``, or ``alpha/b``, its
+            default, where the model is stock (``alpha/r`` for rsLoRA).
 
     Raises:
         RequestError: When the model's adapter has no ranks to choose, or an argument is wrong.
     """
     adapter = find_adapter(model)
-    rank, scale = check_rank(rank, adapter.r), scale_of(adapter, scale)
+    rank, scale = check_rank(rank, adapter.r), scale_of(adapter, scale, "leading")
     adapter.install_mask().select(rank, scale)
 
 
@@ -66,14 +66,15 @@ def at_rank(
         rank: 1..r.
         truncation: ``leading`` rows and columns, or ``svd``, the best approximation of B A by this
             rank, layer by layer.
-        scale: As in ``set_rank``.
+        scale: By default as in ``set_rank`` for ``leading``, and ``alpha/r`` for ``svd``, with
+            which it is the best approximation of what full rank computes.
 
     Raises:
         RequestError: When the model's adapter has no ranks to choose, or an argument is wrong.
     """
     adapter = find_adapter(model)
-    rank, scale = check_rank(rank, adapter.r), scale_of(adapter, scale)
-    truncation = check_truncation(truncation)
+    rank, truncation = check_rank(rank, adapter.r), check_truncation(truncation)
+    scale = scale_of(adapter, scale, truncation)
     with ExitStack() as stack:
         if adapter.mask is None:
             stack.callback(adapter.remove_mask)
@@ -103,7 +104,7 @@ def rank_curve(
         evaluate: Called with the model; what it returns, a number or a dict, is kept.
         ranks: Default the powers of two below r, and r.
         truncation: As in ``at_rank``.
-        scale: As in ``set_rank``.
+        scale: As in ``at_rank``.
 
     Raises:
         RequestError: When the model's adapter has no ranks to choose, or an argument is wrong.
@@ -129,13 +130,15 @@ def rank_curve(
     return values
 
 
-def scale_of(adapter: Adapter, scale: Scale | None) -> Scale:
-    """Return the scale that is asked for, or the adapter's own.
+def scale_of(adapter: Adapter, scale: Scale | None, truncation: Truncation) -> Scale:
+    """Return the scale that is asked for, or the one that goes with adapter and truncation.
 
     Raises:
         RequestError: When it is unknown, or not defined for the adapter.
     """
-    if scale is None:
-        handle = find_handle(adapter)
-        return "alpha/r" if handle is None else handle.scale
-    return check_scale(scale, adapter.config)
+    if scale is not None:
+        return check_scale(scale, adapter.config)
+    if truncation == "svd" or adapter.config.use_rslora:
+        return "alpha/r"
+    handle = find_handle(adapter)
+    return "alpha/b" if handle is None else handle.scale

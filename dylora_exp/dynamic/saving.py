@@ -47,15 +47,15 @@ def save_rank(
         rank: 1..r.
         folder: A folder that is empty or not there yet; it appears complete or not at all.
         truncation: As in ``at_rank``.
-        scale: As in ``set_rank``.
+        scale: As in ``at_rank``.
 
     Raises:
         RequestError: When the model's adapter has no ranks to choose or belongs to changed weights
             of the base, an argument is wrong, or the folder is in use or cannot be written.
     """
     adapter = find_adapter(model)
-    rank, scale = check_rank(rank, adapter.r), scale_of(adapter, scale)
-    truncation = check_truncation(truncation)
+    rank, truncation = check_rank(rank, adapter.r), check_truncation(truncation)
+    scale = scale_of(adapter, scale, truncation)
     start = str(adapter.config.init_lora_weights).partition("_niter_")[0]
     if start in _CHANGES_BASE:
         raise RequestError(

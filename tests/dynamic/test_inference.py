@@ -79,7 +79,9 @@ def test_the_default_scale_is_that_of_training():
     base = tiny_llama()
     stock = stock_lora(copy.deepcopy(base))
     set_rank(stock, 2)
-    assert close(logits(stock), expected(stock, base, 2, scale="alpha/r"))
+    assert close(logits(stock), expected(stock, base, 2, scale="alpha/b"))
+    with at_rank(stock, 2, "svd"):
+        assert close(logits(stock), expected(stock, base, 2, "svd", scale="alpha/r"))
     for scale in ("alpha/b", "alpha/r"):
         model = stock_lora(copy.deepcopy(base))
         make_dynamic(model, scale=scale)
@@ -87,6 +89,8 @@ def test_the_default_scale_is_that_of_training():
         assert close(logits(model), expected(model, base, 2, scale=scale))
         with at_rank(model, 3):
             assert close(logits(model), expected(model, base, 3, scale=scale))
+        with at_rank(model, 3, "svd"):
+            assert close(logits(model), expected(model, base, 3, "svd", scale="alpha/r"))
         assert close(logits(model), expected(model, base, 2, scale=scale))
 
 
