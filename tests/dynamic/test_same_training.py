@@ -7,10 +7,17 @@ import sys
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    Trainer,
+    TrainingArguments,
+)
 
+import dylora_exp
 from dylora_exp import DynamicRanks, Ranks, make_dynamic
+from dylora_exp.cli.entry import main
 from dylora_exp.config.composition import compose
 from dylora_exp.methods.base import make_method
 from dylora_exp.models.loading import load
@@ -278,3 +285,24 @@ def test_a_training_that_resumes_draws_the_same_ranks(own, tmp_path):
     )
     assert before + after == [own.ranks.rank_of_step(SEED, step) for step in range(STEPS)]
     assert_same(model, own)
+
+
+def test_a_run_loaded_by_stock_peft_is_at_a_rank_what_its_export_is(tiny_words, tmp_path):
+    record = dylora_exp.run(tiny_words)
+    (saved,) = (tmp_path / "outputs").glob(f"*{record.run_id}*/model")
+    command = ["export", record.run_id, "--rank", "2", "--to", str(tmp_path / "exported")]
+    places = ["--results", str(tmp_path / "results"), "--outputs", str(tmp_path / "outputs")]
+    assert main([*command, *places]) == 0
+    ids = torch.arange(5, 25).reshape(2, 10)
+    logits = []
+    for folder in (saved, tmp_path / "exported"):
+        base = AutoModelForSequenceClassification.from_pretrained(
+            ROOT / "dylora_exp" / "models" / "tiny-roberta", num_labels=2
+        )
+        model = PeftModel.from_pretrained(base, folder).eval()
+        if folder is saved:
+            dylora_exp.set_rank(model, 2)
+        with torch.no_grad():
+            logits.append(model(input_ids=ids).logits)
+    assert (logits[0] - logits[1]).abs().max() <= 1e-5
+    assert (logits[0] - logits[0].mean()).abs().max() > 1e-3
