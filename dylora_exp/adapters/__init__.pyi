@@ -7,15 +7,15 @@ from .importing import import_adapter as import_adapter
 from .importing import import_problems as import_problems
 from .layers import factors as factors
 from .layers import lora_layers as lora_layers
-from .mask import MaskedLinear as MaskedLinear
 from .mask import RankMask as RankMask
 from .mask import find_mask as find_mask
 from .mask import install_mask as install_mask
 from .mask import move_mask_to_model as move_mask_to_model
 from .mask import remove_mask as remove_mask
-from .merging import masked_product as masked_product
+from .merging import masked_factors as masked_factors
 from .merging import merged as merged
 from .merging import merging_keeps_outputs as merging_keeps_outputs
+from .merging import product as product
 from .saved import SavedAdapter as SavedAdapter
 from .saved import read_adapter as read_adapter
 from .saved import write_adapter as write_adapter
@@ -26,7 +26,6 @@ from .truncation import truncate as truncate
 
 __all__ = [
     "Cut",
-    "MaskedLinear",
     "RankMask",
     "SavedAdapter",
     "attach_lora",
@@ -38,10 +37,11 @@ __all__ = [
     "import_problems",
     "install_mask",
     "lora_layers",
-    "masked_product",
+    "masked_factors",
     "merged",
     "merging_keeps_outputs",
     "move_mask_to_model",
+    "product",
     "read_adapter",
     "remove_mask",
     "rotate",

@@ -73,9 +73,20 @@ def masked_product(layer: LoraLayer, adapter: str = ADAPTER) -> torch.Tensor:
 
     Computed and returned in at least single precision.
     """
-    a, b = factors(layer, adapter)
+    return product(layer, *masked_factors(layer, adapter), layer.scaling[adapter])
+
+
+@torch.no_grad()
+def masked_factors(layer: LoraLayer, adapter: str = ADAPTER) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return copies of A, its rows weighed by the mask, and B, in at least single precision."""
+    a, b = (factor.detach().clone() for factor in factors(layer, adapter))
     down = layer.lora_A[adapter]
     precision = torch.promote_types(a.dtype, torch.float32)
     rows = down.mask.like(a)[:, None] if isinstance(down, MaskedLinear) else 1.0
-    product = layer.scaling[adapter] * (b.to(precision) @ (rows * a.to(precision)))
-    return product.T if getattr(layer, "fan_in_fan_out", False) else product
+    return rows * a.to(precision), b.to(precision)
+
+
+def product(layer: LoraLayer, a: torch.Tensor, b: torch.Tensor, factor: float) -> torch.Tensor:
+    """Return the product of B and A times a factor, in the shape of the layer's weight."""
+    found = factor * (b @ a)
+    return found.T if getattr(layer, "fan_in_fan_out", False) else found

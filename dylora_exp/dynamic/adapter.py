@@ -62,10 +62,11 @@ class Adapter:
         return mask
 
     def remove_mask(self) -> None:
-        """Give the layers back to PEFT as they were."""
+        """Give the layers back to PEFT as they were; one that is merged can still be unmerged."""
         adapters.remove_mask(self.model, self.name)
         for layer in self.layers:
-            layer.lora_variant.pop(self.name, None)
+            if not layer.merged:
+                layer.lora_variant.pop(self.name, None)
 
 
 def find_adapter(model: nn.Module) -> Adapter:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from peft.tuners.lora.layer import LoraLayer, LoraVariant
 
-from dylora_exp.adapters import MaskedLinear, RankMask, masked_product
+from dylora_exp.adapters import masked_factors, product
 
 
 class MaskedVariant(LoraVariant):
@@ -21,8 +21,8 @@ class MaskedVariant(LoraVariant):
     """
 
     def __init__(self) -> None:
-        # The mask with which the layer was merged: its weights and its rank.
-        self.merged: tuple[torch.Tensor, int] | None = None
+        # What the layer was merged with: A as it was masked, B, and their factor.
+        self.merged: tuple[torch.Tensor, torch.Tensor, float] | None = None
 
     def supports_lora_conversion(self) -> bool:
         """No: ``convert_to_lora`` would take r_max, whatever the rank; ``save_rank`` takes it."""
@@ -33,9 +33,10 @@ class MaskedVariant(LoraVariant):
         module: LoraLayer, active_adapter: str, orig_weight: torch.Tensor
     ) -> torch.Tensor:
         """Return the weight with the product added."""
-        mask = _mask(module, active_adapter)
-        _variant(module, active_adapter).merged = mask.tensor, max(mask.ranks)
-        return orig_weight + masked_product(module, active_adapter).to(orig_weight.dtype)
+        a, b = masked_factors(module, active_adapter)
+        merged = a, b, module.scaling[active_adapter]
+        _variant(module, active_adapter).merged = merged
+        return orig_weight + product(module, *merged).to(orig_weight.dtype)
 
     @staticmethod
     def merge_unsafe(module: LoraLayer, active_adapter: str, orig_weight: torch.Tensor) -> None:
@@ -44,13 +45,12 @@ class MaskedVariant(LoraVariant):
 
     @staticmethod
     def unmerge(module: LoraLayer, active_adapter: str, orig_weight: torch.Tensor) -> torch.Tensor:
-        """Return the weight without what was merged, whatever the rank is now."""
-        mask, merged = _mask(module, active_adapter), _variant(module, active_adapter).merged
-        with mask.kept():
-            if merged is not None:
-                mask.weigh(*merged)
-            product = masked_product(module, active_adapter)
-        return orig_weight.data - product.to(orig_weight.dtype)
+        """Return the weight without what was merged, whatever rank and factors are now."""
+        variant = _variant(module, active_adapter)
+        merged, variant.merged = variant.merged, None
+        if merged is None:
+            return orig_weight.data
+        return orig_weight.data - product(module, *merged).to(orig_weight.dtype)
 
     @staticmethod
     def forward(
@@ -64,7 +64,3 @@ class MaskedVariant(LoraVariant):
 
 def _variant(layer: LoraLayer, adapter: str) -> MaskedVariant:
     return cast(MaskedVariant, layer.lora_variant[adapter])
-
-
-def _mask(layer: LoraLayer, adapter: str) -> RankMask:
-    return cast(MaskedLinear, layer.lora_A[adapter]).mask

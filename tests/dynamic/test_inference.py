@@ -155,6 +155,35 @@ def test_peft_merges_the_rank_that_is_set(dynamic):
     assert close(logits(model.merge_and_unload()), expected_full(base))
 
 
+@pytest.mark.parametrize("truncation", ["leading", "svd"])
+def test_a_rank_merged_for_a_while_is_unmerged_afterwards(truncation):
+    base = tiny_llama()
+    model = stock_lora(copy.deepcopy(base))
+    full = logits(model)
+    with at_rank(model, 2, truncation):
+        low = logits(model)
+        model.merge_adapter()
+    assert close(logits(model), low)
+    model.unmerge_adapter()
+    assert close(logits(model), full)
+    with at_rank(model, 2, truncation):
+        merged = model.merge_and_unload()
+    assert close(logits(merged), low)
+    assert not [name for name in merged.state_dict() if "lora" in name]
+
+
+def test_a_handle_is_removed_from_a_merged_model():
+    base = tiny_llama()
+    model = stock_lora(copy.deepcopy(base))
+    full = logits(model)
+    handle = make_dynamic(model)
+    set_rank(model, 2)
+    model.merge_adapter()
+    handle.remove()
+    model.unmerge_adapter()
+    assert close(logits(model), full)
+
+
 def expected_full(base):
     return expected(stock_lora(copy.deepcopy(base)), base, R)
 
