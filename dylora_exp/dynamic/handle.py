@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 import weakref
 from collections.abc import Mapping
@@ -265,6 +266,11 @@ def _checked_ranks(ranks: Any, r: int) -> Ranks:
         )
     if ranks.r_max != r:
         raise RequestError(f"ranks: their r_max is {ranks.r_max}, the adapter's r is {r}.")
+    whole = len(ranks.weights) == r and math.isclose(math.fsum(ranks.weights), 1, abs_tol=1e-6)
+    if not whole or min(ranks.weights) < 0:
+        raise RequestError(
+            f"ranks: their weights are no probabilities of ranks 1..{r}; Ranks.of checks them."
+        )
     if ranks.sandwich:
         raise RequestError(
             "ranks: sandwich needs a rank for each example, which a Trainer of one's own does not "
