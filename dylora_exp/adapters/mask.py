@@ -7,7 +7,8 @@ turns into alpha/b, and the layer computes Eq. 7: ``h = W0 x + (alpha/b) B[:, :b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import cast
 
 import torch
@@ -58,6 +59,15 @@ class RankMask:
         """
         self._set((rank,), weights)
 
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Return to the present rank or ranks afterwards."""
+        ranks, tensor = self.ranks, self.tensor
+        try:
+            yield
+        finally:
+            self._set(ranks, tensor)
+
     def row(self, rank: int, scale: Scale) -> torch.Tensor:
         """Return ``1[i <= b]`` times r/b (``alpha/b``) or 1 (``alpha/r``), shape (r_max,)."""
         # Double precision, since r/b is rarely a binary fraction; ``like`` rounds it once.
@@ -105,32 +115,55 @@ class MaskedLinear(nn.Linear):
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight, self.bias = linear.weight, linear.bias
         self.mask = mask
+        # In a list, so that it is no submodule.
+        self._unmasked = [linear]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (..., in_features) to (..., r_max), zero beyond the current rank."""
         down = super().forward(x)
         return (down * self.mask.like(down)).to(down.dtype)
 
+    def without_mask(self) -> nn.Linear:
+        """Return the linear map that the mask was put on, with the present parameter."""
+        (linear,) = self._unmasked
+        linear.weight = self.weight
+        return linear.train(self.training)
 
-def install_mask(model: nn.Module, r_max: int) -> RankMask:
-    """Put all adapters of a model behind one mask, which selects r_max at first.
+
+def install_mask(model: nn.Module, r_max: int, adapter: str = ADAPTER) -> RankMask:
+    """Put all layers of an adapter behind one mask, which selects r_max at first.
 
     Returns:
         The mask; the same one when it is already in place.
     """
+    if present := find_mask(model, adapter):
+        return present
     mask = RankMask(r_max)
-    for layer in lora_layers(model):
-        down = layer.lora_A[ADAPTER]
-        if isinstance(down, MaskedLinear):
-            return down.mask
-        layer.lora_A[ADAPTER] = MaskedLinear(cast(nn.Linear, down), mask)
-    move_mask_to_model(model)
+    for layer in lora_layers(model, adapter):
+        layer.lora_A[adapter] = MaskedLinear(cast(nn.Linear, layer.lora_A[adapter]), mask)
+    move_mask_to_model(model, adapter)
     return mask
 
 
-def move_mask_to_model(model: nn.Module) -> None:
+def find_mask(model: nn.Module, adapter: str = ADAPTER) -> RankMask | None:
+    """Return the mask of an adapter, None where it has none."""
+    for layer in lora_layers(model, adapter):
+        down = layer.lora_A[adapter]
+        return down.mask if isinstance(down, MaskedLinear) else None
+    return None
+
+
+def remove_mask(model: nn.Module, adapter: str = ADAPTER) -> None:
+    """Give all layers of an adapter back to PEFT: plain linear maps of the same parameters."""
+    for layer in lora_layers(model, adapter):
+        down = layer.lora_A[adapter]
+        if isinstance(down, MaskedLinear):
+            layer.lora_A[adapter] = down.without_mask()
+
+
+def move_mask_to_model(model: nn.Module, adapter: str = ADAPTER) -> None:
     """Move the mask to the device of the model, as the first forward pass would."""
-    for layer in lora_layers(model):
-        down = layer.lora_A[ADAPTER]
+    for layer in lora_layers(model, adapter):
+        down = layer.lora_A[adapter]
         if isinstance(down, MaskedLinear):
             down.mask.follow(down.weight.device, _mask_type(down.weight))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
@@ -22,9 +22,7 @@ from dylora_exp.config import (
 from dylora_exp.methods.base import Cut, Method, TrainedModel
 
 if TYPE_CHECKING:
-    import torch
     from peft import PeftModel
-    from torch import nn
     from transformers import PreTrainedModel
 
 
@@ -110,17 +108,9 @@ class LoRA(Method):
         assert cut.rank is not None
         assert cut.scale is not None
         mask = adapters.install_mask(model, self.ranks.r_max)
-        kept: list[tuple[nn.Parameter, torch.Tensor]] = []
         try:
             mask.select(cut.rank, cut.scale)
-            if cut.truncation == "svd":
-                for layer in adapters.lora_layers(model):
-                    kept += [
-                        (factor, factor.detach().clone()) for factor in adapters.factors(layer)
-                    ]
-                    adapters.rotate(layer)
-            yield
+            with adapters.rotated(model) if cut.truncation == "svd" else nullcontext():
+                yield
         finally:
-            for parameter, value in kept:
-                parameter.data.copy_(value)
             mask.select(self.ranks.r_max, cut.scale)
