@@ -1,7 +1,6 @@
 from .attach import attach_lora as attach_lora
 from .attach import save_adapter as save_adapter
 from .cuts import Cut as Cut
-from .example_ranks import check_example_ranks as check_example_ranks
 from .exporting import export_rank as export_rank
 from .importing import import_adapter as import_adapter
 from .importing import import_problems as import_problems
@@ -12,6 +11,8 @@ from .mask import install_mask as install_mask
 from .mask import move_mask_to_model as move_mask_to_model
 from .merging import merged as merged
 from .merging import merging_keeps_outputs as merging_keeps_outputs
+from .probes import check_adapters as check_adapters
+from .probes import check_example_ranks as check_example_ranks
 from .saved import SavedAdapter as SavedAdapter
 from .saved import read_adapter as read_adapter
 from .saved import write_adapter as write_adapter
@@ -23,6 +24,7 @@ __all__ = [
     "RankMask",
     "SavedAdapter",
     "attach_lora",
+    "check_adapters",
     "check_example_ranks",
     "export_rank",
     "factors",

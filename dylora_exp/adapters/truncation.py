@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dylora_exp.adapters.layers import factors
+from dylora_exp.core import TrainingDiverged
 
 
 def truncate(a: Tensor, b: Tensor, rank: int, truncation: str) -> tuple[Tensor, Tensor]:
@@ -39,7 +40,12 @@ def singular_factors(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         The new A and B, in the shapes and types of the old.
+
+    Raises:
+        TrainingDiverged: When the factors are not finite.
     """
+    if not (a.isfinite().all() and b.isfinite().all()):
+        raise TrainingDiverged("an adapter holds other values than finite numbers")
     q_b, core_b = torch.linalg.qr(b.double())
     q_a, core_a = torch.linalg.qr(a.double().T)
     u, s, vh = torch.linalg.svd(core_b @ core_a.T, full_matrices=False)

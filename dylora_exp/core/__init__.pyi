@@ -1,5 +1,6 @@
 from . import locks as locks
 from .errors import RequestError as RequestError
+from .errors import TrainingDiverged as TrainingDiverged
 from .errors import did_you_mean as did_you_mean
 from .errors import first_line as first_line
 from .errors import name_first as name_first
@@ -57,6 +58,7 @@ __all__ = [
     "RunLog",
     "StrictModel",
     "TerminationRequested",
+    "TrainingDiverged",
     "apply_umask",
     "batch_size_problems",
     "broadcast_from_main",

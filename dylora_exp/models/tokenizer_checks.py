@@ -25,7 +25,7 @@ def check_tokenizer(
         RequestError: When the vocabulary is empty or too large, or a token is missing.
     """
     vocabulary = tokenizer.get_vocab()
-    rows = len(cast("Tensor", backbone.get_input_embeddings().weight))
+    rows = _known_tokens(backbone)
     name = tokenizer.name_or_path
     if not set(vocabulary) - set(tokenizer.all_special_tokens):
         problem = (
@@ -38,6 +38,11 @@ def check_tokenizer(
             f"the tokenizer in '{name}' is of another model: token '{token}' has the number "
             f"{largest}, the model knows numbers up to {rows - 1}."
         )
+    elif lost := _lost_characters(tokenizer):
+        problem = (
+            f"the tokenizer in '{name}' has no token for '{lost}' and none for what is unknown "
+            "(unk_token), so that parts of texts would be lost."
+        )
     elif tokenizer.eos_token_id is None and texts:
         problem = f"the tokenizer in '{name}' has no end token (eos_token), which texts need."
     elif tokenizer.pad_token_id is None and tokenizer.eos_token_id is None:
@@ -49,6 +54,29 @@ def check_tokenizer(
     else:
         return
     raise RequestError(f"model.tokenizer: {problem}")
+
+
+def _known_tokens(backbone: PreTrainedModel) -> int:
+    """Return the number of tokens that a model has embeddings for."""
+    try:
+        return len(cast("Tensor", backbone.get_input_embeddings().weight))
+    except (AttributeError, NotImplementedError):
+        raise RequestError(
+            f"model.name_or_path: a model of type {backbone.config.model_type} has no embeddings "
+            "of tokens; choose another model."
+        ) from None
+
+
+def _lost_characters(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the first of some characters that becomes no token at all, "" for none."""
+    for character in "aZ7%é漢🙂":
+        try:
+            found = tokenizer.encode(character, add_special_tokens=False)
+        except Exception:  # of the library's Rust part
+            found = []
+        if not found:
+            return character
+    return ""
 
 
 def agree_on_padding(tokenizer: PreTrainedTokenizerBase, backbone: PreTrainedModel) -> None:

@@ -1,4 +1,4 @@
-from .callbacks import TrainingDiverged as TrainingDiverged
+from .arguments import optimizer_steps as optimizer_steps
 from .epoch_sweep import EpochSweep as EpochSweep
 from .epoch_sweep import epoch_scores as epoch_scores
 from .rank_sweep import score_all_ranks as score_all_ranks
@@ -7,9 +7,9 @@ from .trainer import train as train
 
 __all__ = [
     "EpochSweep",
-    "TrainingDiverged",
     "TrainingResult",
     "epoch_scores",
+    "optimizer_steps",
     "score_all_ranks",
     "train",
 ]

@@ -27,6 +27,22 @@ class OneGPUArguments(TrainingArguments):
         return min(super().n_gpu, 1)
 
 
+def optimizer_steps(config: Config, examples: int, steps_share: float = 1.0) -> int:
+    """Return the number of optimizer steps that the Trainer takes.
+
+    Args:
+        config: The run's.
+        examples: The number of training examples.
+        steps_share: As for ``training_arguments``.
+    """
+    trainer = config.trainer
+    if trainer.max_steps:
+        return math.ceil(trainer.max_steps * steps_share)
+    batches = math.ceil(examples / trainer.batch_size)
+    each_epoch = math.ceil(batches / trainer.accumulation_steps)
+    return math.ceil(trainer.epochs * steps_share * each_epoch)
+
+
 def training_arguments(config: Config, folder: Path, steps_share: float = 1.0) -> TrainingArguments:
     """Return the Trainer's arguments; checkpoints go to ``folder``.
 
@@ -40,7 +56,7 @@ def training_arguments(config: Config, folder: Path, steps_share: float = 1.0) -
         per_device_train_batch_size=trainer.batch_size // process_count(),
         gradient_accumulation_steps=trainer.accumulation_steps,
         num_train_epochs=trainer.epochs * steps_share,
-        max_steps=math.ceil(trainer.max_steps * steps_share) if trainer.max_steps else -1,
+        max_steps=optimizer_steps(config, 0, steps_share) if trainer.max_steps else -1,
         weight_decay=trainer.weight_decay,
         adam_beta1=trainer.adam_beta1,
         adam_beta2=trainer.adam_beta2,
