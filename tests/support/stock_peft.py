@@ -14,12 +14,12 @@ from peft import PeftModel
 from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-seen = []
+SEEN = []
 
 
 def recording(module, query, key, value, attention_mask, **options):
     """Attend as the model itself would, and note queries, keys and values."""
-    seen.append((query, key, value))
+    SEEN.append((query, key, value))
     return ALL_ATTENTION_FUNCTIONS["sdpa"](module, query, key, value, attention_mask, **options)
 
 
@@ -28,64 +28,58 @@ AttentionInterface.register("recording", recording)
 
 def load(job, folder, **options):
     """Load a merged model, or an adapter on its base."""
+    is_adapter = (Path(folder) / "adapter_config.json").exists()
+    labels = {"num_labels": job["labels"]} if is_adapter and job["labels"] else {}
     kind = getattr(transformers, job["kind"])
-    adapter = Path(folder) / "adapter_config.json"
-    stock = {"num_labels": job["labels"]} if adapter.exists() and job["labels"] else {}
-    model = kind.from_pretrained(job["base"] if adapter.exists() else folder, **stock, **options)
-    if adapter.exists():
-        model = PeftModel.from_pretrained(model, folder)
-    return model.eval()
+    model = kind.from_pretrained(job["base"] if is_adapter else folder, **labels, **options)
+    return (PeftModel.from_pretrained(model, folder) if is_adapter else model).eval()
 
 
 @torch.no_grad()
 def outputs(job, folder):
-    """Return the logits of each text alone: of the class, or of the last token."""
+    """Return the logits of each text alone (of the class, or of the last token), and texts."""
     model = load(job, folder)
-    found = []
-    for ids in job["texts"]:
-        logits = model(input_ids=torch.tensor([ids])).logits[0]
-        found.append((logits if logits.dim() == 1 else logits[-1]).tolist())
-    generated = []
-    for ids in job.get("prompts", []):
-        text = model.generate(
-            input_ids=torch.tensor([ids]),
-            attention_mask=torch.ones(1, len(ids), dtype=torch.long),
-            **job["generate"],
-        )
-        generated.append(text[0, len(ids) :].tolist())
-    config = model.config
-    return {"logits": found, "texts": generated, "labels": len(config.id2label),
-            "names": list(config.id2label.values())}  # fmt: skip
+    logits, texts = [], []
+    for ids in job["inputs"]:
+        found = model(input_ids=torch.tensor([ids])).logits[0]
+        logits.append((found if found.dim() == 1 else found[-1]).tolist())
+        if job["generate"]:
+            inputs = torch.tensor([ids])
+            mask = torch.ones_like(inputs)
+            text = model.generate(input_ids=inputs, attention_mask=mask, **job["generate"])
+            texts.append(text[0, len(ids) :].tolist())
+    return {"logits": logits, "texts": texts, "labels": list(model.config.id2label.values())}
 
 
 @torch.no_grad()
 def changed_parts(job, folder):
     """Return whether queries, keys and values of the first layer differ from the base's."""
-    adapted = load(job, folder, attn_implementation="recording")
-    ids = torch.tensor([job["texts"][0]])
-    seen.clear()
-    adapted(input_ids=ids)
-    ours = seen[0]
-    seen.clear()
-    with adapted.disable_adapter():
-        adapted(input_ids=ids)
-    return [bool((a - b).abs().max() > 1e-6) for a, b in zip(ours, seen[0], strict=True)]
+    model = load(job, folder, attn_implementation="recording")
+    inputs = torch.tensor([job["inputs"][0]])
+    SEEN.clear()
+    model(input_ids=inputs)
+    first = SEEN[0]
+    SEEN.clear()
+    with model.disable_adapter():
+        model(input_ids=inputs)
+    pairs = zip(first, SEEN[0], strict=True)
+    return [bool((one - other).abs().max() > 1e-6) for one, other in pairs]
 
 
 def answer(job):
-    found = {"outputs": [outputs(job, folder) for folder in job["folders"]]}
-    if job.get("parts"):
-        found["parts"] = changed_parts(job, job["folders"][0])
+    """Return the outputs of each folder and, of an adapter of parts, which parts it changes."""
+    parts = changed_parts(job, job["folders"][0]) if job["parts"] else None
+    found = [outputs(job, folder) for folder in job["folders"]]
     assert "dylora_exp" not in sys.modules
-    return found
+    return {"outputs": found, "parts": parts}
 
 
 if __name__ == "__main__":
     transformers.logging.set_verbosity_error()
-    out, sys.stdout = sys.stdout, sys.stderr
+    replies, sys.stdout = sys.stdout, sys.stderr
     for line in sys.stdin:
         try:
-            found = answer(json.loads(line))
+            reply = answer(json.loads(line))
         except Exception:
-            found = {"error": traceback.format_exc()}
-        print(json.dumps(found), file=out, flush=True)
+            reply = {"error": traceback.format_exc()}
+        print(json.dumps(reply), file=replies, flush=True)
