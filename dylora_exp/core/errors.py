@@ -1,4 +1,4 @@
-"""The exceptions for a wrong request and for numbers that went astray, and sentences about names."""
+"""The exceptions for a wrong request and a training that diverged, and sentences about names."""
 
 from __future__ import annotations
 

@@ -177,22 +177,21 @@ def _acts_on_own_token(
 ) -> bool:
     """Return whether one block of a layer's outputs at the second token changes no other token."""
 
-    def shift(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
-        blocks = list((2 * output / output.std()).chunk(count, dim=-1))
-        blocks[index] = blocks[index].clone()
-        blocks[index].view(-1, blocks[index].shape[-1])[1] += step
-        return torch.cat(blocks, dim=-1)
+    def outputs(step: float) -> torch.Tensor:
+        def shift(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
+            blocks = [block.clone() for block in (2 * output / output.std()).chunk(count, dim=-1)]
+            blocks[index].view(-1, blocks[index].shape[-1])[1] += step
+            return torch.cat(blocks, dim=-1)
 
-    found = []
-    for step in (0.0, 3.0):
         handle = layer.register_forward_hook(shift)
         try:
-            inputs = equal_texts(backbone)
-            found.append(backbone(**inputs, output_hidden_states=True).hidden_states[-1])
+            found = backbone(**equal_texts(backbone), output_hidden_states=True).hidden_states[-1]
         finally:
             handle.remove()
-    others = [token for token in range(found[0].shape[-2]) if token != 1]
-    return not differs(found[0][..., others, :], found[1][..., others, :])
+        others = [token for token in range(found.shape[-2]) if token != 1]
+        return found[..., others, :]
+
+    return not differs(outputs(0.0), outputs(3.0))
 
 
 def equal_texts(backbone: Any, rows: int = 1) -> dict[str, torch.Tensor]:

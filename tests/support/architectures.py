@@ -213,7 +213,9 @@ LANGUAGE_MODELS = {
 # Models that are not what a run needs, and those whose outputs depend on padding.
 OTHERS = {
     "fnet": encoder("fnet", BERT, "intermediate.dense", POOLED),
-    "nystromformer": encoder("nystromformer", BERT | {"num_landmarks": 4}, "query"),
+    "nystromformer": encoder(
+        "nystromformer", BERT | {"num_landmarks": 4, "segment_means_seq_len": 4}, "query"
+    ),
     "convbert": encoder("convbert", BERT | {"embedding_size": 32}),
     "squeezebert": encoder("squeezebert", BERT | {"embedding_size": 32}, "query", POOLED),
     "mra": encoder("mra", BERT),
