@@ -19,7 +19,11 @@ from dylora_exp.core import (
 )
 from dylora_exp.models.architecture import hub_repositories, locations
 from dylora_exp.models.layer_names import fused_part, name_matches
-from dylora_exp.models.tokenizer_checks import agree_on_padding, check_tokenizer
+from dylora_exp.models.tokenizer_checks import (
+    agree_on_padding,
+    check_tokenizer,
+    positions_after_padding,
+)
 from dylora_exp.models.weights import NO_CODE, no_safetensors, read_weights, untie
 
 if TYPE_CHECKING:
@@ -55,6 +59,7 @@ def load(
         RequestError: When it cannot be loaded, is an encoder where texts are to be generated, or
             has no module that is named as a target or head.
     """
+    import torch
     from transformers import (
         AutoModelForCausalLM,
         AutoModelForSequenceClassification,
@@ -75,7 +80,7 @@ def load(
         if model.pretrained:
             backbone = read_weights(kind, model, location, config, heads)
         else:
-            backbone = kind.from_config(config, **NO_CODE)
+            backbone = kind.from_config(config, dtype=torch.float32, **NO_CODE)
     if (found := commit_of(location)) is not None:  # as a model that the hub itself was asked for
         backbone.config._commit_hash = found
     if labels is None:
@@ -187,11 +192,9 @@ def _forget_generation_settings(backbone: PreTrainedModel) -> None:
 
 def longest_input(backbone: PreTrainedModel) -> int:
     """Return how many tokens the model's positions allow, unlimited where they are relative."""
-    for name, module in backbone.named_modules():
-        # Some models, such as RoBERTa and MPNet, count positions from a padding index on.
-        padding = getattr(module, "padding_idx", None)
-        if name_matches(name, "position_embeddings") and padding is not None:
-            return len(module.get_parameter("weight")) - padding - 1
+    counted = positions_after_padding(backbone)
+    if counted is not None:
+        return len(counted.weight) - counted.padding_idx - 1
     positions = getattr(backbone.config, "max_position_embeddings", None) or 0
     return positions if positions > 0 else sys.maxsize  # XLNet's are -1
 

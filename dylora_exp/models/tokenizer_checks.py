@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from dylora_exp.core import RequestError
+from dylora_exp.models.layer_names import name_matches
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,6 +57,18 @@ def check_tokenizer(
     raise RequestError(f"model.tokenizer: {problem}")
 
 
+def positions_after_padding(backbone: PreTrainedModel) -> Any:
+    """Return the embedding of positions that are counted from the padding token's number on.
+
+    None where they are counted from 0, unlike those of RoBERTa and MPNet.
+    """
+    for name, module in backbone.named_modules():
+        if name_matches(name, "position_embeddings"):
+            if getattr(module, "padding_idx", None) is not None:
+                return module
+    return None
+
+
 def _known_tokens(backbone: PreTrainedModel) -> int:
     """Return the number of tokens that a model has embeddings for."""
     try:
@@ -80,7 +93,18 @@ def _lost_characters(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def agree_on_padding(tokenizer: PreTrainedTokenizerBase, backbone: PreTrainedModel) -> None:
-    """Pad with the tokenizer's token, in the head as well; without one, with the end token."""
+    """Pad with the tokenizer's token, in the head as well; without one, with the end token.
+
+    Raises:
+        RequestError: When the model counts positions from another token.
+    """
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    positions = positions_after_padding(backbone)
+    if positions is not None and positions.padding_idx != tokenizer.pad_token_id:
+        raise RequestError(
+            f"model.tokenizer: the tokenizer in '{tokenizer.name_or_path}' pads with the token "
+            f"{tokenizer.pad_token_id}, but the model counts positions from the token "
+            f"{positions.padding_idx} (pad_token_id in its config.json); expected the same."
+        )
     backbone.config.pad_token_id = tokenizer.pad_token_id

@@ -27,12 +27,14 @@ AttentionInterface.register("recording", recording)
 
 
 def load(job, folder, **options):
-    """Load a merged model, or an adapter on its base."""
+    """Load a merged model, or an adapter on its base as its README says."""
     is_adapter = (Path(folder) / "adapter_config.json").exists()
-    labels = {"num_labels": job["labels"]} if is_adapter and job["labels"] else {}
     kind = getattr(transformers, job["kind"])
-    model = kind.from_pretrained(job["base"] if is_adapter else folder, **labels, **options)
-    return (PeftModel.from_pretrained(model, folder) if is_adapter else model).eval()
+    if not is_adapter:
+        return kind.from_pretrained(folder, **options).eval()
+    labels = {"num_labels": job["labels"]} if job["labels"] else {}
+    base = kind.from_pretrained(job["base"], dtype=torch.float32, **labels, **options)
+    return PeftModel.from_pretrained(base, folder).eval()
 
 
 @torch.no_grad()
