@@ -63,9 +63,9 @@ def positions_after_padding(backbone: PreTrainedModel) -> Any:
     None where they are counted from 0, unlike those of RoBERTa and MPNet.
     """
     for name, module in backbone.named_modules():
-        if name_matches(name, "position_embeddings"):
-            if getattr(module, "padding_idx", None) is not None:
-                return module
+        has_padding = getattr(module, "padding_idx", None) is not None
+        if has_padding and name_matches(name, "position_embeddings"):
+            return module
     return None
 
 
