@@ -364,7 +364,7 @@ def test_models_that_read_the_weights_of_their_layers(name, task, tmp_path):
     base = save_base({**ENCODERS, **LANGUAGE_MODELS}[name], tmp_path / "base")
     words = [f"task={task}", "method=flop", "method.target_sparsity=0.5", "trainer.max_steps=3",
              "trainer.batch_size=4", "task.max_train_samples=12", "task.max_eval_samples=2",
-             f"results_dir={tmp_path / 'results'}", f"outputs_dir={tmp_path / 'outputs'}"]  # fmt: skip
+             f"results_dir={tmp_path}/results", f"outputs_dir={tmp_path}/outputs"]  # fmt: skip
     words += ["task.metrics=[bleu]", "task.decode.max_new_tokens=3"] if name == "mamba" else []
     record = run_if_needed(compose([*words, *base])).record
     assert record.status == "completed"

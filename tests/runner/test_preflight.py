@@ -59,7 +59,7 @@ def test_data_that_would_have_to_be_fetched_are_not_read():
 
 
 def test_a_longest_input_of_special_tokens_alone_is_refused(tiny_words, tmp_path):
-    with pytest.raises(RequestError, match="task.max_length: found 2, expected more than the 2"):
+    with pytest.raises(RequestError, match=r"task\.max_length: found 2, expected more than the 2"):
         run_if_needed(compose([*tiny_words, "task.max_length=2"]))
     assert not list(tmp_path.glob("results/runs/*.json"))
     assert run_if_needed(compose([*tiny_words, "task.max_length=3"])).record.status == "completed"
