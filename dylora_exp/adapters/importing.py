@@ -86,7 +86,7 @@ def _read(name: str) -> dict[str, Tensor]:
         raise RequestError(f"method.adapter: there is no file '{file}'.")
     try:
         if file.suffix == ".safetensors":
-            tree = load_file(file)
+            tree: object = load_file(file)
         else:
             with warnings.catch_warnings(action="ignore"):  # a remark on the file's age
                 tree = torch.load(file, map_location="cpu", weights_only=True)
