@@ -1,7 +1,6 @@
 from .attach import attach_lora as attach_lora
 from .attach import save_adapter as save_adapter
 from .cuts import Cut as Cut
-from .example_ranks import check_example_ranks as check_example_ranks
 from .exporting import export_rank as export_rank
 from .importing import import_adapter as import_adapter
 from .importing import import_problems as import_problems
@@ -21,6 +20,8 @@ from .peft_config import read_peft_settings as read_peft_settings
 from .peft_folder import PeftFolder as PeftFolder
 from .peft_folder import PeftLayer as PeftLayer
 from .peft_folder import read_peft_folder as read_peft_folder
+from .probes import check_adapters as check_adapters
+from .probes import check_example_ranks as check_example_ranks
 from .rank_choice import budget_ranks as budget_ranks
 from .rank_choice import energies as energies
 from .rank_choice import energy_ranks as energy_ranks
@@ -47,6 +48,7 @@ __all__ = [
     "SavedAdapter",
     "attach_lora",
     "budget_ranks",
+    "check_adapters",
     "check_example_ranks",
     "energies",
     "energy_ranks",

@@ -86,9 +86,10 @@ def _read(name: str) -> dict[str, Tensor]:
         raise RequestError(f"method.adapter: there is no file '{file}'.")
     try:
         if file.suffix == ".safetensors":
-            return load_file(file)
-        with warnings.catch_warnings(action="ignore"):  # a remark on the file's age
-            tree = torch.load(file, map_location="cpu", weights_only=True)
+            tree: object = load_file(file)
+        else:
+            with warnings.catch_warnings(action="ignore"):  # a remark on the file's age
+                tree = torch.load(file, map_location="cpu", weights_only=True)
     except Exception:  # whatever the bytes lead the readers to
         raise RequestError(
             f"method.adapter: '{file}' is damaged or holds more than tensors (it would need "
@@ -100,7 +101,8 @@ def _read(name: str) -> dict[str, Tensor]:
         broken = [key for key, value in tensors.items() if not value.isfinite().all()]
         if broken:
             raise RequestError(
-                f"method.adapter: '{broken[0]}' in '{file}' holds other values than finite numbers."
+                f"method.adapter: '{broken[0]}' in '{file}' holds other values than finite "
+                "numbers; was its training stable? Save it from a training that was."
             )
         if tensors:
             return tensors

@@ -49,7 +49,10 @@ def read_adapter(folder: Path, record: Record) -> SavedAdapter:
     file = folder / WEIGHTS
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() or not tensor.isfinite().all():
-            raise RequestError(f"{file}: '{name}' holds other values than finite numbers.")
+            raise RequestError(
+                f"{file}: '{name}' holds other values than finite numbers; was training stable? "
+                "Run again with a lower trainer.learning_rate."
+            )
     factors: Factors = {}
     for layer in dict.fromkeys(name[: -len(A_KEY)] for name in tensors if _is_factor(name)):
         for key, other in ((A_KEY, B_KEY), (B_KEY, A_KEY)):

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dylora_exp.core import TrainingDiverged
+
 
 def truncate(a: Tensor, b: Tensor, rank: int, truncation: str) -> tuple[Tensor, Tensor]:
     """Return the factors of a rank: A (rank, d_in) and B (d_out, rank), as in the rank sweep.
@@ -36,7 +38,12 @@ def singular_factors(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         The new A and B, in the shapes and types of the old.
+
+    Raises:
+        TrainingDiverged: When the factors are not finite.
     """
+    if not (a.isfinite().all() and b.isfinite().all()):
+        raise TrainingDiverged("an adapter holds other values than finite numbers")
     u, s, vh = decompose(a, b)
     root = s.sqrt()
     missing = len(a) - len(s)

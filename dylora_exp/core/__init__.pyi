@@ -3,6 +3,7 @@ from . import locks as locks
 from .drawing import draw_permutation as draw_permutation
 from .drawing import draw_uniform as draw_uniform
 from .errors import RequestError as RequestError
+from .errors import TrainingDiverged as TrainingDiverged
 from .errors import did_you_mean as did_you_mean
 from .errors import first_line as first_line
 from .errors import name_first as name_first
@@ -60,6 +61,7 @@ __all__ = [
     "RunLog",
     "StrictModel",
     "TerminationRequested",
+    "TrainingDiverged",
     "apply_umask",
     "batch_size_problems",
     "broadcast_from_main",

@@ -1,4 +1,4 @@
-"""The one exception for a wrong request, and its sentences about names."""
+"""The exceptions for a wrong request and a training that diverged, and sentences about names."""
 
 from __future__ import annotations
 
@@ -22,6 +22,17 @@ class RequestError(Exception):
     def __reduce__(self) -> tuple[type[RequestError], tuple[list[str]]]:
         # Exceptions cross process borders under parallel launchers.
         return (type(self), (self.problems,))
+
+
+class TrainingDiverged(ArithmeticError):
+    """The loss, a trained weight or an output is NaN or infinite; the message names a remedy.
+
+    Args:
+        what: The beginning of the sentence: what is not a finite number.
+    """
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}; was training stable? Try a lower trainer.learning_rate."
 
 
 def first_line(error: BaseException) -> str:

@@ -94,6 +94,17 @@ class Method:
         """Whether the run scores a model that others have trained, instead of training."""
         return False
 
+    def check_steps(self, steps: int) -> None:
+        """Refuse a number of optimizer steps that the method cannot work with.
+
+        Args:
+            steps: Of the whole training.
+
+        Raises:
+            RequestError: When they are too few.
+        """
+        return
+
     def load_adapter(self, model: TrainedModel) -> list[str]:
         """Put what was trained elsewhere, if anything, into the model and return warnings."""
         return []

@@ -88,7 +88,9 @@ class LoRA(Method):
 
     def attach(self, backbone: PreTrainedModel) -> TrainedModel:
         """Return the backbone with LoRA at rank r_max."""
-        return adapters.attach_lora(backbone, self.config, self.settings.init)
+        model = adapters.attach_lora(backbone, self.config, self.settings.init)
+        adapters.check_adapters(model)
+        return model
 
     def save(self, model: TrainedModel, folder: Path) -> None:
         """Save the adapter at r_max with the head, as PEFT does."""

@@ -6,7 +6,7 @@ transformers fills in random values where a file lacks a weight, and ignores wha
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from dylora_exp.core import RequestError, name_first
 from dylora_exp.models.layer_names import name_matches
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.nn import Module
     from transformers import PretrainedConfig, PreTrainedModel
 
@@ -54,6 +55,8 @@ def read_weights(
     Raises:
         RequestError: When weights outside the head are missing or unused, or of other sizes.
     """
+    import torch
+
     _refuse_pickles(location)
     backbone, found = kind.from_pretrained(
         location,
@@ -61,6 +64,7 @@ def read_weights(
         use_safetensors=True,
         weights_only=True,
         config=config,
+        dtype=torch.float32,  # not rounded first, whatever the config says
         revision=model.revision,
         ignore_mismatched_sizes=True,  # so that all of them are named below
         output_loading_info=True,
@@ -87,6 +91,11 @@ def read_weights(
             else "."
         )
         problems.append(f"{name_first(wrong)}: found shape {old}, expected {new}{hint}")
+    if broken := [name for name, weight in backbone.named_parameters() if not _is_finite(weight)]:
+        problems.append(
+            f"{name_first(broken)} among its weights {_holds_or_hold(broken)} other values than "
+            "finite numbers; the file is damaged, or its training diverged."
+        )
     if hasattr(backbone, "peft_config"):
         problems.append("there is an adapter beside the weights; merge it or take it away.")
     if problems:
@@ -157,6 +166,15 @@ def _is_in_body(weight: str, backbone: PreTrainedModel) -> bool:
     parts = dict(body.named_children()) if body is not backbone else {}
     known = dict(backbone.named_buffers())  # those that are made anew, such as positions
     return inner.split(".")[0] in parts and weight not in known
+
+
+def _is_finite(weight: Tensor) -> bool:
+    """Return whether a weight holds finite numbers; those of shapes alone are taken to do so."""
+    return weight.is_meta or (weight.is_floating_point() and bool(weight.isfinite().all()))
+
+
+def _holds_or_hold(names: Sequence[str]) -> str:
+    return "holds" if len(names) == 1 else "hold"
 
 
 def _is_or_are(names: Iterable[str]) -> str:

@@ -35,7 +35,10 @@ def model_card(record: Record, entry: RankScore, merged: bool, r: int, auto_clas
         f"Rank {entry.rank} of one {record.method} training at rank "
         f"{record.config['ranks']['r_max']} (run `{record.run_id}`, seed {record.seed}, profile "
         f"{record.profile}), made by {entry.truncation} truncation at scale {entry.scale}.",
-        f"Load it with `{loading}`.",
+        f"Load it with `{loading}`, the base model in single precision (`dtype=torch.float32`), "
+        "in which it was scored."
+        if not merged
+        else f"Load it with `{loading}`.",
         *_remarks(record, entry, merged, r),
         "",
         "## Scores on the development set",
