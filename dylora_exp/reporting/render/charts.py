@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from dylora_exp.core import file_stems
 from dylora_exp.reporting.analysis.estimates import Estimate
 from dylora_exp.reporting.analysis.groups import Group, Series
 from dylora_exp.reporting.analysis.report import Report
@@ -40,8 +41,9 @@ def pictures_of(report: Report) -> dict[Subject, list[Picture]]:
 
     Their names end in ``ranks``, ``aurac``, ``cost`` and ``drawn``.
     """
-    pictures = {}
-    for about in dict.fromkeys(group.subject for group in report.groups):
+    figures: dict[tuple[Subject, str], Figure] = {}
+    subjects = list(dict.fromkeys(group.subject for group in report.groups))
+    for about in subjects:
         series = sorted(
             (one for one in deciding(report.series) if one.group.subject == about),
             key=lambda one: one.label,
@@ -52,11 +54,11 @@ def pictures_of(report: Report) -> dict[Subject, list[Picture]]:
             "cost": cost_against_quality(series),
             "drawn": drawn_ranks([group for group in report.groups if group.subject == about]),
         }
-        pictures[about] = [
-            Picture("-".join([*about, kind]), figure)
-            for kind, figure in drawn.items()
-            if figure is not None
-        ]
+        figures |= {(about, kind): found for kind, found in drawn.items() if found is not None}
+    pictures: dict[Subject, list[Picture]] = {about: [] for about in subjects}
+    stems = file_stems([(*about, kind) for about, kind in figures])
+    for (about, _), stem, figure in zip(figures, stems, figures.values(), strict=True):
+        pictures[about].append(Picture(stem, figure))
     return pictures
 
 

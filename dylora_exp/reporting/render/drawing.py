@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dylora_exp.core import printable
 from dylora_exp.reporting.render.files import write_files
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Picture:
         return write_files(folder / self.name, {".png": png, ".svg": self.svg})
 
     def _saved(self, **options: Any) -> bytes:
+        _show_texts(self.figure)
         # The layout is computed once, not again for each format.
         if self.figure.get_layout_engine() is not None:
             self.figure.draw_without_rendering()
@@ -75,6 +77,16 @@ class Picture:
         stream = io.BytesIO()
         self.figure.savefig(stream, **options)
         return stream.getvalue()
+
+
+def _show_texts(figure: Figure) -> None:
+    """Let the texts of a figure stand as they are: no formulas, no control characters."""
+    texts = [text for legend in figure.legends for text in legend.get_texts()]
+    for axes in figure.axes:
+        texts += [axes.title, axes.xaxis.label, axes.yaxis.label]
+    for text in texts:
+        text.set_parse_math(False)
+        text.set_text(printable(text.get_text()))
 
 
 def new_axes(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
