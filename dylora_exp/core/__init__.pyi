@@ -8,6 +8,7 @@ from .errors import first_line as first_line
 from .errors import name_first as name_first
 from .errors import unknown_name as unknown_name
 from .escaping import csv_cell as csv_cell
+from .escaping import markdown_cell as markdown_cell
 from .escaping import markdown_text as markdown_text
 from .escaping import one_line as one_line
 from .escaping import printable as printable
@@ -101,6 +102,7 @@ __all__ = [
     "locks",
     "make_console",
     "make_grid",
+    "markdown_cell",
     "markdown_text",
     "name_first",
     "one_line",

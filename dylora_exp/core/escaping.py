@@ -22,7 +22,7 @@ _LONGEST_WORD, _KEPT = 1000, 200
 # What Markdown may take for emphasis, code, a link, HTML or a character's name. An underscore in a
 # word is none of these, nor is a bracket that no address follows.
 _MARKDOWN = re.compile(
-    r"[\\`*|~]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|(?<=\])[(\[:]|(?<!\w)_|_(?!\w)|^(?:[#>+-](?=\s|$)|={3,})"
+    r"[\\`*~]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|(?<=\])[(\[:]|(?<!\w)_|_(?!\w)|^(?:[#>+-](?=\s|$)|={3,})"
 )
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -46,6 +46,11 @@ def shortened(text: str) -> str:
 def markdown_text(text: str) -> str:
     """Return plain text as Markdown, on one line, that shows it."""
     return _MARKDOWN.sub(lambda found: f"\\{found[0]}", one_line(text))
+
+
+def markdown_cell(text: str) -> str:
+    """Return plain text as a cell of a table in Markdown."""
+    return markdown_text(text).replace("|", r"\|")
 
 
 def csv_cell(value: object) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from dylora_exp.core import markdown_text
+from dylora_exp.core import markdown_cell, markdown_text
 from dylora_exp.records import RankScore, Record
 
 _NEIGHBOURS = 1
@@ -71,7 +71,7 @@ def _scores(record: Record, entry: RankScore) -> list[str]:
     """Return the lines of a Markdown table of this rank and its neighbours."""
     assert entry.rank is not None
     names = sorted(entry.metrics)
-    lines = [f"| rank | {' | '.join(map(markdown_text, names))} |", "|---" * (1 + len(names)) + "|"]
+    lines = [f"| rank | {' | '.join(map(markdown_cell, names))} |", "|---" * (1 + len(names)) + "|"]
     for other in record.ranks:
         same_cut = (other.truncation, other.scale) == (entry.truncation, entry.scale)
         if same_cut and abs((other.rank or 0) - entry.rank) <= _NEIGHBOURS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dylora_exp.core import markdown_text
+from dylora_exp.core import markdown_cell, markdown_text
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,12 @@ class TextTable:
 
 def markdown(table: TextTable) -> str:
     """Return the table with title, caption and notes as Markdown, its columns aligned."""
-    rows = [list(map(markdown_text, table.head))]
+    rows = [list(map(markdown_cell, table.head))]
     for heading, line in table.lines():
-        label = markdown_text(line.label)
-        texts = map(markdown_text, line.cells)
+        label = markdown_cell(line.label)
+        texts = map(markdown_cell, line.cells)
         cells = [f"**{c}**" if b else c for c, b in zip(texts, line.bold, strict=True)]
-        rows.append([markdown_text(heading), f"*{label}*" if line.paper else label, *cells])
+        rows.append([markdown_cell(heading), f"*{label}*" if line.paper else label, *cells])
     parts = [
         f"## {markdown_text(table.full_title)}",
         "\n".join(map(markdown_text, table.caption.strip().split("\n"))),
