@@ -20,6 +20,7 @@ from dylora_exp.reporting.render.drawing import (
     Picture,
     colour,
     draw_curve,
+    legend_label,
     new_axes,
 )
 
@@ -129,7 +130,14 @@ def cost_against_quality(series: Sequence[Series]) -> Figure | None:
         paint = colour(one.group.names[3])
         axes.plot([seconds] * 2, [min(means), max(means)], color=paint, linewidth=1, alpha=0.6)
         marker = STYLES[index % len(STYLES)][0]
-        axes.plot(seconds, best, color=paint, marker=marker, linestyle="none", label=one.label)
+        axes.plot(
+            seconds,
+            best,
+            color=paint,
+            marker=marker,
+            linestyle="none",
+            label=legend_label(one.label),
+        )
     for found in _searches(points):
         _draw_search(axes, found)
     axes.set_xlim(left=0)
@@ -153,7 +161,7 @@ def drawn_ranks(groups: Sequence[Group]) -> Figure | None:
             color=colour(group.names[3]),
             hatch=HATCHES[index % len(HATCHES)],
             edgecolor="white",
-            label=group.method,
+            label=legend_label(group.method),
         )
     axes.set_xticks(sorted({rank for _, counts in counted for rank in counts}))
     return _ended(figure)
@@ -194,7 +202,13 @@ def _draw_series(axes: Axes, one: Series, by_rank: dict[int | None, Estimate], i
     method = one.group.names[3]
     if None in by_rank:  # a method without ranks
         style, height = STYLES[index % len(STYLES)][1], by_rank[None].mean
-        axes.axhline(height, color=colour(method), linestyle=style, linewidth=1, label=one.label)
+        axes.axhline(
+            height,
+            color=colour(method),
+            linestyle=style,
+            linewidth=1,
+            label=legend_label(one.label),
+        )
     points = {rank: found for rank, found in by_rank.items() if rank is not None}
     heights = [(found.mean, found.smallest, found.largest) for found in points.values()]
     draw_curve(axes, method, one.label, index, list(points), heights)

@@ -79,6 +79,11 @@ class Picture:
         return stream.getvalue()
 
 
+def legend_label(text: str) -> str:
+    """Return a text as a label that matplotlib shows: not those that an underscore begins."""
+    return f" {text}" if text.startswith("_") or not text else text
+
+
 def _show_texts(figure: Figure) -> None:
     """Let the texts of a figure stand as they are: no formulas, no control characters."""
     texts = [text for legend in figure.legends for text in legend.get_texts()]
@@ -125,4 +130,6 @@ def draw_curve(
         paint = colour(method)
         marker, style = STYLES[index % len(STYLES)]
         axes.fill_between(ranks, low, high, color=paint, alpha=0.15, linewidth=0)
-        axes.plot(ranks, means, color=paint, marker=marker, linestyle=style, label=label)
+        axes.plot(
+            ranks, means, color=paint, marker=marker, linestyle=style, label=legend_label(label)
+        )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dylora_exp.core import file_stems
 from dylora_exp.reporting.analysis.cells import Table
 from dylora_exp.reporting.analysis.measures import Cell
-from dylora_exp.reporting.render.drawing import Picture, colour, draw_curve, new_axes
+from dylora_exp.reporting.render.drawing import Picture, colour, draw_curve, legend_label, new_axes
 from dylora_exp.reporting.specs.layout import RowSpec
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _figure(table: Table, column: int) -> Figure | None:
             for line in block.lines:
                 height = line.cells[column].mean
                 if height is not None:
-                    paint, label = colour(line.spec.method), line.spec.label
+                    paint, label = colour(line.spec.method), legend_label(line.spec.label)
                     axes.axhline(height, color=paint, linewidth=1, label=label)
     axes.set_xticks([block.rank for block in by_rank if block.rank is not None])
     figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False, handlelength=3.2)
