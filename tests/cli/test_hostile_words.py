@@ -1,5 +1,7 @@
 """Words that nobody means, in every place of the command line: a sentence, and no traceback."""
 
+import logging
+
 import pytest
 
 from dylora_exp.cli.entry import main
@@ -60,6 +62,7 @@ def test_a_hostile_word_is_answered_in_sentences(line, capsys, tmp_path):
             code = stop.code or 0
         except Exception as error:
             code = error
+        logging.getLogger().handlers.clear()  # Hydra's write to a captured stream that is closed
         err = capsys.readouterr().err
         lines = err.split("\n")[:-1]
         if (

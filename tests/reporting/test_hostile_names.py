@@ -21,13 +21,13 @@ NAMES = [
     *("\\input{/etc/passwd}", "100% _x_ #1 & ~^{}", "$\\frac$", "$a$ $b$", "`x`", "[a](http://x)"),
     *("![a](x)", "[red]x[/red]", "[/]", "{{ 1 }}", "--><b>", "&lt;", "# x", ":smile:", "trailing."),
 ]
+DRAWN = ["../../../out", "/etc/x", "x" * 300, "$\\frac$ $", "\x1b[2Jx", "_x", "", "<script>", "😀"]
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
 
 
-@pytest.fixture
-def results(tmp_path):
-    found = Results(tmp_path / "inner" / "results")
-    for number, name in enumerate(NAMES):
+def write(folder, names):
+    found = Results(folder)
+    for number, name in enumerate(names):
         found.store.write(
             make_record(
                 run_id=f"{number:012x}",
@@ -43,24 +43,32 @@ def results(tmp_path):
     return found
 
 
-def test_no_file_is_written_elsewhere_and_each_figure_has_its_own(results, capsys, tmp_path):
-    words = ["--results", str(results.folder), "--html", "--csv", "--figures"]
-    assert main(["report", *words]) == 0
-    capsys.readouterr()
-    others = [p for p in tmp_path.rglob("*") if p.is_file() and results.folder not in p.parents]
-    assert others == []
-    figures = list((results.folder / "figures").iterdir())
-    drawn = len(NAMES) * 4  # ranks, area, cost, drawn
+@pytest.fixture
+def results(tmp_path):
+    return write(tmp_path / "inner" / "results", NAMES)
+
+
+@pytest.fixture
+def drawn_results(tmp_path):
+    """Few: each has four figures in two formats."""
+    return write(tmp_path / "inner" / "results", DRAWN)
+
+
+def test_files_are_written_in_the_folder_alone_and_each_figure_has_its_own(
+    drawn_results, capsys, tmp_path
+):
+    folder = drawn_results.folder
+    assert main(["report", "--results", str(folder), "--html", "--csv", "--figures"]) == 0
+    assert capsys.readouterr().err == ""
+    assert [p for p in tmp_path.rglob("*") if p.is_file() and folder not in p.parents] == []
+    figures = list((folder / "figures").iterdir())
+    drawn = len(DRAWN) * 4  # ranks, area, cost, drawn
     assert len(figures) == len({p.name.casefold() for p in figures}) == 2 * drawn
     for file in figures:
         assert re.fullmatch(r"[A-Za-z0-9_+][A-Za-z0-9._+-]{0,180}", file.name)
         if file.suffix == ".svg":
             assert not CONTROL.search(file.read_text(encoding="utf-8"))
-
-
-def test_a_page_has_the_names_as_text_alone(results):
-    assert main(["report", "--results", str(results.folder), "--html"]) == 0
-    page = (results.folder / "report.html").read_text(encoding="utf-8")
+    page = (folder / "report.html").read_text(encoding="utf-8")
     assert not CONTROL.search(page)
     tags = []
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,12 +71,15 @@ class Picture:
 
     def _saved(self, **options: Any) -> bytes:
         _show_texts(self.figure)
-        # The layout is computed once, not again for each format.
-        if self.figure.get_layout_engine() is not None:
-            self.figure.draw_without_rendering()
-            self.figure.set_layout_engine("none")
         stream = io.BytesIO()
-        self.figure.savefig(stream, **options)
+        with warnings.catch_warnings():
+            # Of characters that the font lacks, and of names that leave no room.
+            warnings.simplefilter("ignore", UserWarning)
+            # The layout is computed once, not again for each format.
+            if self.figure.get_layout_engine() is not None:
+                self.figure.draw_without_rendering()
+                self.figure.set_layout_engine("none")
+            self.figure.savefig(stream, **options)
         return stream.getvalue()
 
 
