@@ -38,7 +38,8 @@ class TolerantStream:
         """Write as much of a text as can be written, control characters escaped."""
         move = _MOVE.match(text)
         end = move.end() if move else 0
-        return self.write_styled(text[:end] + printable(text[end:]))
+        self.write_styled(text[:end] + printable(text[end:]))
+        return len(text)
 
     def write_styled(self, text: str) -> int:
         """Write as much of a text as can be written, with the styles in it."""
