@@ -30,7 +30,7 @@ LINES = [
     *("validate hydra.searchpath=@", "validate hydra/launcher=@", "validate tracker.name=@"),
     *("validate ranks.score=@", "validate task.labels=@", "validate model.config=@"),
     *("run --cfg @", "run --info @", "run --config-dir @ seed=a", "run --config-name @ seed=a"),
-    *("run --cfg job --package @", "run -m method=@ seed=a", "run -m hydra/launcher=@ seed=a"),
+    *("run -m method=@ seed=a", "run -m hydra/launcher=@ seed=a"),
     *("run -m hydra/sweeper=@ seed=a", "run experiment=@ seed=a", "run --@ seed=a"),
     *("reproduce @ --plan", "reproduce 2 --plan --profile @", "reproduce 2 --plan seed=@"),
     *("reproduce A --plan --results @", "reproduce A --plan --results=-- @"),
