@@ -12,6 +12,11 @@ from .mask import install_mask as install_mask
 from .mask import move_mask_to_model as move_mask_to_model
 from .merging import merged as merged
 from .merging import merging_keeps_outputs as merging_keeps_outputs
+from .peft_folder import AdapterSettings as AdapterSettings
+from .peft_folder import PeftFolder as PeftFolder
+from .peft_folder import PeftLayer as PeftLayer
+from .peft_folder import read_peft_folder as read_peft_folder
+from .peft_folder import read_peft_settings as read_peft_settings
 from .saved import SavedAdapter as SavedAdapter
 from .saved import read_adapter as read_adapter
 from .saved import write_adapter as write_adapter
@@ -19,7 +24,10 @@ from .truncation import rotate as rotate
 from .truncation import singular_factors as singular_factors
 
 __all__ = [
+    "AdapterSettings",
     "Cut",
+    "PeftFolder",
+    "PeftLayer",
     "RankMask",
     "SavedAdapter",
     "attach_lora",
@@ -34,6 +42,8 @@ __all__ = [
     "merging_keeps_outputs",
     "move_mask_to_model",
     "read_adapter",
+    "read_peft_folder",
+    "read_peft_settings",
     "rotate",
     "save_adapter",
     "singular_factors",
