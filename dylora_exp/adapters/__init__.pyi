@@ -17,6 +17,10 @@ from .peft_folder import PeftFolder as PeftFolder
 from .peft_folder import PeftLayer as PeftLayer
 from .peft_folder import read_peft_folder as read_peft_folder
 from .peft_folder import read_peft_settings as read_peft_settings
+from .peft_import import attach_peft_folder as attach_peft_folder
+from .peft_import import check_peft_folder as check_peft_folder
+from .peft_import import import_peft_folder as import_peft_folder
+from .peft_import import saved_modules as saved_modules
 from .saved import SavedAdapter as SavedAdapter
 from .saved import read_adapter as read_adapter
 from .saved import write_adapter as write_adapter
@@ -31,10 +35,13 @@ __all__ = [
     "RankMask",
     "SavedAdapter",
     "attach_lora",
+    "attach_peft_folder",
     "check_example_ranks",
+    "check_peft_folder",
     "export_rank",
     "factors",
     "import_adapter",
+    "import_peft_folder",
     "import_problems",
     "install_mask",
     "lora_layers",
@@ -46,6 +53,7 @@ __all__ = [
     "read_peft_settings",
     "rotate",
     "save_adapter",
+    "saved_modules",
     "singular_factors",
     "write_adapter",
 ]

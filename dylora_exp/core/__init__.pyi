@@ -18,6 +18,8 @@ from .hub import describe_unfetched as describe_unfetched
 from .hub import download as download
 from .hub import find_fetched as find_fetched
 from .hub import is_unreachable as is_unreachable
+from .hub import locate as locate
+from .hub import repository_of as repository_of
 from .logs import LOG as LOG
 from .logs import RunLog as RunLog
 from .logs import echo as echo
@@ -77,6 +79,7 @@ __all__ = [
     "is_quiet",
     "is_unreachable",
     "keys",
+    "locate",
     "locks",
     "name_first",
     "package_folder",
@@ -86,6 +89,7 @@ __all__ = [
     "progress_bar",
     "raise_on_sigterm",
     "reading",
+    "repository_of",
     "run_distributed",
     "run_log",
     "set_verbosity",
