@@ -16,7 +16,7 @@ from typing import Any
 import pydantic_core
 
 from dylora_exp.config.loading import known_names, marked_keys, own_defaults
-from dylora_exp.config.schema import OF_SCORING, Config, Mark, TrainerConfig
+from dylora_exp.config.schema import OF_SCORING, Config, Mark
 from dylora_exp.core import file_sha256
 
 # The groups of settings that every config has.
@@ -41,12 +41,13 @@ def identity(config: Config) -> dict[str, Any]:
             if isinstance(tree.get(group), dict) and tree[group].get(name) is not None:
                 tree[group][name] = portable(tree[group][name])
     if not config.method.trains:
-        defaults = TrainerConfig().model_dump()
-        tree["trainer"] = {
-            key: value
-            for key, value in tree["trainer"].items()
-            if key in OF_SCORING or value != defaults[key]
-        }
+        defaults = own_defaults(tree)
+        for group, scoring in OF_SCORING.items():
+            tree[group] = {
+                key: value
+                for key, value in tree[group].items()
+                if key in scoring or key not in defaults[group] or value != defaults[group][key]
+            }
     return tree
 
 

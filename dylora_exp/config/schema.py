@@ -308,8 +308,11 @@ class TrainerConfig(StrictModel):
     threads: Annotated[Annotated[int, Field(ge=1, lt=4097)] | None, Mark.NOT_IDENTITY] = None
 
 
-# The settings of the trainer that also matter where nothing is trained.
-OF_SCORING = frozenset({"eval_batch_size", "bf16", "compile", "threads"})
+# Of two groups, the settings that also matter where nothing is trained.
+OF_SCORING = {
+    "trainer": frozenset({"eval_batch_size", "bf16", "compile", "threads"}),
+    "method": frozenset({"name", "kind", "alpha", "adapter", "score"}),
+}
 
 
 class TrackerConfig(StrictModel):

@@ -6,10 +6,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dylora_exp import adapters
+from dylora_exp import adapters, models
 from dylora_exp.config import OF_SCORING
 from dylora_exp.core import Repository, RequestError, locate
-from dylora_exp.models import find_base, is_hub_name
 
 if TYPE_CHECKING:
     from dylora_exp.adapters import PeftFolder
@@ -41,7 +40,7 @@ def locate_adapter(tree: Mapping[str, Any]) -> Path | None:
     if path.exists():
         return path if path.is_dir() else None
     plain, _, revision = name.partition("@")
-    if "/" not in plain or not is_hub_name(plain):
+    if "/" not in plain or not models.is_hub_name(plain):
         return None
     command = f"dylora models fetch {name}"
     repository = Repository("model", plain, revision or None, "method.adapter", command)
@@ -101,7 +100,7 @@ def completed(
         "method": method,
         "ranks": _ranks(tree, r_max, overridden),
         # Nothing is trained: what a profile says of training would only be noise.
-        "trainer": {k: v for k, v in _group(tree, "trainer").items() if k in OF_SCORING},
+        "trainer": {k: v for k, v in _group(tree, "trainer").items() if k in OF_SCORING["trainer"]},
     }
 
 
@@ -125,10 +124,10 @@ def _model(
     names = {key.split(".")[1] for key in overridden if key.startswith("model.")}
     typed = {name: given[name] for name in names & set(given)}
     if "name_or_path" in typed:
-        base = find_base(str(typed["name_or_path"])) or {"name": Path(typed["name_or_path"]).name}
+        base = models.find_base(str(typed["name_or_path"])) or {"name": Path(typed["name_or_path"]).name}
     else:
         settings = source.settings
-        base = find_base(settings.base_model_name_or_path, settings.revision)
+        base = models.find_base(settings.base_model_name_or_path, settings.revision)
     return None if base is None else {**base, **typed}
 
 
