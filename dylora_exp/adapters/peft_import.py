@@ -45,11 +45,15 @@ def saved_modules(source: PeftFolder) -> list[str]:
 
 
 def check_peft_folder(source: PeftFolder, config: Config) -> None:
-    """Refuse an adapter for another kind of task, or with values that are not finite.
+    """Refuse an adapter that is damaged, or for another kind of task or another base.
+
+    The base is not loaded for it; one that is not on this machine is left to when it is.
 
     Raises:
-        RequestError: In a sentence.
+        RequestError: With all problems.
     """
+    from dylora_exp.models import skeleton
+
     kind, needed = source.settings.task_type, config.task.peft_task_type
     if kind is not None and kind != needed:
         raise RequestError(
@@ -63,6 +67,14 @@ def check_peft_folder(source: PeftFolder, config: Config) -> None:
             "(PEFT's merge_and_unload)."
         )
     source.check_values()
+    backbone = skeleton(config.model, config.task.number_of_outputs, config.hub_cache)
+    if backbone is not None:
+        _check_layers(backbone, source, config.model.name)
+        weights = backbone.state_dict(keep_vars=True)
+        modules = saved_modules(source)
+        saved = {PREFIX + name: each for name, each in weights.items() if _module_of(name, modules)}
+        _check_saved(source, saved, config)
+        _check_labels(backbone, config)
 
 
 def attach_peft_folder(
@@ -220,7 +232,7 @@ def _module_of(key: str, modules: list[str]) -> str | None:
     return next((n for n in modules if any(name_matches(p, n) for p in paths)), None)
 
 
-def _check_labels(model: PeftModel, config: Config) -> None:
+def _check_labels(model: PreTrainedModel | PeftModel, config: Config) -> None:
     """Refuse a base that names the task's labels in another order: every score would be wrong."""
     labels = config.task.labels
     named = getattr(model.config, "id2label", None) or {}
@@ -242,7 +254,8 @@ def _warnings(
     missing = set(config.model.head) - set(saved_modules(source))
     if missing and config.task.trains_head:
         found.append(
-            f"method.adapter: {name_first(missing)} is not in '{source.path}' and stays untrained."
+            f"method.adapter: {name_first(missing)} is not in '{source.path}' and stays as its base "
+            "has it, untrained where that has none."
         )
     noted = source.settings.base_model_name_or_path
     names = [config.model.name, config.model.name_or_path]

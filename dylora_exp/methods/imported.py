@@ -63,13 +63,21 @@ class ImportedLoRA(LoRA):
                 "method.adapter: found nothing, expected the folder of a PEFT adapter or the file "
                 "of a state dict.",
             ]
-        if not (folder := Path(config.method.adapter).expanduser()).is_dir():
+        folder = Path(config.method.adapter).expanduser()
+        if config.method.adapter and not folder.exists():
+            return [
+                *cls.missing_settings(config),
+                f"method.adapter: there is no folder or file '{folder}', expected what PEFT saved, "
+                "or a released state dict.",
+            ]
+        if not folder.is_dir():
             return super().problems(config)
         found = cls.missing_settings(config)
         try:
             adapters.check_peft_folder(adapters.read_peft_folder(folder), config)
         except RequestError as error:
-            found += [f"method.adapter: {each}" for each in error.problems]
+            prefix = "method.adapter: "
+            found += [f"{prefix}{each.removeprefix(prefix)}" for each in error.problems]
         return found
 
     @property

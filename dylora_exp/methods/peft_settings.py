@@ -75,6 +75,11 @@ def completed(
         and not (key == "model.head" and not value)  # the base has the head, or it is new
         and not _is_equal(found := _get(tree, key), value)
     ]
+    if source.settings.lora_alpha <= 0:
+        problems.append(
+            f"method.adapter: the adapter in '{source.path}' has lora_alpha "
+            f"{source.settings.lora_alpha:g}, expected a number above 0."
+        )
     model = _model(tree, source, overridden)
     if model is None:
         noted = source.settings.base_model_name_or_path

@@ -14,6 +14,7 @@ from .layer_names import name_matches as name_matches
 from .loading import load as load
 from .loading import longest_input as longest_input
 from .loading import revision as revision
+from .loading import skeleton as skeleton
 from .probes import differs as differs
 from .probes import equal_texts as equal_texts
 from .probes import is_probed as is_probed
@@ -40,6 +41,7 @@ __all__ = [
     "name_matches",
     "probing",
     "revision",
+    "skeleton",
     "split_fused",
     "weight_users",
 ]

@@ -19,7 +19,6 @@ from dylora_exp.runner.pipeline import load_run
 from dylora_exp.runner.preflight import check
 from dylora_exp.runner.run import run_if_needed
 from tests.support.peft_adapters import IDS, make_base, stock_logits, train_stock
-from tests.support.tiny_runs import ROOT
 
 QV, QV_OF_LLAMA = ["query", "value"], ["q_proj", "v_proj"]
 EVERYWHERE = ["query", "key", "value", "output.dense", "intermediate.dense"]
@@ -124,13 +123,7 @@ def imported(tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(imported, tmp_path_factory):
     """The logits of every exported rank, all from one process of stock PEFT."""
-    jobs = [
-        (str(each.export(cut, "--rank", "all", "--truncation", cut) / f"rank-{rank}"),
-         str(each.base), each.task_type)
-        for each in imported.values()
-        for cut in ("svd", "leading")
-        for rank in ()
-    ]  # fmt: skip
+    jobs = []
     for each in imported.values():
         for cut in ("svd", "leading"):
             for folder in sorted(each.export(cut, "--rank", "all", "--truncation", cut).iterdir()):
@@ -236,9 +229,7 @@ def test_record_and_card_say_where_it_comes_from_and_nothing_of_training(importe
 
 def test_settings_of_training_make_no_other_run(imported):
     each = imported["rsLoRA"]
-    words = [*each.overrides, "trainer.learning_rate=1", "trainer.max_steps=3", "profile=mini",
-             "task=demo", "task.max_train_samples=8", "task.max_length=128"]  # fmt: skip
-    found = compose([w for w in words if w != "profile=mini"])
+    words = ["trainer.learning_rate=1", "trainer.max_steps=3", "method.dropout=0.5"]
+    found = compose([*each.overrides, *words])
     assert found.trainer == each.config.trainer
     assert not run_if_needed(found).fresh
-    assert ROOT.is_dir()
