@@ -53,6 +53,8 @@ def test_links_lead_somewhere():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for target, section in re.findall(r"\]\((?!http)([^)#]+)#?([^)]*)\)", text):
         assert (PAGE.parent / target).exists(), target
-        titles = [t.lower().replace(" ", "-") for t in re.findall(r"^#+ (.+)$", readme, re.M)]
+        titles = [
+            t.lower().replace(" ", "-") for t in re.findall(r"^#+ (.+)$", readme, re.MULTILINE)
+        ]
         assert not section or section in titles
     assert "docs/my-adapter.md" in readme

@@ -4,8 +4,8 @@ Each ``lora_A`` becomes an ``nn.Linear`` subclass around the same parameter whos
 multiplied by a mask shared by all layers. With ``m_i = 1[i <= b] * r/b`` PEFT's own factor alpha/r
 turns into alpha/b, and the layer computes Eq. 7: ``h = W0 x + (alpha/b) B[:, :b] A[:b] x``.
 
-Layers may have ranks of their own (PEFT's ``rank_pattern``). At rank b, one of rank r_l < b keeps all
-of it at its own scale: it computes as at rank min(b, r_l), with alpha_l / min(b, r_l).
+Layers may have ranks of their own (PEFT's ``rank_pattern``). At rank b, one of rank r_l < b keeps
+all of it at its own scale: it computes as at rank min(b, r_l), with alpha_l / min(b, r_l).
 """
 
 from __future__ import annotations

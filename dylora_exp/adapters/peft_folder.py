@@ -105,12 +105,6 @@ class PeftLayer:
     dtype: str
 
     @property
-    def numerator(self) -> float:
-        """The alpha of a plain LoRA of this rank and scale: above ``alpha`` for rsLoRA."""
-        found = self.scale * self.r
-        return self.alpha if math.isclose(found, self.alpha) else found
-
-    @property
     def rank_parameters(self) -> int:
         """The number of parameters of one rank."""
         return self.d_in + self.d_out

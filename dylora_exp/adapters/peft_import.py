@@ -77,9 +77,7 @@ def check_peft_folder(source: PeftFolder, config: Config) -> None:
         _check_labels(backbone, config)
 
 
-def attach_peft_folder(
-    backbone: PreTrainedModel, source: PeftFolder, config: Config
-) -> PeftModel:
+def attach_peft_folder(backbone: PreTrainedModel, source: PeftFolder, config: Config) -> PeftModel:
     """Add the adapters of a folder to a backbone, without their values yet.
 
     Raises:
@@ -246,16 +244,14 @@ def _check_labels(model: PreTrainedModel | PeftModel, config: Config) -> None:
         )
 
 
-def _warnings(
-    source: PeftFolder, saved: dict[str, nn.Parameter], config: Config
-) -> list[str]:
+def _warnings(source: PeftFolder, saved: dict[str, nn.Parameter], config: Config) -> list[str]:
     """Return what one has to know about the scores."""
     found = []
     missing = set(config.model.head) - set(saved_modules(source))
     if missing and config.task.trains_head:
         found.append(
-            f"method.adapter: {name_first(missing)} is not in '{source.path}' and stays as its base "
-            "has it, untrained where that has none."
+            f"method.adapter: {name_first(missing)} is not in '{source.path}' and stays as its "
+            "base has it, untrained where that has none."
         )
     noted = source.settings.base_model_name_or_path
     names = [config.model.name, config.model.name_or_path]

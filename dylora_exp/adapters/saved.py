@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -83,7 +84,7 @@ def read_adapter(folder: Path, record: Record) -> SavedAdapter:
             "it."
         )
     head = {name: tensor for name, tensor in tensors.items() if not _is_factor(name)}
-    alphas = {name: layer.numerator for name, layer in own.items()}
+    alphas = {name: _numerator(layer) for name, layer in own.items()}
     return SavedAdapter(settings, factors, head, alphas)
 
 
@@ -102,6 +103,12 @@ def write_adapter(folder: Path, adapter: SavedAdapter) -> None:
 def _own_layers(folder: Path) -> dict[str, PeftLayer]:
     """Return the layers of an imported adapter, which may differ in rank and scale, by keys."""
     return {PREFIX + name: layer for name, layer in read_peft_folder(folder).layers.items()}
+
+
+def _numerator(layer: PeftLayer) -> float:
+    """Return the alpha of a plain LoRA of a layer's rank and scale: above its own for rsLoRA."""
+    found = layer.scale * layer.r
+    return layer.alpha if math.isclose(found, layer.alpha) else found
 
 
 def _is_factor(name: str) -> bool:

@@ -108,6 +108,7 @@ class ImportedLoRA(LoRA):
         if (folder := self._folder) is None:
             return super().source()
         settings, place = folder.settings, folder.path.resolve()
+        ranks = {name: layer.r for name, layer in folder.layers.items()}
         found = {
             "folder": repository_of(place) or place.name,
             "revision": commit_of(place),
@@ -117,9 +118,7 @@ class ImportedLoRA(LoRA):
             "r": settings.r,
             "lora_alpha": settings.lora_alpha,
             "use_rslora": bool(settings.use_rslora),
-            "ranks": {name: layer.r for name, layer in folder.layers.items()},
-            "saved_modules": self.config.model.head if folder.others else [],
+            "ranks": ranks if len(set(ranks.values())) > 1 else None,
+            "saved_modules": adapters.saved_modules(folder),
         }
-        if len(set(found["ranks"].values())) == 1:
-            del found["ranks"]
         return {key: value for key, value in found.items() if value is not None}

