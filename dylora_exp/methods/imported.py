@@ -6,10 +6,10 @@ It is a LoRA that PEFT saved in a folder, or a state dict of the released LoRA o
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, cast
 
-from dylora_exp import adapters
+from dylora_exp import adapters, models
 from dylora_exp.config import Config
 from dylora_exp.core import RequestError, commit_of, repository_of
 from dylora_exp.methods.base import TrainedModel
@@ -113,7 +113,7 @@ class ImportedLoRA(LoRA):
             "folder": repository_of(place) or place.name,
             "revision": commit_of(place),
             "files": folder.checksums(),
-            "base_model": settings.base_model_name_or_path,
+            "base_model": _without_path(settings.base_model_name_or_path),
             "peft_type": settings.peft_type,
             "r": settings.r,
             "lora_alpha": settings.lora_alpha,
@@ -122,3 +122,8 @@ class ImportedLoRA(LoRA):
             "saved_modules": adapters.saved_modules(folder),
         }
         return {key: value for key, value in found.items() if value is not None}
+
+
+def _without_path(name: str | None) -> str | None:
+    """Return a name on the hub as it is, and of a folder on some machine its own name."""
+    return name if name is None or models.is_hub_name(name) else PurePath(name).name

@@ -10,7 +10,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from dylora_exp.cli.entry import main
 from dylora_exp.config.composition import compose
-from tests.support.peft_adapters import TINY_ROBERTA, train_stock
+from dylora_exp.methods.base import Cut, make_method
+from dylora_exp.runner.pipeline import load_run
+from dylora_exp.runner.preflight import check
+from tests.support.peft_adapters import IDS, TINY_ROBERTA, stock_logits, train_stock
 from tests.support.tiny_runs import TINY
 
 WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
@@ -218,3 +221,23 @@ def test_a_head_may_be_the_bases(adapter, tmp_path):
     assert main(words) == 0
     found = load_file(tmp_path / "x" / WEIGHTS)[f"{HEAD}.weight"]
     assert torch.equal(found, model.classifier.out_proj.weight)
+
+
+def test_a_rank_above_the_width_is_read(tmp_path):
+    adapter = train_stock(TINY_ROBERTA, tmp_path / "wide", r=80, target_modules=["query"])
+    words = ["method=imported", f"method.adapter={adapter}", *TINY, "ranks.score=[1,80]"]
+    config = compose(words)
+    run = load_run(config, check(config))
+    model = run.model.eval()
+    with torch.no_grad(), run.method.at_cut(model, Cut(80, "svd", "alpha/r")):
+        found = model(input_ids=IDS).logits
+    expected = stock_logits(TINY_ROBERTA, adapter, "SEQ_CLS")
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_source_names_no_folder_of_a_machine(adapter):
+    settings(base_model_name_or_path=str(TINY_ROBERTA))(adapter)
+    config = compose(["method=imported", f"method.adapter={adapter}"])
+    source = make_method(config).source()
+    assert (source["base_model"], source["folder"]) == ("tiny-roberta", "adapter")
+    assert source["saved_modules"] == ["classifier"]
