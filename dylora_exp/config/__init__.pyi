@@ -22,6 +22,7 @@ from .run_identity import is_identity as is_identity
 from .run_identity import recompute_run_id as recompute_run_id
 from .run_identity import run_id as run_id
 from .run_identity import setup_id as setup_id
+from .schema import OF_SCORING as OF_SCORING
 from .schema import WEIGHTS as WEIGHTS
 from .schema import ClosedShare as ClosedShare
 from .schema import Config as Config
@@ -44,6 +45,7 @@ from .schema import has_ranks as has_ranks
 
 __all__ = [
     "CONF_DIR",
+    "OF_SCORING",
     "WEIGHTS",
     "ClosedShare",
     "Config",

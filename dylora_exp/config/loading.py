@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, create_model
 
-from dylora_exp.config.registry import BASES, GROUPS, TAGS, Group, settings_classes
+from dylora_exp.config.registry import BASES, GROUPS, TAGS, Group, implementations, settings_classes
 from dylora_exp.config.schema import Config, Mark
 from dylora_exp.core import RequestError, keys, parse, path_problem, unknown_name
 
@@ -49,6 +49,22 @@ def load(tree: Mapping[str, Any], overridden: Collection[str] = ()) -> Config:
         raise RequestError(problems)
     # Of the class that can be pickled, for other processes.
     return Config.model_construct(**{name: getattr(config, name) for name in Config.model_fields})
+
+
+def complete(tree: Mapping[str, Any], overridden: Collection[str] = ()) -> Mapping[str, Any]:
+    """Return a composed tree with what the method reads out of files that the tree names.
+
+    Args:
+        tree: A whole config, not checked yet.
+        overridden: The keys that the user gave.
+
+    Raises:
+        RequestError: When such a file is wrong, or the user gave something else than it says.
+    """
+    method = tree.get("method")
+    kind = method.get(TAGS["method"]) if isinstance(method, Mapping) else None
+    chosen = implementations("method").get(kind) if isinstance(kind, str) else None
+    return tree if chosen is None else chosen.complete(tree, overridden)
 
 
 def known_keys() -> list[str]:

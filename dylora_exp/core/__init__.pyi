@@ -33,6 +33,8 @@ from .hub import describe_unfetched as describe_unfetched
 from .hub import download as download
 from .hub import find_fetched as find_fetched
 from .hub import is_unreachable as is_unreachable
+from .hub import locate as locate
+from .hub import repository_of as repository_of
 from .json_files import parse_json as parse_json
 from .json_files import unique_keys as unique_keys
 from .logs import LOG as LOG
@@ -107,6 +109,7 @@ __all__ = [
     "is_quiet",
     "is_unreachable",
     "keys",
+    "locate",
     "locks",
     "make_console",
     "make_grid",
@@ -126,6 +129,7 @@ __all__ = [
     "progress_bar",
     "raise_on_sigterm",
     "reading",
+    "repository_of",
     "run_distributed",
     "run_log",
     "set_verbosity",

@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dylora_exp.config import ModelConfig
@@ -92,6 +93,34 @@ def load(
     agree_on_padding(tokenizer, backbone)
     _probe(model, backbone, tokenizer, labels)
     return backbone, tokenizer
+
+
+def skeleton(
+    model: ModelConfig, labels: int | None, hub_cache: str | None = None
+) -> PreTrainedModel | None:
+    """Return a model without its weights; None where its configuration is not on this machine.
+
+    Args:
+        model: The model config.
+        labels: As for ``load``.
+        hub_cache: As for ``load``.
+
+    Raises:
+        RequestError: When the configuration is no model's.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    location, _ = locations(model, hub_cache)
+    if model.pretrained and not Path(location).is_dir():
+        return None
+    settings = {} if labels is None else {"num_labels": labels}
+    kind = AutoModelForCausalLM if labels is None else AutoModelForSequenceClassification
+    with _loading(model):
+        config = _architecture(model, location, settings)
+        with torch.device("meta"):
+            built: PreTrainedModel = kind.from_config(config, **NO_CODE)
+    return built
 
 
 def _probe(

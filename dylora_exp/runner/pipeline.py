@@ -102,9 +102,8 @@ def train_and_record(run: LoadedRun) -> tuple[Record, list[str]]:
             training=method.training_stats(model) | imported,
             scoring=run.objective.scoring(),
             timing={
-                "train_seconds": training.seconds,
                 "sweep_seconds": sum(entry.seconds for ranks in sweeps for entry in ranks),
-                "steps": training.steps,
+                **({} if method.is_untimed else training.timing()),
             },
             memory=peak_memory(),
             environment=software,

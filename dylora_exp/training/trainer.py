@@ -52,6 +52,10 @@ class TrainingResult:
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
 
+    def timing(self) -> dict[str, float]:
+        """Return the record's part of it."""
+        return {"train_seconds": self.seconds, "steps": self.steps}
+
 
 def train(
     model: TrainedModel,
