@@ -31,6 +31,8 @@ OpenShare = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 ClosedShare = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+# As the hub takes it: a code of ISO 639, or one of two words.
+Language = Annotated[str, Field(pattern=r"^([a-z]{2,3}|code|multilingual)$")]
 
 
 class Mark(enum.Enum):
@@ -106,18 +108,21 @@ class PublishedFile(StrictModel):
 class TaskConfig(StrictModel):
     """What is learned, where its data are and how it is scored.
 
-    ``labels`` are in id order; none means a number. A subclass beside each objective adds the
-    settings that it alone has, marks those without effect as unused, and describes the objective:
+    ``labels`` are in id order; none means a number; ``language`` is for model cards. A subclass
+    beside each objective adds the settings that it alone has, marks those without effect as unused,
+    and describes the objective:
 
     Attributes:
         auto_model_class: The class of transformers that loads a model for it.
         peft_task_type: PEFT's name for it.
         trains_head: Whether the modules of ``model.head`` are trained beside an adapter.
+        pipeline_tag: The hub's name for it.
     """
 
     auto_model_class: ClassVar[str]
     peft_task_type: ClassVar[str]
     trains_head: ClassVar[bool]
+    pipeline_tag: ClassVar[str]
 
     name: str = ""
     objective: str
@@ -135,6 +140,7 @@ class TaskConfig(StrictModel):
     max_eval_samples: Count | None = None
     eval_split: Literal["dev", "test"] | None = None
     published: Annotated[list[PublishedFile], Mark.NOT_IDENTITY] = Field(default_factory=list)
+    language: Annotated[Language | None, Mark.NOT_IDENTITY] = None
 
     @property
     def scored(self) -> str:

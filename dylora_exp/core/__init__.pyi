@@ -17,6 +17,7 @@ from .hub import commit_of as commit_of
 from .hub import describe_unfetched as describe_unfetched
 from .hub import download as download
 from .hub import find_fetched as find_fetched
+from .hub import hub_name as hub_name
 from .hub import is_unreachable as is_unreachable
 from .logs import LOG as LOG
 from .logs import RunLog as RunLog
@@ -72,6 +73,7 @@ __all__ = [
     "find_fetched",
     "first_line",
     "gather",
+    "hub_name",
     "in_package",
     "is_main_process",
     "is_quiet",

@@ -1,6 +1,7 @@
 from .architecture import hub_repositories as hub_repositories
 from .architecture import local_folders as local_folders
 from .architecture import model_problems as model_problems
+from .architecture import resolve as resolve
 from .compiling import compile_where_asked as compile_where_asked
 from .compiling import eager as eager
 from .compiling import eager_for_one as eager_for_one
@@ -10,6 +11,7 @@ from .layer_names import Part as Part
 from .layer_names import fused_part as fused_part
 from .layer_names import name_matches as name_matches
 from .loading import load as load
+from .loading import load_tokenizer as load_tokenizer
 from .loading import longest_input as longest_input
 from .loading import revision as revision
 from .probes import differs as differs
@@ -30,11 +32,13 @@ __all__ = [
     "hub_repositories",
     "is_probed",
     "load",
+    "load_tokenizer",
     "local_folders",
     "longest_input",
     "model_problems",
     "name_matches",
     "probing",
+    "resolve",
     "revision",
     "split_fused",
     "weight_users",

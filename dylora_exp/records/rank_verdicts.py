@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,7 +137,9 @@ def cut_text(truncation: str | None, scale: str | None) -> str:
 
 
 def rank_verdict(
-    records: Sequence[Record], tolerance: float | None = None, cut: CutName | None = None
+    records: Sequence[Record],
+    tolerance: float | None = None,
+    cuts: Collection[CutName] | None = None,
 ) -> RankVerdict | None:
     """Return which rank of a run, or of runs that differ in their seeds alone, to deploy.
 
@@ -150,13 +152,13 @@ def rank_verdict(
         records: Completed, at least one; each counts as a seed.
         tolerance: What may be lost, as a part of the best; None for the rule of the situation: one
             standard error over seeds, with one seed the run's ``ranks.tolerance``.
-        cut: The only cut to look at; None for all.
+        cuts: The cuts to look at; None for all.
 
     Returns:
         None for a method without ranks.
     """
     metric = deciding_metric(records)
-    found = [each for each in _scored_cuts(records, metric) if cut in (None, each.name)]
+    found = [each for each in _scored_cuts(records, metric) if cuts is None or each.name in cuts]
     if not found:
         return None
     reader = (records[0].config.get("task") or {}).get("reader")

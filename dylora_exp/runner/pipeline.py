@@ -87,6 +87,7 @@ def train_and_record(run: LoadedRun) -> tuple[Record, list[str]]:
             "completed",
             data=run.data.sources,
             files=saved_files(folder / "model"),
+            language=config.task.language,
             ranks=scores,
             epochs=epochs,
             summary=summarise(scores, config.task.headline, config.ranks.tolerance),
