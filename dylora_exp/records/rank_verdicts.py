@@ -145,8 +145,8 @@ def rank_verdict(
 
     That is the smallest rank whose score, or mean over seeds, is good enough beside the best of
     all cuts. Of equal ranks the one with fewer adapter parameters, then the one with the better
-    score, then the one scored first. Cuts with an undefined score are left out: their best may lie
-    in the gap.
+    score, then the one scored last: configs list the plain cut before those that work for it.
+    Cuts with an undefined score are left out: their best may lie in the gap.
 
     Args:
         records: Completed, at least one; each counts as a seed.
@@ -163,7 +163,8 @@ def rank_verdict(
         return None
     reader = (records[0].config.get("task") or {}).get("reader")
     protocol = reader if isinstance(reader, str) else None
-    usable = [each for each in found if _is_whole(found, each.name)]
+    # The first of equals is taken.
+    usable = [each for each in reversed(found) if _is_whole(found, each.name)]
     if not usable:
         return RankVerdict(metric, protocol, tuple(found), None, None, 0.0)
     sign = metric_sign(metric)

@@ -73,7 +73,7 @@ def export(
     base = _find_base(record, run_folder)
     if merge:
         _check_merge(record, base)
-    config, tokenizer = base.config, base.tokenizer()
+    config, tokenizer = base.config, None if merge else base.tokenizer()
     method = make_method(config)
     for entry, target in zip(entries, folders, strict=True):
         adapter = export_rank(

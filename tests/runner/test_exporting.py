@@ -7,8 +7,9 @@ import sys
 
 import pytest
 import torch
+from peft import AutoPeftModelForSequenceClassification
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, set_seed
 
 from dylora_exp.adapters.saved import SETTINGS, WEIGHTS
 from dylora_exp.cli.entry import main
@@ -111,6 +112,39 @@ def test_plain_peft_gives_the_logits_of_the_sweep(method, cut, scale, runs, tmp_
     assert loaded["scale"] == [pytest.approx(scale)]
     ours = sweep_logits(folder, config, outcome, cut)
     torch.testing.assert_close(ours, torch.tensor(loaded["logits"]), rtol=0, atol=1e-5)
+
+
+def test_every_scored_cut_can_be_exported_and_is_what_was_scored(runs, tmp_path, capsys):
+    folder, made = runs
+    config, outcome = made["lora"]
+    cuts = [(e.truncation, e.scale) for e in outcome.record.ranks if e.rank == 2]
+    assert ("leading", "alpha/r") in cuts and len(cuts) == 3
+    folders = [tmp_path / str(number) for number in range(len(cuts))]
+    for (truncation, scale), target in zip(cuts, folders, strict=True):
+        words = ["--cut", truncation, "--scale", scale, "--rank", "2", "--to", str(target)]
+        assert export(runs, "lora", capsys, *words)[0] == 0
+    shown = plain_peft(config, *folders)
+    assert [entry["scale"] for entry in shown] == [[8], [4], [4]]
+    for (truncation, scale), entry in zip(cuts, shown, strict=True):
+        ours = sweep_logits(folder, config, outcome, Cut(2, truncation, scale))
+        torch.testing.assert_close(ours, torch.tensor(entry["logits"]), rtol=0, atol=1e-5)
+    assert len({json.dumps(entry["logits"]) for entry in shown}) == 3  # they are different models
+
+
+def test_peft_finds_base_and_tokenizer_by_itself(runs, tmp_path, capsys):
+    folder, made = runs
+    assert export(runs, "dylora", capsys, "--rank", "3", "--to", str(tmp_path / "a"))[0] == 0
+    settings = json.loads((tmp_path / "a" / SETTINGS).read_text())
+    assert settings["modules_to_save"] == ["classifier"]
+    card = (tmp_path / "a" / "README.md").read_text()
+    assert "AutoPeftModelForSequenceClassification.from_pretrained(FOLDER, num_labels=2)" in card
+    loaded = AutoPeftModelForSequenceClassification.from_pretrained(tmp_path / "a", num_labels=2)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "a")
+    assert tokenizer("the food is fine") == load(made["dylora"][0].model, 2)[1]("the food is fine")
+    with torch.no_grad():
+        theirs = loaded.eval()(input_ids=torch.tensor(IDS)).logits
+    ours = sweep_logits(folder, *made["dylora"], Cut(3, "leading", "alpha/b"))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -406,6 +440,8 @@ def test_a_base_that_is_gone_is_refused_when_merging(tmp_path, capsys):
         assert main([*command, "--merge"]) == 2
         assert "--merge: the model folder that run" in capsys.readouterr().err
     assert main(command) == 0
+    assert "it was not here to be copied" in (tmp_path / "x" / "README.md").read_text()
+    assert not list((tmp_path / "x").glob("tokenizer*"))
 
 
 def test_force_spares_the_run_and_what_is_no_export(runs, tmp_path, capsys):
