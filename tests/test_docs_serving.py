@@ -20,11 +20,8 @@ from dylora_exp.runner import run_if_needed
 from tests.support.tiny_runs import ROOT, TINY
 
 PAGE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
-LINES = [
-    line
-    for block in re.findall(r"```\n(.*?)```", PAGE, re.DOTALL)
-    for line in block.splitlines()
-]  # fmt: skip
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", PAGE, re.DOTALL)
+LINES = [line for language, text in BLOCKS if not language for line in text.splitlines()]
 OURS = [line for line in LINES if line.startswith("dylora ")]
 PROGRAMS = {"dylora", "hf", "lm_eval", "vllm", "deploy"}
 
@@ -42,7 +39,7 @@ def test_the_exports_run_and_load(tmp_path, monkeypatch, capsys):
     for command in OURS:
         if "--merge" not in command:  # merged models: test_exporting.py
             assert main(shlex.split(command.replace("RUN", record.run_id))[1:]) == 0, command
-    (snippet,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (snippet,) = [text for language, text in BLOCKS if language == "python"]
     loaded = eval(snippet, vars(peft))
     assert loaded.peft_config["default"].r == record.verdict["chosen"]["rank"]
     assert sorted(path.name for path in Path("ranks").iterdir()) == ["rank-1", "rank-2"]

@@ -54,7 +54,7 @@ def front_matter(exported: Exported) -> ModelCardData:
     tags = ["lora", "dylora", record.method]
     if base is not None:
         tags.append(f"base_model:{'finetune' if exported.merged else 'adapter'}:{base}")
-    data = task.hub and hub_name(task.hub.path)
+    data = hub_name(task.hub.path) if task.hub else None
     found = _eval_results(exported, data)
     return ModelCardData(
         base_model=base,

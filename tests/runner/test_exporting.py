@@ -4,10 +4,11 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
-from peft import AutoPeftModelForSequenceClassification
+from peft import AutoPeftModelForCausalLM, AutoPeftModelForSequenceClassification
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, set_seed
 
@@ -20,6 +21,7 @@ from dylora_exp.models.architecture import resolve
 from dylora_exp.models.loading import load
 from dylora_exp.runner import exporting
 from dylora_exp.runner.run import run_if_needed
+from tests.support.small_gpt2 import save_small_gpt2
 
 IDS = [[0, 40, 50, 60, 70, 2], [0, 30, 31, 32, 33, 2]]
 PLAIN_PEFT = """
@@ -145,6 +147,22 @@ def test_peft_finds_base_and_tokenizer_by_itself(runs, tmp_path, capsys):
         theirs = loaded.eval()(input_ids=torch.tensor(IDS)).logits
     ours = sweep_logits(folder, *made["dylora"], Cut(3, "leading", "alpha/b"))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_peft_finds_a_language_model_in_a_folder(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_small_gpt2(Path("base"))
+    words = ["profile=demo-nlg", "task=demo-e2e", "model.name_or_path=base", "ranks.r_max=2",
+             "trainer.max_steps=1", "task.max_train_samples=16", "task.max_eval_samples=1",
+             "task.decode.beams=1", "task.decode.max_new_tokens=4",
+             "task.metrics=[bleu]"]  # fmt: skip
+    record = run_if_needed(compose(words)).record
+    assert main(["export", record.run_id, "--rank", "1", "--to", "out/a"]) == 0
+    monkeypatch.chdir(tmp_path / "out")
+    loaded = AutoPeftModelForCausalLM.from_pretrained("a")
+    assert loaded.peft_config["default"].r == 2  # of two parts of one layer
+    assert len(AutoTokenizer.from_pretrained("a")) <= loaded.config.vocab_size
+    assert str(tmp_path) not in Path("a", "README.md").read_text()
 
 
 @pytest.mark.slow
