@@ -91,7 +91,7 @@ class RankVerdict:
                 parts.append(f"{100 * self.share:.3g} % of its adapter parameters")
         seeds = len(self.chosen.values)
         counted = "one seed" if seeds == 1 else f"mean of {seeds} seeds"
-        left_out = [name for name in _names(self.cuts) if not _is_whole(self.cuts, name)]
+        left_out = [name for name in _names(self.cuts) if name not in _whole(self.cuts)]
         notes = [counted, *(f"{self._cut_label(name)} left out, undefined" for name in left_out)]
         return "; ".join([", ".join(parts), *notes])
 
@@ -164,7 +164,8 @@ def rank_verdict(
     reader = (records[0].config.get("task") or {}).get("reader")
     protocol = reader if isinstance(reader, str) else None
     # The first of equals is taken.
-    usable = [each for each in reversed(found) if _is_whole(found, each.name)]
+    whole = _whole(found)
+    usable = [each for each in reversed(found) if each.name in whole]
     if not usable:
         return RankVerdict(metric, protocol, tuple(found), None, None, 0.0)
     sign = metric_sign(metric)
@@ -231,9 +232,9 @@ def _names(cuts: Sequence[ScoredCut]) -> list[CutName]:
     return list(dict.fromkeys(cut.name for cut in cuts))
 
 
-def _is_whole(cuts: Sequence[ScoredCut], name: CutName) -> bool:
-    """Return whether a cut has a value at each of its ranks."""
-    return all(cut.values for cut in cuts if cut.name == name)
+def _whole(cuts: Sequence[ScoredCut]) -> set[CutName]:
+    """Return the names of the cuts that have a value at each of their ranks."""
+    return set(_names(cuts)) - {cut.name for cut in cuts if not cut.values}
 
 
 def _size(cut: ScoredCut) -> float:
