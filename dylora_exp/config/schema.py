@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import enum
 import math
+import re
 from collections.abc import Collection, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, SerializeAsAny
+from pydantic import AfterValidator, Field, SerializeAsAny
 
 from dylora_exp.config.distributions import DISTRIBUTIONS
 from dylora_exp.core import StrictModel, unknown_name
@@ -31,8 +32,16 @@ OpenShare = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 ClosedShare = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
-# As the hub takes it: a code of ISO 639, or one of two words.
-Language = Annotated[str, Field(pattern=r"^([a-z]{2,3}|code|multilingual)$")]
+
+
+def _check_language(name: str) -> str:
+    """Return a language as the hub takes it: a code of ISO 639, or one of two words."""
+    if re.fullmatch(r"[a-z]{2,3}|code|multilingual", name) is None:
+        raise ValueError(f"found '{name}', expected a code such as en, or multilingual.")
+    return name
+
+
+Language = Annotated[str, AfterValidator(_check_language)]
 
 
 class Mark(enum.Enum):

@@ -4,7 +4,8 @@ import pytest
 from huggingface_hub import ModelCard
 from huggingface_hub.utils import validate_repo_id
 
-from dylora_exp.config import compose
+from dylora_exp.config import compose, run_id
+from dylora_exp.core import RequestError
 from dylora_exp.records import RankScore, rank_verdict
 from dylora_exp.runner.card_metadata import Exported
 from dylora_exp.runner.model_card import model_card
@@ -93,3 +94,9 @@ def test_a_part_of_the_data_and_another_language_are_said():
     )
     assert data.language == "de"
     assert data.eval_results[0].dataset_args == {"max_eval_samples": 50}
+
+
+def test_the_language_is_no_part_of_a_run_but_checked():
+    assert run_id(compose(["task=mrpc", "task.language=fr"])) == run_id(compose(["task=mrpc"]))
+    with pytest.raises(RequestError, match="task.language: found 'English', expected a code such"):
+        compose(["task.language=English"])
