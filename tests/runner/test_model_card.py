@@ -98,5 +98,5 @@ def test_a_part_of_the_data_and_another_language_are_said():
 
 def test_the_language_is_no_part_of_a_run_but_checked():
     assert run_id(compose(["task=mrpc", "task.language=fr"])) == run_id(compose(["task=mrpc"]))
-    with pytest.raises(RequestError, match="task.language: found 'English', expected a code such"):
+    with pytest.raises(RequestError, match=r"task.language: found 'English', expected a code such"):
         compose(["task.language=English"])
