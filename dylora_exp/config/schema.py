@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import enum
 import math
+import re
 from collections.abc import Collection, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, SerializeAsAny
+from pydantic import AfterValidator, Field, SerializeAsAny
 
 from dylora_exp.config.distributions import DISTRIBUTIONS
 from dylora_exp.core import StrictModel, unknown_name
@@ -31,6 +32,16 @@ OpenShare = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 ClosedShare = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _check_language(name: str) -> str:
+    """Return a language as the hub takes it: a code of ISO 639, or one of two words."""
+    if re.fullmatch(r"[a-z]{2,3}|code|multilingual", name) is None:
+        raise ValueError(f"found '{name}', expected a code such as en, or multilingual.")
+    return name
+
+
+Language = Annotated[str, AfterValidator(_check_language)]
 
 
 class Mark(enum.Enum):
@@ -106,18 +117,21 @@ class PublishedFile(StrictModel):
 class TaskConfig(StrictModel):
     """What is learned, where its data are and how it is scored.
 
-    ``labels`` are in id order; none means a number. A subclass beside each objective adds the
-    settings that it alone has, marks those without effect as unused, and describes the objective:
+    ``labels`` are in id order; none means a number; ``language`` is for model cards. A subclass
+    beside each objective adds the settings that it alone has, marks those without effect as unused,
+    and describes the objective:
 
     Attributes:
         auto_model_class: The class of transformers that loads a model for it.
         peft_task_type: PEFT's name for it.
         trains_head: Whether the modules of ``model.head`` are trained beside an adapter.
+        pipeline_tag: The hub's name for it.
     """
 
     auto_model_class: ClassVar[str]
     peft_task_type: ClassVar[str]
     trains_head: ClassVar[bool]
+    pipeline_tag: ClassVar[str]
 
     name: str = ""
     objective: str
@@ -135,6 +149,7 @@ class TaskConfig(StrictModel):
     max_eval_samples: Count | None = None
     eval_split: Literal["dev", "test"] | None = None
     published: Annotated[list[PublishedFile], Mark.NOT_IDENTITY] = Field(default_factory=list)
+    language: Annotated[Language | None, Mark.NOT_IDENTITY] = None
 
     @property
     def scored(self) -> str:

@@ -46,6 +46,31 @@ def revision(model: Module) -> dict[str, str]:
     return {"model_revision": found} if isinstance(found, str) else {}
 
 
+def load_tokenizer(
+    model: ModelConfig, hub_cache: str | None = None, ask_hub: bool = True
+) -> PreTrainedTokenizerBase:
+    """Load a tokenizer alone; it pads with its own token, without one with its end token.
+
+    Args:
+        model: The model config.
+        hub_cache: As for ``load``.
+        ask_hub: Whether to fetch what is not on this machine.
+
+    Raises:
+        RequestError: When it cannot be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    _, location = locations(model, hub_cache)
+    with _loading(model):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            location, revision=model.revision, local_files_only=not ask_hub, **NO_CODE
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
 def load(
     model: ModelConfig, labels: int | None, hub_cache: str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
