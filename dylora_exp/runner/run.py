@@ -34,6 +34,7 @@ from dylora_exp.records import Record, RecordStore, changed_file
 from dylora_exp.runner.folder import (
     clean_up,
     hold_run,
+    refuse_links,
     remove_checkpoints,
     remove_unfinished,
     run_folder,
@@ -100,6 +101,7 @@ def _run_in_main_process(config: Config, wait: bool) -> Outcome:
             return outcome
         locks.wait(run_locks(store, folder), busy)  # before data are read
         data = check_all(config)
+        refuse_links(folder)
         with hold_run(store, folder, busy):
             return find_completed(config, store) or run_locked(config, store, data, log)
 

@@ -12,9 +12,8 @@ from transformers import TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from dylora_exp.core import broadcast_from_main, is_main_process
+from dylora_exp.training.checkpoint_contents import EPOCH_RANDOM_STATE
 from dylora_exp.training.checkpoints import checkpoint_folder
-
-_FILE = "epoch_rng.safetensors"
 
 
 class SharedOrderSampler(LengthGroupedSampler):
@@ -36,7 +35,7 @@ class EpochRandomState(TrainerCallback):
     """
 
     def __init__(self, resumed: Path | None) -> None:
-        file = resumed / _FILE if resumed else None
+        file = resumed / EPOCH_RANDOM_STATE if resumed else None
         self.resumed = load_file(file)["state"] if file and file.is_file() else None
         self.state = torch.get_rng_state()
 
@@ -52,4 +51,4 @@ class EpochRandomState(TrainerCallback):
         if is_main_process():
             at_end = (state.epoch or 0.0).is_integer()
             rng_state = torch.get_rng_state() if at_end else self.state
-            save_file({"state": rng_state}, checkpoint_folder(args, state) / _FILE)
+            save_file({"state": rng_state}, checkpoint_folder(args, state) / EPOCH_RANDOM_STATE)
