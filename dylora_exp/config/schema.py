@@ -96,11 +96,16 @@ class TsvSource(StrictModel):
 
 
 class PublishedFile(StrictModel):
-    """A file of a task as its publisher has it; ``sha256`` None where it is not known."""
+    """A file of a task as its publisher has it.
+
+    ``sha256`` is None where it is not known, and so is the number of its texts, by which a file
+    without a digest is told from another version.
+    """
 
     name: str = ""
     url: str = ""
     sha256: str | None = None
+    texts: int | None = None
 
 
 class TaskConfig(StrictModel):
