@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializeAsAny
@@ -31,6 +31,10 @@ OpenShare = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 ClosedShare = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+
+
+# The readers of tasks whose answers are texts; the others have labels or a number.
+TEXT_READERS = ("e2e", "dart", "webnlg")
 
 
 class Mark(enum.Enum):
@@ -160,6 +164,12 @@ class TaskConfig(StrictModel):
             found.append(unknown_name("task.headline", self.headline, self.metrics))
         if len(self.labels) == 1:
             found.append("task.labels: found one label, expected several, or none for a number.")
+        if (self.reader in TEXT_READERS) != (self.scored == "texts"):
+            read = "texts" if self.reader in TEXT_READERS else "labels or numbers"
+            found.append(
+                f"task.reader: found {self.reader}, which reads {read}, but the answers of task "
+                f"'{self.name}' are {self.scored}."
+            )
         for index, name in enumerate(self.metrics):
             if name not in METRICS:
                 found.append(unknown_name(f"task.metrics[{index}]", name, METRICS))
@@ -336,29 +346,6 @@ class Config(StrictModel):
     hub_cache: Annotated[str | None, Mark.NOT_IDENTITY, Mark.FOLDER] = None
     running: Annotated[Literal["wait", "skip"], Mark.NOT_IDENTITY] = "wait"
 
-    def unused(self, overridden: Collection[str]) -> list[str]:
-        """Return a sentence for each setting that changes nothing though the user gave it.
-
-        Args:
-            overridden: The keys that the user gave; ``ranks`` where a file of it was chosen.
-        """
-        ranks, name = self.ranks, self.method.name
-        idle = dict.fromkeys(self.method.unused_ranks, f"method '{name}' draws no ranks by it")
-        for key, needed in (("p", "geometric"), ("tail", "geometric"), ("weights", "custom")):
-            if ranks.distribution != needed:
-                idle.setdefault(key, f"ranks.distribution is {ranks.distribution}, not {needed}")
-        found = []
-        for key, reason in sorted(idle.items()):
-            is_other = getattr(ranks, key) != RanksConfig.model_fields[key].default
-            if f"ranks.{key}" in overridden or ("ranks" in overridden and is_other):
-                found.append(f"ranks.{key}: it would change nothing, {reason}.")
-        if "trainer.label_smoothing" in overridden and self.task.scored != "texts":
-            found.append(
-                "trainer.label_smoothing: it would change nothing, the answers of task "
-                f"'{self.task.name}' are {self.task.scored}, not texts."
-            )
-        return found
-
     def problems(self) -> list[str]:
         """Return a sentence for each setting that does not go with the others."""
         return (
@@ -370,6 +357,11 @@ class Config(StrictModel):
                 if getattr(self, name) == ""
             ]
         )
+
+
+def without_targets(model: ModelConfig) -> ModelConfig:
+    """Return the config of a model in which no layer is to be adapted."""
+    return model.model_copy(update={"targets": [], "fused": None})
 
 
 def has_ranks(method: MethodSettings) -> bool:
