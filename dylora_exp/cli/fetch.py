@@ -65,7 +65,11 @@ def fetch_tasks(names: Sequence[str], folder: Path) -> Iterator[str]:
         if task.published:
             published = True
             for path, checked in fetch(task, folder):
-                yield str(path) if checked else f"{path} (no checksum of it is known; its form was checked)"
+                yield (
+                    str(path)
+                    if checked
+                    else f"{path} (no checksum of it is known; its form was checked)"
+                )
         elif (source := repository(task)) is not None:
             if source.name not in repositories:
                 repositories[source.name] = download(source, folder)
@@ -191,9 +195,7 @@ def _problem(task: TaskConfig, file: PublishedFile, path: Path) -> str | None:
         return f"it is no file of task '{task.name}': {flaw}"
     if found == file.sha256:
         return None
-    return (
-        f"its sha256 is {found}, expected {file.sha256}; it was changed, or cut short in transit"
-    )
+    return f"its sha256 is {found}, expected {file.sha256}; it was changed, or cut short in transit"
 
 
 def _download(task: TaskConfig, file: PublishedFile, path: Path) -> None:

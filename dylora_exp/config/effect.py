@@ -32,13 +32,15 @@ def settings_without_effect(config: Config, overridden: Collection[str]) -> list
 def _in_ranks(config: Config, overridden: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield the settings of the ranks group by which no rank is drawn, with the reason."""
     ranks, name = config.ranks, config.method.name
-    idle = dict.fromkeys(config.method.unused_ranks, f"method '{name}' draws no ranks by it")
+    what = "draws no ranks by it" if has_ranks(config.method) else "has no ranks"
+    idle = dict.fromkeys(config.method.unused_ranks, f"method '{name}' {what}")
     for key, needed in (("p", "geometric"), ("tail", "geometric"), ("weights", "custom")):
         if ranks.distribution != needed:
             idle.setdefault(key, f"ranks.distribution is {ranks.distribution}, not {needed}")
     for key, reason in sorted(idle.items()):
-        is_other = getattr(ranks, key) != RanksConfig.model_fields[key].default
-        if f"ranks.{key}" in overridden or ("ranks" in overridden and is_other):
+        # A profile sets r_max, for all methods.
+        of_file = key != "r_max" and getattr(ranks, key) != RanksConfig.model_fields[key].default
+        if f"ranks.{key}" in overridden or ("ranks" in overridden and of_file):
             yield f"ranks.{key}", reason
 
 

@@ -24,20 +24,21 @@ from dylora_exp.runner.folder import run_folder
 from dylora_exp.training import epoch_scores
 from tests.support.settings import other_values, setting_keys
 
+_FEW = ["trainer.max_steps=5", "task.max_train_samples=12", "trainer.batch_size=6"]
+_RANKS = ["ranks.r_max=4", "ranks.score=[1,3]"]
 METHODS = {
-    "dylora": [],
-    "lora": [],
-    "nested-dropout": [],
-    "matryoshka": [],
-    "sorted-lora": [],
+    "dylora": _RANKS,
+    "lora": _RANKS,
+    "nested-dropout": _RANKS,
+    "matryoshka": _RANKS,
+    "sorted-lora": [*_RANKS, "method.share=0.2", "ranks.sample_every=step", "ranks.sandwich=0"],
     "finetune": [],
     "flop": ["method.target_sparsity=0.6"],
 }
-_FEW = ["trainer.max_steps=5", "task.max_train_samples=12", "trainer.batch_size=6", "ranks.r_max=4"]
 OBJECTIVES = {
-    "classification": [*_FEW, "task.max_eval_samples=16", "ranks.score=[1,3]"],
+    "classification": [*_FEW, "task.max_eval_samples=16"],
     "generation": [
-        *["profile=demo-nlg", *_FEW, "task.max_eval_samples=3", "ranks.score=[1,3]"],
+        *["profile=demo-nlg", *_FEW, "task.max_eval_samples=3"],
         *["task.metrics=[bleu]", "task.decode.beams=3", "task.decode.max_new_tokens=16"],
     ],
 }
@@ -61,7 +62,9 @@ RESOURCES = {
 # Accepted without an effect on a tiny run, each for a reason.
 APART = {
     **dict.fromkeys(("profile", "model.name", "task.name", "method.name"), "a name in tables"),
-    **dict.fromkeys(("method.kind", "task.objective"), "chooses the class, whose settings these are"),
+    **dict.fromkeys(
+        ("method.kind", "task.objective"), "chooses the class, whose settings these are"
+    ),
     "task.broken_lines": "what becomes of broken examples; there are none",
     "task.label_range": "a check of numbers",
     "task.hub": "where the data lie",
@@ -132,9 +135,7 @@ def outcomes(tmp_path_factory):
 
     def outcome(words):
         try:
-            config = compose(
-                [*words, f"results_dir={folder / 'r'}", f"outputs_dir={folder / 'o'}"]
-            )
+            config = compose([*words, f"results_dir={folder / 'r'}", f"outputs_dir={folder / 'o'}"])
             if run_id(config) not in known:
                 known[run_id(config)] = fingerprint(config)
             return config, known[run_id(config)]
@@ -248,12 +249,15 @@ TINY = ["task.max_train_samples=8"]
         (["task.hub={path: x}"], "task.hub"),
         (["task.tsv={folder: x}"], "task.tsv"),
         (["task=sst2", "task.data_dir=/tmp", "task.hub.path=x"], "task.hub.path"),
-        (["task=sst2", "task.tsv.train=x"], "task.tsv.train"),
+        (["task=sst2", "task.tsv.folder=x"], "task.tsv.folder"),
         (["model.pretrained=false", "model.drop_head=true"], "model.drop_head"),
         (["profile=demo-nlg", "model.head=[c_fc]"], "model.head"),
         (["profile=demo-nlg", "model.drop_head=true"], "model.drop_head"),
         (["profile=demo-nlg", "trainer.warmup_ratio=0.1"], "trainer.warmup_ratio"),
         (["method=finetune", "model.targets=[query]"], "model.targets"),
+        (["method=finetune", "ranks.r_max=4"], "ranks.r_max"),
+        (["method=flop", "ranks.score=[1]"], "ranks.score"),
+        (["method=flop", "ranks=powers"], "ranks.values"),
         (["method=flop", "model.fused={a: [b, c]}"], "model.fused"),
         (
             ["method=flop", "method.target_parameters=1e5", "method.target_sparsity=0.5"],
@@ -281,7 +285,7 @@ def test_a_reader_of_other_answers_is_refused(words, found):
 
 def test_without_an_adapter_no_target_is_looked_for(tmp_path, outcomes):
     """A model whose layers have other names than those of model.targets is trained as a whole."""
-    words = ["method=finetune", *OBJECTIVES["generation"], "ranks.score=null"]
+    words = ["method=finetune", *OBJECTIVES["generation"]]
     config = compose([*words, f"outputs_dir={tmp_path}"])
     config.model.targets = ["q_lin"]
     assert fingerprint(config)[1] == 5

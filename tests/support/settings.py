@@ -27,9 +27,7 @@ def setting_keys(method: str, objective: str) -> dict[str, FieldInfo]:
         "ranks": RanksConfig,
         "trainer": TrainerConfig,
     }
-    found = {
-        name: field for name, field in Config.model_fields.items() if name not in classes
-    }
+    found = {name: field for name, field in Config.model_fields.items() if name not in classes}
     for group, schema in classes.items():
         found |= dict(_leaves(schema, group))
     return found
