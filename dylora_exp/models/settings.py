@@ -1,8 +1,8 @@
 """The settings of a model's own configuration that ``model.overrides`` and ``model.config`` name.
 
-Only what the architecture itself declares and computes with is one. A loader's arguments, what says
-which code or weights are loaded, and what changes no output of a run are refused by name, also where
-the config.json of a folder has them.
+Only what the architecture itself declares and computes with is one. A loader's arguments, what
+says which code or weights are loaded, and what changes no output of a run are refused by name, also
+where the config.json of a folder has them.
 """
 
 from __future__ import annotations

@@ -81,7 +81,8 @@ def unusable_file(checkpoint: Path, model: TrainedModel) -> str | None:
 def _check_weights(file: Path, model: TrainedModel) -> None:
     own = get_peft_model_state_dict(model) if isinstance(model, PeftModel) else model.state_dict()
     with safe_open(file, framework="pt") as saved:
-        shapes = {name: tuple(saved.get_slice(name).get_shape()) for name in saved.keys()}
+        names = saved.keys()
+        shapes = {name: tuple(saved.get_slice(name).get_shape()) for name in names}
     if wrong := [name for name in shapes if name not in own or shapes[name] != own[name].shape]:
         raise ValueError(wrong)
     # Of several names of one tensor, safetensors keeps one.

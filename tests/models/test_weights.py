@@ -160,11 +160,14 @@ def test_code_beside_the_weights_is_never_run(folder, what, answer, monkeypatch)
     assert not (folder / "ran").exists()
 
 
-ARGUMENTS = """trust_remote_code code_revision auto_map dtype torch_dtype attn_implementation _commit_hash
+ARGUMENTS = """
+trust_remote_code code_revision auto_map dtype torch_dtype attn_implementation _commit_hash
 _attn_implementation quantization_config _name_or_path name_or_path architectures id2label
-gradient_checkpointing return_dict output_hidden_states output_attentions problem_type revision token
-device_map low_cpu_mem_usage cache_dir subfolder use_safetensors weights_only state_dict _from_auto
-gguf_file proxies local_files_only max_memory experts_implementation torchscript model_type kwargs"""
+gradient_checkpointing return_dict output_hidden_states output_attentions problem_type revision
+token device_map low_cpu_mem_usage cache_dir subfolder use_safetensors weights_only state_dict
+_from_auto gguf_file proxies local_files_only max_memory experts_implementation torchscript
+model_type kwargs
+"""
 
 
 @pytest.mark.parametrize("name", ARGUMENTS.split())

@@ -129,7 +129,7 @@ def no_collection():
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
-    """Return what returns all that comes out of a config, or the problems that it is refused for."""
+    """Return a function of overrides: the config and what comes out of it, or its problems."""
     folder = tmp_path_factory.mktemp("settings")
     known: dict[str, object] = {}
 

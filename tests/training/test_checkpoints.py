@@ -304,7 +304,9 @@ def test_nothing_is_written_or_removed_through_a_link(spoil, cut, tmp_path):
 def test_a_lock_is_never_written_through_a_link(cut, tmp_path):
     (tmp_path / "precious").write_text("a text")
     (tmp_path / ".lock").symlink_to(tmp_path / "precious")
-    with pytest.raises(RequestError, match=r"\.lock: cannot be locked"):
-        with locks.hold([tmp_path / ".lock"], lambda path: None):
-            pass
+    with (
+        pytest.raises(RequestError, match=r"\.lock: cannot be locked"),
+        locks.hold([tmp_path / ".lock"], lambda path: None),
+    ):
+        pass
     assert (tmp_path / "precious").read_text() == "a text"
