@@ -73,6 +73,8 @@ def _idle_groups(config: Config) -> Iterator[tuple[str, str]]:
         yield "model.fused", f"method '{config.method.name}' has no adapter"
     if in_package(model.name_or_path) or Path(model.name_or_path).expanduser().is_dir():
         yield "model.revision", f"'{model.name_or_path}' is no name of the hub"
+    if model.tokenizer == model.name_or_path:
+        yield "model.tokenizer", "it is that of the model itself"
     if task.labels:
         yield "task.label_range", f"the answers of task '{task.name}' are labels, not numbers"
     if task.reader == "demo":

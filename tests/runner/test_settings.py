@@ -70,6 +70,8 @@ APART = {
     "task.hub": "where the data lie",
     "task.tsv": "where the data lie",
     "model.revision": "a version on the hub",
+    "model.config": "the architecture, where model.pretrained is false",
+    "task.decode.length_penalty": "these texts all have as many tokens as they may",
     "model.name_or_path": "the model",
     "task.reader": "the data",
 }
@@ -86,8 +88,7 @@ OTHERS = {
     "model.head": ["[dense]"],
     "model.fused": ["{}", "{c_attn: [q, k]}"],
     "model.overrides": ["{hidden_dropout_prob: 0.3}", "{resid_pdrop: 0.3}", "{use_cache: false}"],
-    "model.config": ["{model_type: roberta, hidden_size: 32, num_hidden_layers: 1}"],
-    "model.tokenizer": ["package://dylora_exp/models/tiny-gpt2"],
+    "model.tokenizer": [f"package://dylora_exp/models/tiny-{name}" for name in ("gpt2", "roberta")],
     "task.labels": ["[positive, negative]", "[a, b]", "[a, b, c]"],
     "task.metrics": ["[accuracy, f1]", "[bleu, ter]"],
     "task.headline": ["f1", "ter"],
@@ -95,7 +96,6 @@ OTHERS = {
     "task.decode.max_new_tokens": [2],
     "task.decode.beams": [1],
     "task.decode.no_repeat_ngram": [1],
-    "task.decode.length_penalty": [-4.0],
     "method.score": [
         "[{truncation: svd, scale: alpha/b}]",
         "[{truncation: leading, scale: alpha/r}]",
@@ -113,7 +113,6 @@ CONTEXTS = {
     "ranks.sandwich": ["ranks.sample_every=example"],
     "ranks.values": ["ranks.score=[1]"],
     "method.loss_weights": ["ranks=geometric"],
-    "model.config": ["model.pretrained=false", "model=roberta-large"],
     "task.headline": ["task.metrics=[accuracy,f1]"],
 }
 
