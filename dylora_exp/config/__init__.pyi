@@ -42,6 +42,7 @@ from .schema import TaskConfig as TaskConfig
 from .schema import Truncation as Truncation
 from .schema import TsvSource as TsvSource
 from .schema import has_ranks as has_ranks
+from .schema import without_targets as without_targets
 
 __all__ = [
     "CONF_DIR",
@@ -88,4 +89,5 @@ __all__ = [
     "recompute_run_id",
     "run_id",
     "setup_id",
+    "without_targets",
 ]

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from transformers import TrainerCallback, set_seed
 
-from dylora_exp.config import Config, identity, run_id
+from dylora_exp.config import Config, has_ranks, identity, run_id, without_targets
 from dylora_exp.core import apply_umask, start_workers
 from dylora_exp.methods import Method, TrainedModel, count_parameters, make_method
 from dylora_exp.models import load, longest_input, revision
@@ -63,7 +63,8 @@ def load_run(config: Config, data: TaskData) -> LoadedRun:
     use_threads(config.trainer.threads)
     reset_peak_memory()
     set_seed(config.seed)
-    backbone, tokenizer = load(config.model, config.task.number_of_outputs, config.hub_cache)
+    needed = config.model if has_ranks(config.method) else without_targets(config.model)
+    backbone, tokenizer = load(needed, config.task.number_of_outputs, config.hub_cache)
     objective = make_objective(ObjectiveContext(config, tokenizer, longest_input(backbone), data))
     method = make_method(config)
     if not method.is_trained_elsewhere:
