@@ -11,7 +11,7 @@ from rich.table import Table
 
 from dylora_exp.config import CONF_DIR, options
 from dylora_exp.core import locks
-from dylora_exp.records import RecordStore
+from dylora_exp.records import Record, RecordStore, rank_verdict
 
 
 def print_choices(title: str, group: str) -> None:
@@ -29,17 +29,23 @@ def print_runs(results_dir: Path) -> None:
     store = RecordStore(results_dir)
     records, warnings = store.read_all()
     table = _make_table(escape(f"runs in {results_dir}"))
-    for column in ("run", "status", "profile", "model", "task", "method", "seed"):
+    for column in ("run", "status", "profile", "model", "task", "method", "seed", "verdict"):
         table.add_column(column)
     for r in records:
         # Its process ended without leaving a status: running it again resumes its checkpoint.
         interrupted = r.status == "running" and not locks.is_held(store.lock_path(r.run_id))
         status = "interrupted" if interrupted else r.status
-        row = (r.run_id, status, r.profile, r.model, r.task, r.method, str(r.seed))
+        row = (r.run_id, status, r.profile, r.model, r.task, r.method, str(r.seed), _verdict(r))
         table.add_row(*map(escape, row))
     for warning in warnings:
         print(f"dylora: warning: {warning}", file=sys.stderr)
     _print(table)
+
+
+def _verdict(record: Record) -> str:
+    """Return which rank of a run to deploy; empty without ranks, and for what did not complete."""
+    verdict = rank_verdict([record]) if record.status == "completed" else None
+    return verdict.sentence if verdict else ""
 
 
 def _make_table(title: str) -> Table:
@@ -48,7 +54,7 @@ def _make_table(title: str) -> Table:
 
 def _print(table: Table) -> None:
     # A pipe has no width; what reads it wants whole lines.
-    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console = Console() if sys.stdout.isatty() else Console(width=1000)
     console.print(table)
 
 
