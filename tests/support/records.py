@@ -136,6 +136,41 @@ def many_records(count: int) -> Iterator[Record]:
         )
 
 
+def mixed_records(count: int) -> Iterator[Record]:
+    """Yield at most 42 records of 7 methods on 3 tasks with 2 seeds, as a reproduction has them."""
+    numbers = random.Random(1)
+    tasks = ("profile=mini task=mrpc", "profile=mini task=sst2", "profile=demo task=demo")
+    methods = (
+        *("lora", "dylora", "dylora-frozen", "nested-dropout", "sorted-lora", "matryoshka"),
+        "finetune",
+    )
+    runs = itertools.product(tasks, methods, (10, 42))
+    for words, method, seed in itertools.islice(runs, count):
+        config = composed((*words.split(), f"method={method}")).model_copy(update={"seed": seed})
+        cuts = [(cut.truncation, cut.scale) for cut in getattr(config.method, "score", ())]
+        keys: list[tuple[int | None, str | None, str | None]] = [
+            (rank, *cut) for cut in cuts for rank in range(1, config.ranks.r_max + 1)
+        ] or [(None, None, None)]
+        base, slope = (0.72, 0.02) if method == "lora" else (0.82, 0.005)
+        yield make_record(
+            config,
+            ranks=[
+                RankScore(
+                    *key,
+                    {
+                        metric: base + slope * (key[0] or 8) + numbers.gauss(0, 0.004)
+                        for metric in config.task.metrics
+                    },
+                    0.1,
+                )
+                for key in keys
+            ],
+            environment=ENVIRONMENT,
+            parameters={"trainable": 1000, "total": 100000},
+            timing={"train_seconds": numbers.uniform(90, 110), "sweep_seconds": 5.0, "steps": 100},
+        )
+
+
 if __name__ == "__main__":
     results = Results(Path(sys.argv[1]))
     for record in many_records(int(sys.argv[2])):
