@@ -4,14 +4,14 @@ import itertools
 import random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from dylora_exp.cli.entry import main
 from dylora_exp.reporting.analysis.report import make_report
 from dylora_exp.reporting.render.brief import MOST_LINES, WIDTH, brief_lines
-from tests.support.records import LEADING, Results, many_records, mixed_records
+from tests.support.records import LEADING, Results, many_records, mixed_records, renamed
 
 
 @pytest.fixture(scope="module")
@@ -87,25 +87,31 @@ NAMES = st.text(
 
 
 @settings(
-    max_examples=25,
+    max_examples=8,
     deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],  # shrinking takes minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(st.lists(NAMES, min_size=1, max_size=4), st.integers(1, 24), st.integers(1, 70))
+@example(names=["漢字の名前" * 9, "b"], tasks=24, r_max=64)
+@given(
+    names=st.lists(NAMES, min_size=1, max_size=3, unique=True),
+    tasks=st.integers(1, 24),
+    r_max=st.integers(1, 70),
+)
 def test_it_fits_whatever_names_there_are_and_however_many(tmp_path_factory, names, tasks, r_max):
     results = Results(tmp_path_factory.mktemp("any"))
     numbers = random.Random(r_max)
-    template = results.demo("dylora", 10, 0.5)
+    scores = {(rank, *LEADING): {"accuracy": numbers.random()} for rank in range(1, r_max + 1)}
+    words = f"profile=demo task=demo method=dylora ranks.r_max={r_max}"
+    template = results.add(words, 10, scores)
     (results.folder / "runs" / f"{template.run_id}.json").unlink()
-    scores = [
-        type(template.ranks[0])(rank, *LEADING, {"accuracy": 1000 * numbers.random()}, 0.1)
-        for rank in range(1, r_max + 1)
-    ]
-    for number, (task, name) in enumerate(itertools.product(range(tasks), names)):
-        changes = {"task": f"{name} {task}", "method": name, "model": name * 2, "ranks": scores}
-        record = type(template)(**{**vars(template), **changes, "run_id": f"{number:012x}"})
-        results.store.write(record)
-    lines = brief_lines(make_report(results.folder, claims=[]))
+    for task, name in itertools.product(range(tasks), names):
+        new = {"task": f"{name} {task}", "method": name, "model": name * 2}
+        results.store.write(renamed(template, **new))
+    report = make_report(results.folder, claims=[])
+    assert len(report.records) == tasks * len(names) and report.groups
+    lines = brief_lines(report)
     assert len(lines) <= MOST_LINES
     assert max(map(cell_len, lines)) <= WIDTH
 

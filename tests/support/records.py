@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import random
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dylora_exp.config.composition import compose
-from dylora_exp.config.run_identity import identity, run_id
+from dylora_exp.config.run_identity import identity, recompute_run_id, run_id
 from dylora_exp.config.schema import Config
 from dylora_exp.records.record import RankScore, Record
 from dylora_exp.records.store import RecordStore
@@ -99,6 +100,16 @@ class Results:
         cuts = [LEADING, LEADING_R, SVD] if method == "lora" else [LEADING]
         scores = {(rank, *cut): {"accuracy": accuracy} for rank in range(1, 9) for cut in cuts}
         return self.add(f"profile=demo task=demo method={method}", seed, scores, **fields)
+
+
+def renamed(record: Record, **names: str) -> Record:
+    """Return a record as of another model, task or method, in its config and run id too."""
+    config = {**record.config}
+    for group, name in names.items():
+        config[group] = {**config.get(group, {}), "name": name}
+    number = recompute_run_id(config) or record.run_id
+    fields: dict[str, Any] = {**names, "run_id": number, "config": config}
+    return dataclasses.replace(record, **fields)
 
 
 def many_records(count: int) -> Iterator[Record]:

@@ -27,6 +27,7 @@ from dylora_exp.reporting.render.drawing import (
     marks,
     new_axes,
     share_range,
+    shown,
 )
 from dylora_exp.reporting.render.live import live_curves
 from dylora_exp.reporting.render.styles import style_of
@@ -75,10 +76,10 @@ def pictures_of(report: Report) -> dict[Subject, list[Picture]]:
 def curves(series: Sequence[Series]) -> list[Picture]:
     """Return quality over ranks, a line for each series in a band from lowest to highest seed."""
     found = facets([one for one in series if one.values])
-    shown = [facet for facet in found if any(one.ranked() for one in facet.series)]
-    pictures = [_curves(facet) for facet in shown[:MOST_FACETS]]
+    charts = [facet for facet in found if any(one.ranked() for one in facet.series)]
+    pictures = [_curves(facet) for facet in charts[:MOST_FACETS]]
     share_range(pictures, "y")
-    return _with_rest(pictures, len(shown))
+    return _with_rest(pictures, len(charts))
 
 
 def drawn_ranks(series: Sequence[Series]) -> list[Picture]:
@@ -178,7 +179,9 @@ def _drawn_ranks(lines: Sequence[tuple[tuple[tuple[int, float], ...], list[Group
         label = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         ranks, heights = zip(*shares, strict=True)
         style = style_of(groups[0].names[3])
-        axes.plot(ranks, heights, linewidth=1, linestyle=style.line, label=label, **marks(style))
+        axes.plot(
+            ranks, heights, linewidth=1, linestyle=style.line, label=shown(label), **marks(style)
+        )
         said.append(f"{label}: {len(ranks)} ranks, the most often drawn {max(heights):.1f} %")
     axes.set_xticks(_ticks({rank for shares, _ in lines for rank, _ in shares}))
     axes.set_ylim(0, 1.1 * max(height for shares, _ in lines for _, height in shares))

@@ -18,7 +18,14 @@ from dylora_exp.reporting.analysis.display import (
 from dylora_exp.reporting.analysis.facets import MOST_SERIES, facets
 from dylora_exp.reporting.analysis.groups import Series
 from dylora_exp.reporting.analysis.sections import rank_estimates, train_seconds
-from dylora_exp.reporting.render.drawing import Picture, add_legend, marks, new_axes, share_range
+from dylora_exp.reporting.render.drawing import (
+    Picture,
+    add_legend,
+    marks,
+    new_axes,
+    share_range,
+    shown,
+)
 from dylora_exp.reporting.render.live import live_points
 from dylora_exp.reporting.render.styles import style_of
 
@@ -51,14 +58,14 @@ def cost_pictures(series: Sequence[Series]) -> list[Picture]:
     search among them, from the smallest rank on.
     """
     points = {id(point.series): point for point in _best_cuts(series)}
-    shown = facets([point.series for point in points.values()], by_cut=False)
+    charts = facets([point.series for point in points.values()], by_cut=False)
     pictures = [
         _picture(facet.about, [points[id(one)] for one in facet.series])
-        for facet in shown[:MOST_CHARTS]
+        for facet in charts[:MOST_CHARTS]
     ]
     share_range(pictures, "x", "y")
     for found in searches(series):
-        if len(pictures) == 1 and len(shown[0].series) < MOST_SERIES:
+        if len(pictures) == 1 and len(charts[0].series) < MOST_SERIES:
             pictures = [_picture("", list(points.values()), found)]
         else:
             rivals = [point for point in points.values() if point.series.group.names[3] == "dylora"]
@@ -114,7 +121,7 @@ def _picture(about: str, points: Sequence[Point], search: Sequence[Point] = ()) 
         drawn.add(method)
         ends = [point.worst, point.best]
         axes.plot([point.seconds] * 2, ends, color=style.colour, linewidth=1, alpha=0.6)
-        axes.plot(point.seconds, point.best, linestyle="none", label=label, **marks(style))
+        axes.plot(point.seconds, point.best, linestyle="none", label=shown(label), **marks(style))
     if search:
         _draw_search(axes, search)
     axes.set_xlim(0, 1.08 * axes.dataLim.xmax or 1)

@@ -115,7 +115,7 @@ def draw_curve(
     if ranks:
         means, low, high = zip(*points, strict=True)
         axes.fill_between(ranks, low, high, color=style.colour, alpha=0.15, linewidth=0)
-        axes.plot(ranks, means, linestyle=style.line, label=label, **marks(style))
+        axes.plot(ranks, means, linestyle=style.line, label=shown(label), **marks(style))
 
 
 def marks(style: Style) -> dict[str, Any]:
@@ -124,9 +124,16 @@ def marks(style: Style) -> dict[str, Any]:
     return {"color": style.colour, "marker": style.marker, "markerfacecolor": face}
 
 
+def shown(label: str) -> str:
+    """Return a label so that it is in the legend: matplotlib hides those with an underscore."""
+    return f" {label}" if label.startswith("_") else label
+
+
 def draw_level(axes: Axes, style: Style, label: str, height: float) -> None:
     """Draw a method without ranks as a level line."""
-    axes.axhline(height, color=style.colour, linestyle=(0, (9, 3)), linewidth=1.2, label=label)
+    axes.axhline(
+        height, color=style.colour, linestyle=(0, (9, 3)), linewidth=1.2, label=shown(label)
+    )
 
 
 def add_legend(figure: Figure) -> None:
@@ -147,7 +154,7 @@ def add_legend(figure: Figure) -> None:
         ncols=columns,
         fontsize=8,
         frameon=False,
-        handlelength=3.2,
+        handlelength=4.5,
     )
 
 
