@@ -1,5 +1,6 @@
 from .composition import compose as compose
 from .composition import from_hydra as from_hydra
+from .composition import missing_config as missing_config
 from .loading import default_tree as default_tree
 from .loading import known_keys as known_keys
 from .loading import load as load
@@ -21,6 +22,7 @@ from .run_identity import is_identity as is_identity
 from .run_identity import recompute_run_id as recompute_run_id
 from .run_identity import run_id as run_id
 from .run_identity import setup_id as setup_id
+from .schema import OF_SCORING as OF_SCORING
 from .schema import WEIGHTS as WEIGHTS
 from .schema import ClosedShare as ClosedShare
 from .schema import Config as Config
@@ -40,9 +42,11 @@ from .schema import TaskConfig as TaskConfig
 from .schema import Truncation as Truncation
 from .schema import TsvSource as TsvSource
 from .schema import has_ranks as has_ranks
+from .schema import without_targets as without_targets
 
 __all__ = [
     "CONF_DIR",
+    "OF_SCORING",
     "WEIGHTS",
     "ClosedShare",
     "Config",
@@ -78,10 +82,12 @@ __all__ = [
     "marked_keys",
     "method_class",
     "method_kinds",
+    "missing_config",
     "objective_class",
     "options",
     "quote_path",
     "recompute_run_id",
     "run_id",
     "setup_id",
+    "without_targets",
 ]

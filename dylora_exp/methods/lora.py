@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
@@ -22,9 +22,7 @@ from dylora_exp.config import (
 from dylora_exp.methods.base import Cut, Method, TrainedModel
 
 if TYPE_CHECKING:
-    import torch
     from peft import PeftModel
-    from torch import nn
     from transformers import PreTrainedModel
 
 
@@ -56,14 +54,21 @@ class LoRA(Method):
     @classmethod
     def problems(cls, config: Config) -> list[str]:
         """Return what is missing, cuts to score or modules to adapt, or wrong with the file."""
+        found, method = cls.missing_settings(config), config.method
+        assert isinstance(method, LoRASettings)
+        if method.adapter is not None:
+            found += adapters.import_problems(method.adapter)
+        return found
+
+    @classmethod
+    def missing_settings(cls, config: Config) -> list[str]:
+        """Return a sentence where there are no cuts to score or no modules to adapt."""
         found, method = [], config.method
         assert isinstance(method, LoRASettings)
         if not method.score:
             found.append("method.score: found an empty list, expected at least one cut.")
         if not config.model.targets:
             found.append("model.targets: found an empty list, expected the modules to adapt.")
-        if method.adapter is not None:
-            found += adapters.import_problems(method.adapter)
         return found
 
     @property
@@ -90,7 +95,9 @@ class LoRA(Method):
 
     def attach(self, backbone: PreTrainedModel) -> TrainedModel:
         """Return the backbone with LoRA at rank r_max."""
-        return adapters.attach_lora(backbone, self.config, self.settings.init)
+        model = adapters.attach_lora(backbone, self.config, self.settings.init)
+        adapters.check_adapters(model)
+        return model
 
     def save(self, model: TrainedModel, folder: Path) -> None:
         """Save the adapter at r_max with the head, as PEFT does."""
@@ -110,17 +117,9 @@ class LoRA(Method):
         assert cut.rank is not None
         assert cut.scale is not None
         mask = adapters.install_mask(model, self.ranks.r_max)
-        kept: list[tuple[nn.Parameter, torch.Tensor]] = []
         try:
             mask.select(cut.rank, cut.scale)
-            if cut.truncation == "svd":
-                for layer in adapters.lora_layers(model):
-                    kept += [
-                        (factor, factor.detach().clone()) for factor in adapters.factors(layer)
-                    ]
-                    adapters.rotate(layer)
-            yield
+            with adapters.rotated(model) if cut.truncation == "svd" else nullcontext():
+                yield
         finally:
-            for parameter, value in kept:
-                parameter.data.copy_(value)
             mask.select(self.ranks.r_max, cut.scale)

@@ -1,5 +1,6 @@
 from .digests import changed_file as changed_file
 from .digests import saved_files as saved_files
+from .frame import load_records as load_records
 from .rank_verdicts import CutName as CutName
 from .rank_verdicts import RankVerdict as RankVerdict
 from .rank_verdicts import cut_text as cut_text
@@ -34,6 +35,7 @@ __all__ = [
     "check_results",
     "cut_text",
     "deciding_metric",
+    "load_records",
     "rank_verdict",
     "recommended_rank",
     "run_tolerance",

@@ -31,12 +31,11 @@ def show_report(
     Raises:
         RequestError: As ``report.make_report``.
     """
-    from rich.console import Console
-
+    from dylora_exp.core import make_console
     from dylora_exp.reporting.render.text import print_brief, print_report
 
     report = make_report(results_dir, where, tolerance)
-    (print_report if whole else print_brief)(report, Console())
+    (print_report if whole else print_brief)(report, make_console())
     return WrittenReport((), report.file_warnings)
 
 

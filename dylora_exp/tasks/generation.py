@@ -15,12 +15,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dylora_exp.config import TaskConfig
-from dylora_exp.core import RequestError, file_sha256
+from dylora_exp.core import RequestError, file_sha256, unique_keys
 from dylora_exp.tasks.base import Reader, TaskData
 from dylora_exp.tasks.files import Broken, existing_folder, on_line, read_splits, read_text
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+# What servers give instead of data, by how it begins.
+_NO_DATA = {
+    b"<!doctype html": "an HTML page",
+    b"<html": "an HTML page",
+    b"\x1f\x8b": "compressed data (gzip)",
+    b"pk\x03\x04": "an archive (zip)",
+    b"version https://git-lfs": "a pointer of Git LFS",
+}
+_LOOKED_AT = 512
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,23 @@ class GenerationReader(Reader):
             warnings,
         )
 
+    def count_texts(self, path: Path) -> int | None:
+        """Return the number of texts in a file; single broken entries are left to ``read``.
+
+        Raises:
+            Broken: When it has none, is empty, compressed, a page, or of another form.
+        """
+        beginning = path.read_bytes()[:_LOOKED_AT]
+        for mark, what in _NO_DATA.items():
+            if beginning.lstrip().lower().startswith(mark):
+                raise Broken(f"found {what}")
+        if not beginning.strip():
+            raise Broken("found an empty file")
+        for form in self.forms:
+            if any(path.name in names for names in form.files.values()):
+                return _count_texts(form, path)
+        return None
+
     def entries(self, path: Path) -> list[Entry]:
         """Return the entries of one file or folder, named as a publisher names it.
 
@@ -142,6 +169,18 @@ class GenerationReader(Reader):
         )
 
 
+def _count_texts(form: Form, path: Path) -> int:
+    """Return the number of texts of a file in a form, or raise ``Broken`` when there is none."""
+    try:
+        split = _read_split(form, path)
+    except RequestError as error:
+        raise Broken(error.problems[0].removeprefix(str(path)).lstrip(":. ").rstrip(".")) from None
+    if not split.entries:
+        first = split.broken[0].removeprefix(str(path)) if split.broken else "there are no texts"
+        raise Broken(first.lstrip(":. ").rstrip("."))
+    return sum(len(entry.texts) for entry in split.entries)
+
+
 def triples_context(triples: Iterable[Iterable[str]]) -> str:
     """Return the context of triples of subject, relation and object."""
     return " | ".join(" : ".join(triple) for triple in triples)
@@ -156,9 +195,11 @@ def numbered(entries: list[Any]) -> Iterator[tuple[str, Any]]:
 def parse_json(text: str) -> Any:
     """Return the parsed JSON, or raise ``Broken``."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=unique_keys)
     except json.JSONDecodeError as error:
         raise Broken(f"the JSON is broken ({error.msg})", on_line(error.lineno)) from None
+    except ValueError as error:
+        raise Broken(str(error)) from None
     except RecursionError:
         raise Broken("the JSON is nested too deeply") from None
 

@@ -160,7 +160,17 @@ def test_code_beside_the_weights_is_never_run(folder, what, answer, monkeypatch)
     assert not (folder / "ran").exists()
 
 
-@pytest.mark.parametrize("name", ["trust_remote_code", "code_revision", "auto_map", "dtype"])
+ARGUMENTS = """
+trust_remote_code code_revision auto_map dtype torch_dtype attn_implementation _commit_hash
+_attn_implementation quantization_config _name_or_path name_or_path architectures id2label
+gradient_checkpointing return_dict output_hidden_states output_attentions problem_type revision
+token device_map low_cpu_mem_usage cache_dir subfolder use_safetensors weights_only state_dict
+_from_auto gguf_file proxies local_files_only max_memory experts_implementation torchscript
+model_type kwargs
+"""
+
+
+@pytest.mark.parametrize("name", ARGUMENTS.split())
 def test_a_setting_of_the_model_is_no_argument_of_the_loader(folder, name):
     tree = {name: {}} | json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(tree))
@@ -173,3 +183,59 @@ def test_the_setting_makes_no_new_run_id_by_its_default():
 
     assert dylora_exp.run_id(compose(["model.drop_head=false"])) == dylora_exp.run_id(compose([]))
     assert dylora_exp.run_id(compose(["model.drop_head=true"])) != dylora_exp.run_id(compose([]))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named(folder, value):
+    name = "roberta.embeddings.word_embeddings.weight"
+
+    def damage(tensors):
+        tensors[name][-1, -1] = value  # of a token that no text may have
+        return tensors
+
+    rewrite(folder, damage)
+    with pytest.raises(RequestError, match=f"'{name}' among its weights holds other values than"):
+        load(config(folder), labels=2)
+
+
+def test_weights_are_read_as_they_are_whatever_type_the_config_names(folder):
+    tree = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**tree, "dtype": "bfloat16"}))
+    kept = load_file(folder / "model.safetensors")
+    ours = load(config(folder), labels=2)[0].state_dict()
+    assert all(torch.equal(ours[name], kept[name]) for name in kept if name.startswith("roberta"))
+
+
+@pytest.mark.parametrize("settings", [{"eos_token_id": [2, 5]}, {"return_dict": False}])
+def test_settings_of_the_config_that_change_nothing(folder, settings):
+    plain = load(config(folder), labels=2)[0].eval()
+    tree = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(tree | settings))
+    ids = torch.tensor([[0, 7, 9, 2]])
+    backbone = load(config(folder), labels=2)[0].eval()
+    with torch.no_grad():
+        assert torch.equal(
+            backbone.roberta(ids).last_hidden_state, plain.roberta(ids).last_hidden_state
+        )
+
+
+@pytest.mark.parametrize("name", ["use_cache", "eos_token_id", "pad_token_id"])
+def test_a_setting_of_the_model_without_effect_is_refused(folder, name):
+    with pytest.raises(RequestError, match=f"model.overrides.{name}: it would change nothing"):
+        load(config(folder, f"model.overrides={{{name}: 1}}"), labels=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("hidden_dropout_prob", "much"), ("num_hidden_layers", "two")]
+)
+def test_a_setting_of_the_model_of_another_type_is_one_sentence(folder, name, value):
+    with pytest.raises(RequestError, match=f"^model.overrides.{name}: found '{value}'") as refused:
+        load(config(folder, f"model.overrides={{{name}: {value}}}"), labels=2)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_new_architecture_is_made_of_its_own_settings_alone(folder):
+    model = config(folder, "model.pretrained=false")
+    model.config = {"model_type": "roberta", "trust_remote_code": True}
+    with pytest.raises(RequestError, match=r"^model.config.trust_remote_code: .* of a loader"):
+        load(model, labels=2)

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dylora_exp.core import printable
 from dylora_exp.reporting.analysis.curves import areas
 from dylora_exp.reporting.analysis.display import (
     factor,
@@ -91,7 +92,8 @@ def _picture(ranks: Sequence[int], rows: Sequence[Row]) -> Picture:
             **marks(style),
         )
     names = [textwrap.shorten(series_name(row.series), 2 * _NAME_WIDTH) for row in rows]
-    lines = [fill(name, _NAME_WIDTH) for name in names]
+    # The axis sets these texts anew whenever it is drawn.
+    lines = [printable(fill(name, _NAME_WIDTH)) for name in names]
     axes.set_yticks(range(len(rows)), lines, fontsize=8)
     axes.invert_yaxis()
     axes.margins(y=0.5 / len(rows))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich.cells import cell_len, set_cell_size
 
+from dylora_exp.core import one_line
 from dylora_exp.reporting.analysis.decisions import FAILS, HOLDS, NO_DATA
 from dylora_exp.reporting.analysis.display import (
     cut_name,
@@ -231,11 +232,14 @@ def _claims(report: Report) -> list[str]:
 
 
 def _wrapped(text: str, most: int) -> list[str]:
-    return textwrap.wrap(text, WIDTH, max_lines=most, placeholder=" ...", subsequent_indent="  ")
+    return textwrap.wrap(
+        one_line(text), WIDTH, max_lines=most, placeholder=" ...", subsequent_indent="  "
+    )
 
 
 def _cut(text: str, width: int) -> str:
     """Return a text that is no wider than so many columns; three dots stand for the rest."""
+    text = one_line(text)
     if cell_len(text) <= width:
         return text
     return set_cell_size(text, width - 3).rstrip() + "..."

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
+from dylora_exp.core import file_stems
 from dylora_exp.reporting.analysis.display import (
     chart_names,
     factor,
@@ -24,10 +26,10 @@ from dylora_exp.reporting.render.drawing import (
     add_legend,
     draw_curve,
     draw_level,
+    legend_label,
     marks,
     new_axes,
     share_range,
-    shown,
 )
 from dylora_exp.reporting.render.live import live_curves
 from dylora_exp.reporting.render.styles import style_of
@@ -53,8 +55,9 @@ def pictures_of(report: Report) -> dict[Subject, list[Picture]]:
 
     Their names hold ``ranks``, ``aurac``, ``cost`` and ``drawn``, and a number from the second on.
     """
-    pictures = {}
-    for about in dict.fromkeys(group.subject for group in report.groups):
+    drawn: dict[tuple[str, ...], tuple[Subject, Picture]] = {}
+    subjects = list(dict.fromkeys(group.subject for group in report.groups))
+    for about in subjects:
         series = sorted(
             (one for one in deciding(report.series) if one.group.subject == about),
             key=series_name,
@@ -65,11 +68,13 @@ def pictures_of(report: Report) -> dict[Subject, list[Picture]]:
             ("cost", cost_pictures),
             ("drawn", drawn_ranks),
         ]
-        pictures[about] = [
-            _named(picture, "-".join([*about, kind]), number)
-            for kind, draw in kinds
-            for number, picture in enumerate(draw(series), 1)
-        ]
+        for kind, draw in kinds:
+            for number, picture in enumerate(draw(series), 1):
+                end = [str(number)] if number > 1 else []
+                drawn[(*about, kind, *end)] = (about, picture)
+    pictures: dict[Subject, list[Picture]] = {about: [] for about in subjects}
+    for stem, (about, picture) in zip(file_stems(list(drawn)), drawn.values(), strict=True):
+        pictures[about].append(dataclasses.replace(picture, name=stem))
     return pictures
 
 
@@ -98,18 +103,12 @@ def drawn_ranks(series: Sequence[Series]) -> list[Picture]:
     return _with_rest([_drawn_ranks(part) for part in parts[:MOST_FACETS]], len(parts))
 
 
-def _named(picture: Picture, name: str, number: int) -> Picture:
-    end = f"-{number}" if number > 1 else ""
-    return Picture(f"{name}{end}", picture.figure, picture.caption, picture.alt, picture.live)
-
-
 def _with_rest(pictures: list[Picture], found: int) -> list[Picture]:
     """Say under the last chart how many there are no room for."""
     if found > len(pictures):
         last = pictures[-1]
         rest = f"{found - len(pictures)} more charts of other settings: report --where KEY=VALUE."
-        caption = f"{last.caption} {rest}"
-        pictures[-1] = Picture(last.name, last.figure, caption, last.alt, last.live)
+        pictures[-1] = dataclasses.replace(last, caption=f"{last.caption} {rest}")
     return pictures
 
 
@@ -143,7 +142,7 @@ def _curves(facet: Facet) -> Picture:
         ranks.update(points)
     axes.set_xticks(_ticks(ranks))
     add_legend(figure)
-    return Picture("", figure, CURVES_SAY, _alt(title, series), live_curves(title, metric, series))
+    return Picture("", figure, CURVES_SAY, _alt(title, series), live_curves(metric, series))
 
 
 def _ticks(ranks: Iterable[int]) -> list[int]:
@@ -180,7 +179,12 @@ def _drawn_ranks(lines: Sequence[tuple[tuple[tuple[int, float], ...], list[Group
         ranks, heights = zip(*shares, strict=True)
         style = style_of(groups[0].names[3])
         axes.plot(
-            ranks, heights, linewidth=1, linestyle=style.line, label=shown(label), **marks(style)
+            ranks,
+            heights,
+            linewidth=1,
+            linestyle=style.line,
+            label=legend_label(label),
+            **marks(style),
         )
         said.append(f"{label}: {len(ranks)} ranks, the most often drawn {max(heights):.1f} %")
     axes.set_xticks(_ticks({rank for shares, _ in lines for rank, _ in shares}))

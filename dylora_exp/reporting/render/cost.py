@@ -21,10 +21,10 @@ from dylora_exp.reporting.analysis.sections import rank_estimates, train_seconds
 from dylora_exp.reporting.render.drawing import (
     Picture,
     add_legend,
+    legend_label,
     marks,
     new_axes,
     share_range,
-    shown,
 )
 from dylora_exp.reporting.render.live import live_points
 from dylora_exp.reporting.render.styles import style_of
@@ -121,7 +121,9 @@ def _picture(about: str, points: Sequence[Point], search: Sequence[Point] = ()) 
         drawn.add(method)
         ends = [point.worst, point.best]
         axes.plot([point.seconds] * 2, ends, color=style.colour, linewidth=1, alpha=0.6)
-        axes.plot(point.seconds, point.best, linestyle="none", label=shown(label), **marks(style))
+        axes.plot(
+            point.seconds, point.best, linestyle="none", label=legend_label(label), **marks(style)
+        )
     if search:
         _draw_search(axes, search)
     axes.set_xlim(0, 1.08 * axes.dataLim.xmax or 1)
@@ -130,7 +132,7 @@ def _picture(about: str, points: Sequence[Point], search: Sequence[Point] = ()) 
         f"{name}: {one.best:.2f} after {one.seconds:.1f} s"
         for name, one in zip(names, points, strict=True)
     )
-    live = live_points(title, metric, [(p.series, p.seconds, p.best, p.worst) for p in points])
+    live = live_points(metric, [(p.series, p.seconds, p.best, p.worst) for p in points])
     return Picture(
         "",
         figure,

@@ -8,11 +8,13 @@ from __future__ import annotations
 import functools
 import io
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from dylora_exp.core import printable
 from dylora_exp.reporting.render.files import write_files
 from dylora_exp.reporting.render.styles import Style
 
@@ -66,13 +68,32 @@ class Picture:
         return write_files(folder / self.name, {".png": self.png, ".svg": self.svg})
 
     def _saved(self, **options: Any) -> bytes:
-        # The layout is computed once, not again for each format.
-        if self.figure.get_layout_engine() is not None:
-            self.figure.draw_without_rendering()
-            self.figure.set_layout_engine("none")
+        show_texts(self.figure)
         stream = io.BytesIO()
-        self.figure.savefig(stream, **options)
+        with warnings.catch_warnings():
+            # Of characters that the font lacks, and of names that leave no room.
+            warnings.simplefilter("ignore", UserWarning)
+            # The layout is computed once, not again for each format.
+            if self.figure.get_layout_engine() is not None:
+                self.figure.draw_without_rendering()
+                self.figure.set_layout_engine("none")
+            self.figure.savefig(stream, **options)
         return stream.getvalue()
+
+
+def legend_label(text: str) -> str:
+    """Return a text as a label that matplotlib shows: not those that an underscore begins."""
+    return f" {text}" if text.startswith("_") or not text else text
+
+
+def show_texts(figure: Figure) -> None:
+    """Let the texts of a figure stand as they are: no formulas, no control characters."""
+    texts = [text for legend in figure.legends for text in legend.get_texts()]
+    for axes in figure.axes:
+        texts += [axes.title, axes.xaxis.label, axes.yaxis.label, *axes.get_yticklabels()]
+    for text in texts:
+        text.set_parse_math(False)
+        text.set_text(printable(text.get_text()))
 
 
 def new_axes(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
@@ -91,9 +112,8 @@ def new_axes(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
 
 
 def fill(text: str, width: int) -> str:
-    """Return a text in lines; a dollar sign in it is one, not the start of a formula."""
-    lines = [textwrap.fill(line, width) for line in text.splitlines()]
-    return "\n".join(lines).replace("$", r"\$")
+    """Return a text in lines of no more than so many characters."""
+    return "\n".join(textwrap.fill(line, width) for line in text.splitlines())
 
 
 def draw_curve(
@@ -115,7 +135,7 @@ def draw_curve(
     if ranks:
         means, low, high = zip(*points, strict=True)
         axes.fill_between(ranks, low, high, color=style.colour, alpha=0.15, linewidth=0)
-        axes.plot(ranks, means, linestyle=style.line, label=shown(label), **marks(style))
+        axes.plot(ranks, means, linestyle=style.line, label=legend_label(label), **marks(style))
 
 
 def marks(style: Style) -> dict[str, Any]:
@@ -124,15 +144,10 @@ def marks(style: Style) -> dict[str, Any]:
     return {"color": style.colour, "marker": style.marker, "markerfacecolor": face}
 
 
-def shown(label: str) -> str:
-    """Return a label so that it is in the legend: matplotlib hides those with an underscore."""
-    return f" {label}" if label.startswith("_") else label
-
-
 def draw_level(axes: Axes, style: Style, label: str, height: float) -> None:
     """Draw a method without ranks as a level line."""
     axes.axhline(
-        height, color=style.colour, linestyle=(0, (9, 3)), linewidth=1.2, label=shown(label)
+        height, color=style.colour, linestyle=(0, (9, 3)), linewidth=1.2, label=legend_label(label)
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dylora_exp.core import file_stems
 from dylora_exp.metrics import title
 from dylora_exp.reporting.analysis.cells import Table
 from dylora_exp.reporting.analysis.facets import MOST_SERIES
@@ -31,10 +33,16 @@ def draw_figures(table: Table, folder: Path) -> list[Path]:
     Returns:
         The files written: ``<figures>-<task>.png`` and ``.svg``; none for a table without figures.
     """
+    if table.spec.figures is None:
+        return []
+    pictures = {
+        (table.spec.figures, str(table.columns[column].task), *([str(number)] * (number > 1))): each
+        for column in table.part.headlines()
+        for number, each in enumerate(_pictures(table, column), 1)
+    }
     paths: list[Path] = []
-    for column in table.part.headlines() if table.spec.figures is not None else ():
-        for picture in _pictures(table, column):
-            paths += picture.save(folder)
+    for stem, picture in zip(file_stems(list(pictures)), pictures.values(), strict=True):
+        paths += dataclasses.replace(picture, name=stem).save(folder)
     return paths
 
 
@@ -76,8 +84,7 @@ def _pictures(table: Table, column: int) -> list[Picture]:
         _draw(axes, curves[start : start + room], levels)
         axes.set_xticks([block.rank for block in by_rank if block.rank is not None])
         add_legend(figure)
-        number = f"-{1 + start // room}" if start else ""
-        pictures.append(Picture(f"{table.spec.figures}-{about.task}{number}", figure))
+        pictures.append(Picture("", figure))
     share_range(pictures, "y")
     return pictures
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import jinja2
 
+from dylora_exp.core import printable
 from dylora_exp.reporting.analysis.decisions import FAILS, HOLDS, NO_DATA
 from dylora_exp.reporting.analysis.display import rank_list, series_name, subject_name
 from dylora_exp.reporting.analysis.notable import NOTABLE, notable_differences
@@ -85,11 +86,20 @@ def _json(data: Mapping[str, Any]) -> str:
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
 
+def _without_controls(value: object) -> object:
+    """Return a value for a page: a text without control characters; what is marked safe, as it is.
+
+    Jinja escapes what HTML would obey, this what an eye would not see.
+    """
+    return printable(value) if type(value) is str else value
+
+
 def _environment() -> jinja2.Environment:
     """Return the environment of the templates; every value in them is escaped."""
     found = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE / "templates"),
         autoescape=True,
+        finalize=_without_controls,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

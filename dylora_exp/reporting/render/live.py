@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
+from dylora_exp.core import one_line
 from dylora_exp.reporting.analysis.display import chart_names, factor
 from dylora_exp.reporting.analysis.groups import Series
 from dylora_exp.reporting.analysis.sections import rank_estimates
@@ -69,7 +70,7 @@ def library() -> Library | None:
     return Library(*(content.decode("utf-8") for content in found))
 
 
-def live_curves(title: str, metric: str, series: Sequence[Series]) -> Mapping[str, Any]:
+def live_curves(metric: str, series: Sequence[Series]) -> Mapping[str, Any]:
     """Return the data of quality over ranks: the mean of each series, and its band."""
     ranks = sorted({rank for one in series for rank in one.values if rank is not None})
     lines = []
@@ -81,7 +82,7 @@ def live_curves(title: str, metric: str, series: Sequence[Series]) -> Mapping[st
         kind = (one.group.names[3], one.cut)
         lines.append(
             {
-                "label": name,
+                "label": one_line(name),
                 **_look(one, kind in drawn, level is not None),
                 "values": [_shown(one, each.mean if each else None) for each in by_rank],
                 "low": [_shown(one, each.smallest if each else None) for each in by_rank],
@@ -89,11 +90,11 @@ def live_curves(title: str, metric: str, series: Sequence[Series]) -> Mapping[st
             }
         )
         drawn.add(kind)
-    return {"title": title, "x": "rank", "y": metric, "at": ranks, "series": lines, "ticks": True}
+    return {"x": "rank", "y": one_line(metric), "at": ranks, "series": lines, "ticks": True}
 
 
 def live_points(
-    title: str, metric: str, points: Sequence[tuple[Series, float, float, float]]
+    metric: str, points: Sequence[tuple[Series, float, float, float]]
 ) -> Mapping[str, Any]:
     """Return the data of points from zero on: of each series where, its best and worst value.
 
@@ -111,10 +112,10 @@ def live_points(
         )
         method = one.group.names[3]
         look = {**_look(one, method in drawn, False), "dashes": [], "dots": True}
-        lines.append({"label": name, **look, "values": values, "low": low})
+        lines.append({"label": one_line(name), **look, "values": values, "low": low})
         drawn.add(method)
-    axes = {"x": "training, seconds", "y": metric, "zero": True}
-    return {"title": title, **axes, "at": places, "series": lines}
+    axes = {"x": "training, seconds", "y": one_line(metric), "zero": True}
+    return {**axes, "at": places, "series": lines}
 
 
 def _look(series: Series, again: bool, level: bool) -> dict[str, Any]:
