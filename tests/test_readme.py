@@ -18,6 +18,7 @@ from tests.support.pages import (
     run_words,
     tiny,
 )
+from tests.support.stock_adapters import train_stock
 from tests.support.tiny_runs import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -90,6 +91,12 @@ def place(tmp_path_factory):
     (folder / "devset.csv").write_text("\n".join(texts) + "\n")
     (folder / "out.txt").write_text("".join(f"Hut {i} has soup.\n" for i in range(12)))
     torch.save(released_state(), folder / "pytorch_model.bin")
+    sst2 = folder / "GLUE_DIR" / "SST-2"
+    sst2.mkdir()
+    for name in ("train.tsv", "dev.tsv"):
+        rows = [f"the food is {('tasty', 'stale')[i % 2]} {i}\t{i % 2}" for i in range(40)]
+        (sst2 / name).write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
+    train_stock(TINY_MODEL, folder / "my-adapter", r=4, target_modules=["query", "value"])
     return folder
 
 

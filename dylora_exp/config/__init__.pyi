@@ -13,6 +13,7 @@ from .ranks import Ranks as Ranks
 from .registry import method_class as method_class
 from .registry import method_kinds as method_kinds
 from .registry import objective_class as objective_class
+from .run_identity import OF_SCORING as OF_SCORING
 from .run_identity import configs_match as configs_match
 from .run_identity import digest as digest
 from .run_identity import distinguishing_settings as distinguishing_settings
@@ -41,9 +42,11 @@ from .schema import TaskConfig as TaskConfig
 from .schema import Truncation as Truncation
 from .schema import TsvSource as TsvSource
 from .schema import has_ranks as has_ranks
+from .schema import without_targets as without_targets
 
 __all__ = [
     "CONF_DIR",
+    "OF_SCORING",
     "WEIGHTS",
     "ClosedShare",
     "Config",
@@ -86,4 +89,5 @@ __all__ = [
     "recompute_run_id",
     "run_id",
     "setup_id",
+    "without_targets",
 ]
