@@ -1,10 +1,6 @@
 """Every command of the README: that it can be read, and (slow) that it runs, at tiny sizes."""
 
-import os
 import re
-import shlex
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -14,14 +10,19 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForSequenceClassification
 
 import dylora_exp
-from dylora_exp.cli.entry import main
-from dylora_exp.cli.parser import parse
-from dylora_exp.config.overrides import check_overrides
-from dylora_exp.records.store import RecordStore
+from tests.support.pages import (
+    blocks,
+    check_command,
+    commands,
+    inline_commands,
+    run_words,
+    tiny,
+)
 from tests.support.stock_adapters import train_stock
-from tests.support.tiny_runs import ROOT, TINY
+from tests.support.tiny_runs import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = commands(README)
 TINY_MODEL = Path(dylora_exp.__file__).parent / "models" / "tiny-roberta"
 
 # What stands in for what is not here: MiniLM may not be installed, the hub not be reached. The
@@ -39,59 +40,22 @@ ELSEWHERE = {
     "dylora data fetch mrpc --to HUB_DIR": "cli/test_hub.py",
     "dylora run profile=paper task=mrpc hub_cache=HUB_DIR": "cli/test_hub.py",
 }
-# A command of many runs, as one of few.
-FEWER = {
-    "lora,dylora,dylora-frozen,finetune,flop,matryoshka,nested-dropout,sorted-lora": "lora,flop",
-    "lora,dylora,dylora-frozen": "lora",
-    "seed=10,42": "seed=10",
-    "seed=0,1,2,3": "seed=0",
-    "task=sst2,mrpc": "task=mrpc",
-    "seed=range(0,4)": "seed=range(0,1)",
-    "--trials 20": "--trials 2",
-}
 
 
-def blocks(language=""):
-    return [
-        text
-        for name, text in re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
-        if name == language
-    ]
-
-
-def commands():
-    """Return the commands of the code blocks, without what is said about them."""
-    lines = [line for block in blocks() for line in block.replace("\\\n", " ").splitlines()]
-    return [line.split("  ")[0].strip() for line in lines if line.strip()]
-
-
-def inline():
-    return re.findall(r"`(dylora [a-z]+(?: [^`]*)?)`", README.replace("\n", " "))
-
-
-def can_be_read(command):
-    words = shlex.split(command)
-    if words[0] == "torchrun":
-        words = ["dylora", *words[words.index("dylora_exp") + 1 :]]
-    assert words[0] == "dylora"
-    arguments = parse(words[1:])
-    overrides = getattr(arguments, "overrides", [])
-    several = words[1] == "search" or "--multirun" in getattr(arguments, "hydra_flags", [])
-    assert check_overrides(overrides, multirun=several)[0] == []
-
-
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_can_be_read(command):
     first, *rest = command.split()
     if first == "make":
         assert re.search(rf"^{rest[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     else:
-        can_be_read(command)
+        check_command(command)
 
 
-@pytest.mark.parametrize("command", [c for c in inline() if len(c.split()) > 3 and "|" not in c])
+@pytest.mark.parametrize(
+    "command", [c for c in inline_commands(README) if len(c.split()) > 3 and "|" not in c]
+)
 def test_every_command_in_the_text_can_be_read(command):
-    can_be_read(command.replace("OVERRIDES", "task=mrpc"))
+    check_command(command.replace("OVERRIDES", "task=mrpc"))
 
 
 def test_every_extra_exists():
@@ -149,43 +113,19 @@ def released_state():
     return state | head
 
 
-def tiny(command):
-    for long, short in FEWER.items():
-        command = command.replace(long, short)
-    words = shlex.split(" ".join(INSTEAD.get(word, word) for word in command.split()))
-    if words[1] not in ("run", "search") and words[0] != "torchrun":
-        return words
-    sizes = [*TINY]
-    if "mini-nlg" in command:
-        sizes += ["task.max_eval_samples=2", "task.decode.beams=1", "task.metrics=[bleu]"]
-    if "--nproc_per_node" in words:
-        sizes.append("trainer.threads=1")
-    return [*words, *sizes]
-
-
 @pytest.mark.slow
 def test_every_command_runs(place, monkeypatch):
     monkeypatch.chdir(place)
-    for command in commands():
-        words = tiny(command)
+    for command in COMMANDS:
+        words = tiny(command, INSTEAD)
         if words[0] == "make" or command in ELSEWHERE:
             continue
-        if "RUN" in words:
-            (first, *_) = [
-                record.run_id
-                for record in RecordStore("results").read_all()[0]
-                if record.method == "dylora"
-            ]
-            words[words.index("RUN")] = first
         if "reproduce" in words and "--plan" not in words:
             continue  # forty runs: the plan above is made, test_reproduce.py does such runs
-        if words[0] == "torchrun":
-            program = [sys.executable, "-m", "torch.distributed.run", *words[1:]]
-            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-            assert subprocess.run(program, env=environment, check=False).returncode == 0, command
-        else:
-            assert main(words[1:]) == 0, command
-    (snippet,) = blocks("python")
+        if "mini-nlg" in command and "run" in words:
+            words += ["task.max_eval_samples=2", "task.decode.beams=1", "task.metrics=[bleu]"]
+        run_words(words)
+    (snippet,) = [each.text for each in blocks(README) if each.language == "python"]
     base_model = AutoModelForSequenceClassification.from_pretrained(TINY_MODEL, num_labels=2)
     loaded = eval(snippet, {"PeftModel": PeftModel, "base_model": base_model})
     assert loaded.peft_config["default"].r == 2
@@ -193,7 +133,7 @@ def test_every_command_runs(place, monkeypatch):
 
 @pytest.mark.parametrize("command", ELSEWHERE)
 def test_what_is_run_elsewhere_is_there(command):
-    assert command in commands()
+    assert command in COMMANDS
     _, *words, _, _ = command.split()
     text = (ROOT / "tests" / ELSEWHERE[command]).read_text()
     assert all(word in text for word in (words if "fetch" in words else ["hub_cache="]))
