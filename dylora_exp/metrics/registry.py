@@ -279,6 +279,36 @@ def score_range(name: str, protocol: str | None = ANY_TASK) -> tuple[float, floa
     return min(each.range[0] for each in known), max(each.range[1] for each in known)
 
 
+def metric_sign(name: str) -> int:
+    """Return ``sign`` of a metric of a record, which need not be registered.
+
+    Of a metric that is not, the higher value is the better.
+    """
+    return sign(name) if base_name(name) in METRICS else 1
+
+
+def display_factor(name: str, protocol: str | None = ANY_TASK) -> int:
+    """Return what tables multiply a value with: 100 for percent, 1 for a scale of its own.
+
+    Args:
+        name: The name of a metric or of one of its parts; percent where it is not registered.
+        protocol: The name of the task's reader, which decides how the metric is computed.
+    """
+    metric = METRICS.get(base_name(name))
+    computations = metric.computations if metric else {}
+    found = computations.get(protocol) or computations.get(ANY_TASK)
+    return 100 if found is None or found.is_fraction else 1
+
+
+def title(name: str) -> str:
+    """Return the name of a metric in print; that of a part ends with it, as ``TER (seen)``."""
+    base = base_name(name)
+    if base not in METRICS:
+        return name
+    part = name.removeprefix(base).lstrip("_")
+    return METRICS[base].title + (f" ({part})" if part else "")
+
+
 def is_better(name: str, value: float, other: float) -> bool:
     """Return whether the first value of a metric is the better one; equal values are not."""
     return sign(name) * (value - other) > 0

@@ -147,8 +147,8 @@ class Record:
     """The result of a run. Times are in seconds, memory in bytes, metrics as fractions.
 
     ``ranks`` are the scores at the end, ``epochs`` those after the epochs before it, where asked
-    for, ``files`` the sha256 of what the run saved, by name. A new field needs a default and a line
-    here.
+    for, ``files`` the sha256 of what the run saved, by name, ``verdict`` the rank to deploy (of
+    records without it ``rank_verdict`` says the same). A new field needs a default and a line here.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -166,6 +166,7 @@ class Record:
     ranks: list[RankScore] = field(default_factory=list)
     epochs: list[EpochScores] = field(default_factory=list)
     summary: list[dict[str, Any]] = field(default_factory=list)
+    verdict: dict[str, Any] = field(default_factory=dict)
     parameters: _Parameters = field(default_factory=dict)
     training: _Training = field(default_factory=dict)
     scoring: _Scoring = field(default_factory=dict)

@@ -6,6 +6,7 @@ This module imports the heavy libraries; ``run.py`` imports it only when there i
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from dylora_exp.core import apply_umask, start_workers
 from dylora_exp.methods import Method, TrainedModel, count_parameters, make_method
 from dylora_exp.models import load, longest_input, revision
 from dylora_exp.objectives import Objective, ObjectiveContext, make_objective
-from dylora_exp.records import RankScore, Record, saved_files, summarise
+from dylora_exp.records import RankScore, Record, rank_verdict, saved_files, summarise
 from dylora_exp.runner.environment import (
     environment,
     peak_memory,
@@ -109,6 +110,8 @@ def train_and_record(run: LoadedRun) -> tuple[Record, list[str]]:
             memory=peak_memory(),
             environment=software,
         )
+        if verdict := rank_verdict([record]):
+            record = dataclasses.replace(record, verdict=verdict.as_dict())
         with warn_only():
             tracker.log(record)
     return record, training.warnings
