@@ -24,11 +24,12 @@ examples:
   dylora search task=mrpc --trials 20            the best learning rate on the development set
   dylora tables 2 --profile demo                 Table 2 from the records
   dylora report --where task=mrpc                means over seeds, and which claims hold
+  dylora show 3fa9                               a run's scores, settings, data and files
   dylora export 3fa9 --rank 2 --to adapter       rank 2 of a run, for plain PEFT
   dylora resize adapter --rank 4 --to smaller    any LoRA that PEFT saved, at a lower rank
   dylora score e2e --predictions out.txt --references refs.txt
 
-exit codes: 0 done, 1 the work failed, 2 the request was wrong
+exit codes: 0 done, 1 the work failed, 2 the request was wrong, 130 Ctrl-C, 143 SIGTERM
 """
 
 

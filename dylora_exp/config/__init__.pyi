@@ -7,9 +7,13 @@ from .loading import load as load
 from .loading import marked_keys as marked_keys
 from .overrides import CONF_DIR as CONF_DIR
 from .overrides import check_overrides as check_overrides
+from .overrides import option_files as option_files
 from .overrides import options as options
 from .overrides import quote_path as quote_path
+from .profile_differences import SettingDifference as SettingDifference
+from .profile_differences import profile_differences as profile_differences
 from .ranks import Ranks as Ranks
+from .registry import load_plugin as load_plugin
 from .registry import method_class as method_class
 from .registry import method_kinds as method_kinds
 from .registry import objective_class as objective_class
@@ -22,6 +26,7 @@ from .run_identity import is_identity as is_identity
 from .run_identity import recompute_run_id as recompute_run_id
 from .run_identity import run_id as run_id
 from .run_identity import setup_id as setup_id
+from .schema import READERS as READERS
 from .schema import WEIGHTS as WEIGHTS
 from .schema import ClosedShare as ClosedShare
 from .schema import Config as Config
@@ -41,9 +46,13 @@ from .schema import TaskConfig as TaskConfig
 from .schema import Truncation as Truncation
 from .schema import TsvSource as TsvSource
 from .schema import has_ranks as has_ranks
+from .schema import reader_plugins as reader_plugins
+from .search_path import named_search_path as named_search_path
+from .search_path import quoted_folder as quoted_folder
 
 __all__ = [
     "CONF_DIR",
+    "READERS",
     "WEIGHTS",
     "ClosedShare",
     "Config",
@@ -59,6 +68,7 @@ __all__ = [
     "Ranks",
     "RanksConfig",
     "Scale",
+    "SettingDifference",
     "Share",
     "TaskConfig",
     "Truncation",
@@ -76,13 +86,19 @@ __all__ = [
     "is_identity",
     "known_keys",
     "load",
+    "load_plugin",
     "marked_keys",
     "method_class",
     "method_kinds",
     "missing_config",
+    "named_search_path",
     "objective_class",
+    "option_files",
     "options",
+    "profile_differences",
     "quote_path",
+    "quoted_folder",
+    "reader_plugins",
     "recompute_run_id",
     "run_id",
     "setup_id",

@@ -26,11 +26,11 @@ from dylora_exp.config.overrides import (
     CONF_DIR,
     GROUPS,
     check_overrides,
-    named_search_path,
     quote_path,
 )
 from dylora_exp.config.schema import Config
-from dylora_exp.core import RequestError, first_line, unknown_name
+from dylora_exp.config.search_path import named_search_path, quoted_folder
+from dylora_exp.core import RequestError, config_folders, first_line, unknown_name
 
 
 def compose(overrides: Sequence[str], search_path: Sequence[str] = ()) -> Config:
@@ -44,7 +44,7 @@ def compose(overrides: Sequence[str], search_path: Sequence[str] = ()) -> Config
         RequestError: With every problem of the overrides and of the composed config.
     """
     quoted = [quote_path(override) for override in overrides]
-    folders = (*search_path, *named_search_path(quoted))
+    folders = tuple(dict.fromkeys((*search_path, *config_folders(), *named_search_path(quoted))))
     problems, good = check_overrides(quoted, search_path=folders)
     parsed = OverridesParser.create().parse_overrides(good)
     try:
@@ -100,11 +100,10 @@ def _chooses_file(override: Override) -> bool:
 @functools.cache
 def _compose_files(choices: tuple[str, ...], search_path: tuple[str, ...]) -> DictConfig:
     """Return what the chosen files say together."""
-    folders = [folder if "://" in folder else f"file://{folder}" for folder in search_path]
-    quoted = ",".join("'" + folder.replace("'", "\\'") + "'" for folder in folders)
+    folders = ",".join(map(quoted_folder, search_path))
     choices = tuple(each for each in choices if not each.startswith("hydra.searchpath"))
     with _compose_api():
-        return hydra_compose("config", [*choices, f"hydra.searchpath=[{quoted}]"])
+        return hydra_compose("config", [*choices, f"hydra.searchpath=[{folders}]"])
 
 
 def _apply(override: Override, tree: DictConfig) -> None:

@@ -13,9 +13,10 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Collection, Sequence
+from importlib.metadata import EntryPoints, entry_points
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, SerializeAsAny
+from pydantic import AfterValidator, Field, SerializeAsAny
 
 from dylora_exp.config.distributions import DISTRIBUTIONS
 from dylora_exp.core import StrictModel, unknown_name
@@ -103,6 +104,21 @@ class PublishedFile(StrictModel):
     sha256: str | None = None
 
 
+READERS = ("glue", "demo", "e2e", "dart", "webnlg")
+
+
+def reader_plugins() -> EntryPoints:
+    """Return the readers of other packages, by their entry points."""
+    return entry_points(group="dylora_exp.readers")
+
+
+def _known_reader(name: str) -> str:
+    allowed = [*READERS, *sorted(reader_plugins().names)]
+    if name not in allowed:
+        raise ValueError(unknown_name("", name, allowed).removeprefix(": "))
+    return name
+
+
 class TaskConfig(StrictModel):
     """What is learned, where its data are and how it is scored.
 
@@ -121,7 +137,7 @@ class TaskConfig(StrictModel):
 
     name: str = ""
     objective: str
-    reader: Literal["glue", "demo", "e2e", "dart", "webnlg"] = "glue"
+    reader: Annotated[str, AfterValidator(_known_reader)] = "glue"
     data_dir: Annotated[str | None, Mark.NOT_IDENTITY, Mark.FOLDER] = None
     labels: list[str] = Field(default_factory=list)
     label_range: list[float] | None = None

@@ -12,6 +12,7 @@ from .registry import get as get
 from .registry import is_better as is_better
 from .registry import metric_sign as metric_sign
 from .registry import names as names
+from .registry import output_factor as output_factor
 from .registry import protocol_metrics as protocol_metrics
 from .registry import protocols as protocols
 from .registry import score_range as score_range
@@ -36,6 +37,7 @@ __all__ = [
     "load_metric",
     "metric_sign",
     "names",
+    "output_factor",
     "protocol_metrics",
     "protocols",
     "score_range",
