@@ -53,7 +53,7 @@ def _settings(record: Record) -> Iterator[str]:
     """Yield the settings that differ from the profile, each with the profile's value."""
     found = profile_differences(record.config, record.choices)
     if found is None:
-        yield f"settings: there is no profile '{record.profile}' here to compare them with"
+        yield f"settings: no profile '{record.profile}' is here to compare them with"
         return
     if not found:
         yield f"settings: as in profile {record.profile}"

@@ -6,6 +6,7 @@ from .loading import known_keys as known_keys
 from .loading import load as load
 from .loading import marked_keys as marked_keys
 from .overrides import CONF_DIR as CONF_DIR
+from .overrides import CONFIG_GROUPS as CONFIG_GROUPS
 from .overrides import check_overrides as check_overrides
 from .overrides import option_files as option_files
 from .overrides import options as options
@@ -51,6 +52,7 @@ from .search_path import named_search_path as named_search_path
 from .search_path import quoted_folder as quoted_folder
 
 __all__ = [
+    "CONFIG_GROUPS",
     "CONF_DIR",
     "READERS",
     "WEIGHTS",

@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dylora_exp.config.loading import load
 from dylora_exp.config.overrides import (
     CONF_DIR,
-    GROUPS,
+    CONFIG_GROUPS,
     check_overrides,
     quote_path,
 )
@@ -94,7 +94,7 @@ def _compose(overrides: Sequence[Override], search_path: Sequence[str]) -> DictC
 
 def _chooses_file(override: Override) -> bool:
     key = override.key_or_group
-    return key in GROUPS or override.package is not None or key.startswith("hydra")
+    return key in CONFIG_GROUPS or override.package is not None or key.startswith("hydra")
 
 
 @functools.cache

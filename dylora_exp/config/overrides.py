@@ -27,7 +27,7 @@ CONF_DIR = next(
 )
 # Underneath its YAML files lie the schema's defaults, so that every setting can be overridden.
 ConfigStore.instance().store("schema", default_tree())
-GROUPS = (
+CONFIG_GROUPS = (
     *("model", "task", "method", "ranks", "trainer", "tracker", "profile"),
     *("experiment", "debug"),
 )
@@ -122,7 +122,7 @@ def _problems(
         return [f"{key}: runs name their folders themselves, results_dir and outputs_dir."]
     if key == "hydra/sweeper" and value.startswith("optuna"):
         return [f"{key}: '{value}' is now a command: dylora search [overrides] --trials N."]
-    if key in (*GROUPS, "hydra/launcher"):
+    if key in (*CONFIG_GROUPS, "hydra/launcher"):
         if isinstance(override.value(), IntervalSweep):
             return [f"{key}: found '{value}', expected a name or several."]
         allowed = options(key, search_path)
@@ -141,7 +141,7 @@ def _is_empty(override: Override, search_path: Sequence[str]) -> bool:
     value = override.value()
     if isinstance(value, Glob):
         key = override.key_or_group
-        return key in GROUPS and not value.filter(options(key, search_path))
+        return key in CONFIG_GROUPS and not value.filter(options(key, search_path))
     return isinstance(value, RangeSweep) and next(override.sweep_string_iterator(), None) is None
 
 

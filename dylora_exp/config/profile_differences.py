@@ -52,10 +52,13 @@ def profile_differences(
         the profile has no file here, or does not go with the other choices.
     """
     known = [key for key in _CHOICES if names[key] in options(key)]
-    if "profile" not in known:
-        return None
-    expected = _expected(tuple(f"{key}={names[key]}" for key in known), config_folders())
-    if expected is None:
+    while "profile" in known:
+        choices = tuple(f"{key}={names[key]}" for key in known)
+        expected = _expected(choices, config_folders())
+        if expected is not None:
+            break
+        known.pop()  # the method's module may be missing here, or its file be another's
+    else:
         return None
     ignored = [*_NAMED, *(key for key in _CHOICES if key not in known)]
     ignored += [key for key in expected if key not in tree]  # of a record that does not say

@@ -28,7 +28,9 @@ class _Lines(tqdm):
     disable: bool
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        form = "{desc}: {n_fmt}/{total_fmt} {unit}, {elapsed}<{remaining}{postfix}"
+        plural = "" if options.get("total") == 1 or "unit_scale" in options else "s"
+        form = f"{{desc}}: {{n_fmt}}/{{total_fmt}} {{unit}}{plural}, {{elapsed}}<{{remaining}}"
+        form += "{postfix}"
         every = {"mininterval": _SECONDS, "delay": _SECONDS, "miniters": 1}
         super().__init__(*arguments, bar_format=form, **every, **options)
 

@@ -1,3 +1,4 @@
+from .base import Reader as Reader
 from .base import TaskData as TaskData
 from .base import checksums as checksums
 from .base import needs_hub as needs_hub
@@ -8,6 +9,7 @@ from .demo_text import pretraining_text as pretraining_text
 from .prediction_files import score_files as score_files
 
 __all__ = [
+    "Reader",
     "TaskData",
     "checksums",
     "needs_hub",

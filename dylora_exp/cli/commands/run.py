@@ -85,7 +85,7 @@ def _complete(overrides: list[str], flags: list[str]) -> int:
     from dylora_exp.cli.completion import complete_command
     from dylora_exp.multirun import call_hydra
 
-    asked = any(each.startswith("query=") for each in overrides)
-    if not (asked and complete_command()):
+    shells = [each.removeprefix("query=") for each in overrides if each.startswith("query=")]
+    if not (shells and complete_command(shells[0])):
         call_hydra([*flags, *overrides], lambda tree: None)
     return 0
