@@ -20,6 +20,10 @@ from .peft_config import read_peft_settings as read_peft_settings
 from .peft_folder import PeftFolder as PeftFolder
 from .peft_folder import PeftLayer as PeftLayer
 from .peft_folder import read_peft_folder as read_peft_folder
+from .peft_import import attach_peft_folder as attach_peft_folder
+from .peft_import import check_peft_folder as check_peft_folder
+from .peft_import import import_peft_folder as import_peft_folder
+from .peft_import import saved_modules as saved_modules
 from .probes import check_adapters as check_adapters
 from .probes import check_example_ranks as check_example_ranks
 from .rank_choice import budget_ranks as budget_ranks
@@ -47,15 +51,18 @@ __all__ = [
     "ResizedLayer",
     "SavedAdapter",
     "attach_lora",
+    "attach_peft_folder",
     "budget_ranks",
     "check_adapters",
     "check_example_ranks",
+    "check_peft_folder",
     "energies",
     "energy_ranks",
     "export_rank",
     "factors",
     "find_mask",
     "import_adapter",
+    "import_peft_folder",
     "import_problems",
     "install_mask",
     "lora_layers",
@@ -72,6 +79,7 @@ __all__ = [
     "rotate",
     "rotated",
     "save_adapter",
+    "saved_modules",
     "singular_factors",
     "spectra_of",
     "truncate",

@@ -3,19 +3,27 @@
 An ordinary LoRA of rank b computes ``(lora_alpha / b) B A``. A DyLoRA trained at scale alpha/b
 exports with ``lora_alpha = alpha``; a product scaled by alpha/r keeps its scale with
 ``lora_alpha = alpha * b / r``. The adapters of n parts of a fused layer become one of rank n b on
-the stock model's layer, with ``lora_alpha`` n times as large.
+the stock model's layer, with ``lora_alpha`` n times as large. Where layers differ in rank or scale,
+one of rank r_l keeps min(b, r_l), and its scale is multiplied into B, with ``alpha`` equal to the
+rank in every layer: servers that ignore PEFT's patterns then still scale by 1.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
+from dylora_exp.adapters.peft_folder import PREFIX
 from dylora_exp.adapters.saved import Factors, SavedAdapter
 from dylora_exp.adapters.truncation import truncate
 from dylora_exp.models import Part, fused_part
 from dylora_exp.records import RankScore
+
+# Of PEFT's settings: every layer has the same rank and alpha, and the scale is alpha / r.
+_UNIFORM: dict[str, Any] = {"rank_pattern": {}, "alpha_pattern": {}, "use_rslora": False}
 
 
 def export_rank(
@@ -35,21 +43,47 @@ def export_rank(
         row_scale: Fixed factors of A's rows, shape (r_max,), where the method has them.
     """
     assert score.rank is not None
-    factors = {}
+    factors, alphas = {}, {}
     for layer, (a, b) in saved.factors.items():
         scaled = a if row_scale is None else (row_scale[:, None] * a).to(a.dtype)
-        factors[layer] = truncate(scaled, b, score.rank, score.truncation or "leading")
+        rank = min(score.rank, len(a))
+        factors[layer] = truncate(scaled, b, rank, score.truncation or "leading")
+        alphas[layer] = saved.alphas.get(layer, alpha)
+        if score.scale == "alpha/r":
+            alphas[layer] *= rank / len(a)
+    if len({(len(factors[layer][0]), alphas[layer]) for layer in factors}) > 1:
+        return _of_several_ranks(saved, factors, alphas)
     joined, width = join_fused_parts(factors, fused)
-    if score.scale == "alpha/r":
-        alpha *= score.rank / saved.settings["r"]
-    parts = {name: fused_part(name, fused) for name in saved.settings["target_modules"]}
     settings = {
         **saved.settings,
+        **_UNIFORM,
         "r": width * score.rank,
-        "lora_alpha": width * alpha,
-        "target_modules": sorted({part.layer if part else name for name, part in parts.items()}),
+        "lora_alpha": width * next(iter(alphas.values())),
     }
+    if not isinstance(targets := settings["target_modules"], str):  # a pattern
+        parts = {name: fused_part(name, fused) for name in targets}
+        layers = {part.layer if part else name for name, part in parts.items()}
+        settings["target_modules"] = sorted(layers)
     return SavedAdapter(settings, joined, saved.head)
+
+
+def _of_several_ranks(
+    saved: SavedAdapter, factors: Factors, alphas: Mapping[str, float]
+) -> SavedAdapter:
+    """Return an adapter whose layers differ in rank or scale; every alpha is a rank."""
+    baked = {
+        layer: (a, (b.double() * (alphas[layer] / len(a))).to(b.dtype))
+        for layer, (a, b) in factors.items()
+    }
+    r = max(len(a) for a, _ in factors.values())
+    # PEFT takes a key for the end of a name, in which a point stands for any character.
+    pattern = {
+        f"^{re.escape(layer.removeprefix(PREFIX))}": len(a)
+        for layer, (a, _) in factors.items()
+        if len(a) != r
+    }
+    settings = {"r": r, "lora_alpha": r, "rank_pattern": pattern, "alpha_pattern": pattern}
+    return SavedAdapter({**saved.settings, **_UNIFORM, **settings}, baked, saved.head)
 
 
 def join_fused_parts(

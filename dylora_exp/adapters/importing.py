@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dylora_exp.adapters.layers import factors, lora_layers
+from dylora_exp.adapters.peft_folder import SETTINGS
 from dylora_exp.config import Config
 from dylora_exp.core import RequestError, name_first
 from dylora_exp.models import fused_part, name_matches
@@ -80,6 +81,10 @@ def import_adapter(model: PeftModel, config: Config, file: str) -> list[str]:
 def _read(name: str) -> dict[str, Tensor]:
     """Return the tensors of a file by name."""
     file = Path(name).expanduser()
+    if file.is_dir() and (file / SETTINGS).exists():
+        raise RequestError(
+            f"method.adapter: PEFT saved '{name}', which method=imported scores and exports."
+        )
     if not name or file.is_dir():
         raise RequestError(f"method.adapter: found '{name}', expected a file.")
     if not file.is_file():

@@ -3,12 +3,15 @@
 Each ``lora_A`` becomes an ``nn.Linear`` subclass around the same parameter whose r-wide output is
 multiplied by a mask shared by all layers. With ``m_i = 1[i <= b] * r/b`` PEFT's own factor alpha/r
 turns into alpha/b, and the layer computes Eq. 7: ``h = W0 x + (alpha/b) B[:, :b] A[:b] x``.
+
+Layers may have ranks of their own (PEFT's ``rank_pattern``). At rank b, one of rank r_l < b keeps
+all of it at its own scale: it computes as at rank min(b, r_l), with alpha_l / min(b, r_l).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import cast
 
 import torch
@@ -28,6 +31,8 @@ class RankMask:
 
     def __init__(self, r_max: int) -> None:
         self.r_max = r_max
+        # Those of the layers with a rank below r_max, by it; they follow this one.
+        self._narrower: dict[int, RankMask] = {}
         # The device and the type of the model's activations so far.
         self._target: tuple[torch.device, torch.dtype] = (torch.empty(0).device, torch.float32)
         self.select(r_max)
@@ -40,6 +45,8 @@ class RankMask:
             scale: The factor of the truncated product.
         """
         self._set((rank,), self.row(rank, scale))
+        for r, mask in self._narrower.items():
+            mask.select(min(rank, r), scale)
 
     def select_each(self, ranks: Sequence[int], scale: Scale = "alpha/b") -> None:
         """Truncate the adapters for each example of a batch to a rank of its own.
@@ -49,6 +56,8 @@ class RankMask:
             scale: The factor of the truncated products.
         """
         self._set(tuple(ranks), torch.stack([self.row(rank, scale) for rank in ranks]))
+        for r, mask in self._narrower.items():
+            mask.select_each([min(rank, r) for rank in ranks], scale)
 
     def weigh(self, weights: torch.Tensor, rank: int) -> None:
         """Multiply the r_max outputs of A by arbitrary weights, shape (r_max,).
@@ -63,10 +72,19 @@ class RankMask:
     def kept(self) -> Iterator[None]:
         """Return to the present rank or ranks afterwards."""
         ranks, tensor = self.ranks, self.tensor
-        try:
-            yield
-        finally:
-            self._set(ranks, tensor)
+        with ExitStack() as stack:
+            for mask in self._narrower.values():
+                stack.enter_context(mask.kept())
+            try:
+                yield
+            finally:
+                self._set(ranks, tensor)
+
+    def for_layer(self, r: int) -> RankMask:
+        """Return the mask of a layer of rank r, which is this one's where r is r_max."""
+        if r == self.r_max:
+            return self
+        return self._narrower.setdefault(r, RankMask(r))
 
     def row(self, rank: int, scale: Scale) -> torch.Tensor:
         """Return ``1[i <= b]`` times r/b (``alpha/b``) or 1 (``alpha/r``), shape (r_max,)."""
@@ -108,18 +126,21 @@ def _mask_type(x: torch.Tensor) -> torch.dtype:
 
 
 class MaskedLinear(nn.Linear):
-    """The down-projection A whose output passes the shared mask; same parameter, same name."""
+    """The down-projection A whose output passes the shared mask; same parameter, same name.
 
-    def __init__(self, linear: nn.Linear, mask: RankMask) -> None:
+    ``mask`` is that of its own rank, ``shared`` that of the whole model.
+    """
+
+    def __init__(self, linear: nn.Linear, shared: RankMask) -> None:
         nn.Module.__init__(self)
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight, self.bias = linear.weight, linear.bias
-        self.mask = mask
+        self.shared, self.mask = shared, shared.for_layer(linear.out_features)
         # In a list, so that it is no submodule.
         self._unmasked = [linear]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (..., in_features) to (..., r_max), zero beyond the current rank."""
+        """Map (..., in_features) to (..., out_features), zero beyond the current rank."""
         down = super().forward(x)
         return (down * self.mask.like(down)).to(down.dtype)
 
@@ -149,7 +170,7 @@ def find_mask(model: nn.Module, adapter: str = ADAPTER) -> RankMask | None:
     """Return the mask of an adapter, None where it has none."""
     for layer in lora_layers(model, adapter):
         down = layer.lora_A[adapter]
-        return down.mask if isinstance(down, MaskedLinear) else None
+        return down.shared if isinstance(down, MaskedLinear) else None
     return None
 
 

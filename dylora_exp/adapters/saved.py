@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,7 +14,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dylora_exp.adapters.peft_folder import A_KEY, B_KEY, SETTINGS, WEIGHTS
+from dylora_exp.adapters.peft_folder import (
+    A_KEY,
+    B_KEY,
+    PREFIX,
+    SETTINGS,
+    WEIGHTS,
+    PeftLayer,
+    read_peft_folder,
+)
 from dylora_exp.core import RequestError, apply_umask
 from dylora_exp.records import Record, changed_file
 
@@ -23,11 +32,16 @@ Factors: TypeAlias = dict[str, tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class SavedAdapter:
-    """PEFT's settings, the factors of all adapted layers, and the trained head."""
+    """PEFT's settings, the factors of all adapted layers, and the trained head.
+
+    ``alphas`` are the numerators of the layers' scales at their own ranks, where PEFT's settings
+    say them otherwise than by ``lora_alpha`` alone (``alpha_pattern``, rsLoRA).
+    """
 
     settings: dict[str, Any]
     factors: Factors
     head: dict[str, Tensor]
+    alphas: dict[str, float] = field(default_factory=dict)
 
 
 def read_adapter(folder: Path, record: Record) -> SavedAdapter:
@@ -42,9 +56,10 @@ def read_adapter(folder: Path, record: Record) -> SavedAdapter:
     """
     settings, tensors = _read_files(folder)
     r_max = int(record.config["ranks"]["r_max"])
-    if not isinstance(settings.get("target_modules"), list):
+    own = _own_layers(folder) if "peft_type" in record.training.get("imported", {}) else {}
+    if not own and not isinstance(settings.get("target_modules"), list):
         raise RequestError(f"{folder / SETTINGS}: target_modules is no list.")
-    if settings.get("r") != r_max:
+    if not own and settings.get("r") != r_max:
         raise RequestError(f"{folder / SETTINGS}: r is {settings.get('r')}, the run's is {r_max}.")
     file = folder / WEIGHTS
     for name, tensor in tensors.items():
@@ -59,10 +74,11 @@ def read_adapter(folder: Path, record: Record) -> SavedAdapter:
             if layer + key not in tensors:
                 raise RequestError(f"{file}: '{layer}{key}' is missing beside '{layer}{other}'.")
         factors[layer] = a, b = tensors[layer + A_KEY], tensors[layer + B_KEY]
-        if a.dim() != 2 or b.dim() != 2 or (a.shape[0], b.shape[1]) != (r_max, r_max):
+        r = own[layer].r if own else r_max
+        if a.dim() != 2 or b.dim() != 2 or (a.shape[0], b.shape[1]) != (r, r):
             raise RequestError(
                 f"{file}: the factors of '{layer}' have shapes {tuple(a.shape)} and "
-                f"{tuple(b.shape)}, expected {r_max} rows and {r_max} columns."
+                f"{tuple(b.shape)}, expected {r} rows and {r} columns."
             )
     _check_count(file, tensors, factors, record)
     if changed := changed_file(folder, record):
@@ -71,7 +87,8 @@ def read_adapter(folder: Path, record: Record) -> SavedAdapter:
             "it."
         )
     head = {name: tensor for name, tensor in tensors.items() if not _is_factor(name)}
-    return SavedAdapter(settings, factors, head)
+    alphas = {name: _numerator(layer) for name, layer in own.items()}
+    return SavedAdapter(settings, factors, head, alphas)
 
 
 def write_adapter(folder: Path, adapter: SavedAdapter) -> None:
@@ -84,6 +101,17 @@ def write_adapter(folder: Path, adapter: SavedAdapter) -> None:
     (folder / SETTINGS).write_text(text, encoding="utf-8")
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     apply_umask(folder)
+
+
+def _own_layers(folder: Path) -> dict[str, PeftLayer]:
+    """Return the layers of an imported adapter, which may differ in rank and scale, by keys."""
+    return {PREFIX + name: layer for name, layer in read_peft_folder(folder).layers.items()}
+
+
+def _numerator(layer: PeftLayer) -> float:
+    """Return the alpha of a plain LoRA of a layer's rank and scale: above its own for rsLoRA."""
+    found = layer.scale * layer.r
+    return layer.alpha if math.isclose(found, layer.alpha) else found
 
 
 def _is_factor(name: str) -> bool:

@@ -27,6 +27,7 @@ from .run_identity import is_identity as is_identity
 from .run_identity import recompute_run_id as recompute_run_id
 from .run_identity import run_id as run_id
 from .run_identity import setup_id as setup_id
+from .schema import OF_SCORING as OF_SCORING
 from .schema import READERS as READERS
 from .schema import WEIGHTS as WEIGHTS
 from .schema import ClosedShare as ClosedShare
@@ -48,12 +49,14 @@ from .schema import Truncation as Truncation
 from .schema import TsvSource as TsvSource
 from .schema import has_ranks as has_ranks
 from .schema import reader_plugins as reader_plugins
+from .schema import without_targets as without_targets
 from .search_path import named_search_path as named_search_path
 from .search_path import quoted_folder as quoted_folder
 
 __all__ = [
     "CONFIG_GROUPS",
     "CONF_DIR",
+    "OF_SCORING",
     "READERS",
     "WEIGHTS",
     "ClosedShare",
@@ -104,4 +107,5 @@ __all__ = [
     "recompute_run_id",
     "run_id",
     "setup_id",
+    "without_targets",
 ]

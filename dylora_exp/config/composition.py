@@ -21,7 +21,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from dylora_exp.config.loading import load
+from dylora_exp.config.loading import complete, load
 from dylora_exp.config.overrides import (
     CONF_DIR,
     CONFIG_GROUPS,
@@ -76,7 +76,8 @@ def from_hydra(tree: DictConfig, overridden: Sequence[str] = ()) -> Config:
     except OmegaConfBaseException as error:
         raise RequestError(_one_sentence(error)) from None
     assert isinstance(plain, Mapping)
-    return load({str(key): value for key, value in plain.items()}, overridden)
+    named = {str(key): value for key, value in plain.items()}
+    return load(complete(named, overridden), overridden)
 
 
 def _compose(overrides: Sequence[Override], search_path: Sequence[str]) -> DictConfig:

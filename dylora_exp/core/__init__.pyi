@@ -35,7 +35,10 @@ from .hub import commit_of as commit_of
 from .hub import describe_unfetched as describe_unfetched
 from .hub import download as download
 from .hub import find_fetched as find_fetched
+from .hub import hub_name as hub_name
 from .hub import is_unreachable as is_unreachable
+from .hub import locate as locate
+from .hub import repository_of as repository_of
 from .json_files import parse_json as parse_json
 from .json_files import unique_keys as unique_keys
 from .logs import LOG as LOG
@@ -105,6 +108,7 @@ __all__ = [
     "find_fetched",
     "first_line",
     "gather",
+    "hub_name",
     "in_package",
     "install_command",
     "is_installed",
@@ -112,6 +116,7 @@ __all__ = [
     "is_quiet",
     "is_unreachable",
     "keys",
+    "locate",
     "locks",
     "make_console",
     "make_grid",
@@ -131,6 +136,7 @@ __all__ = [
     "progress_bar",
     "raise_on_sigterm",
     "reading",
+    "repository_of",
     "run_distributed",
     "run_log",
     "set_verbosity",

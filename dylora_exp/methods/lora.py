@@ -54,14 +54,21 @@ class LoRA(Method):
     @classmethod
     def problems(cls, config: Config) -> list[str]:
         """Return what is missing, cuts to score or modules to adapt, or wrong with the file."""
+        found, method = cls.missing_settings(config), config.method
+        assert isinstance(method, LoRASettings)
+        if method.adapter is not None:
+            found += adapters.import_problems(method.adapter)
+        return found
+
+    @classmethod
+    def missing_settings(cls, config: Config) -> list[str]:
+        """Return a sentence where there are no cuts to score or no modules to adapt."""
         found, method = [], config.method
         assert isinstance(method, LoRASettings)
         if not method.score:
             found.append("method.score: found an empty list, expected at least one cut.")
         if not config.model.targets:
             found.append("model.targets: found an empty list, expected the modules to adapt.")
-        if method.adapter is not None:
-            found += adapters.import_problems(method.adapter)
         return found
 
     @property

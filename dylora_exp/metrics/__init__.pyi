@@ -9,6 +9,7 @@ from .registry import base_name as base_name
 from .registry import display_factor as display_factor
 from .registry import format_value as format_value
 from .registry import get as get
+from .registry import hub_name as hub_name
 from .registry import is_better as is_better
 from .registry import metric_sign as metric_sign
 from .registry import names as names
@@ -33,6 +34,7 @@ __all__ = [
     "display_factor",
     "format_value",
     "get",
+    "hub_name",
     "is_better",
     "load_metric",
     "metric_sign",

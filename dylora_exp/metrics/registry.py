@@ -78,6 +78,7 @@ class Metric:
         higher_is_better: Whether the highest value is the best one.
         two_labels_only: Whether it is undefined for more than two labels.
         needs_java: Whether it has no value without Java.
+        on_hub: Its name among the hub's metrics; empty where it is the same.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Metric:
     higher_is_better: bool = True
     two_labels_only: bool = False
     needs_java: bool = False
+    on_hub: str = ""
 
     @property
     def factor(self) -> int:
@@ -120,6 +122,7 @@ _ENTRIES = [
         "Pearson",
         "numbers",
         {ANY_TASK: Computation(glue.pearson, "{scipy}", range=(-1, 1))},
+        on_hub="pearsonr",
     ),
     Metric(
         "spearmanr",
@@ -155,6 +158,7 @@ _ENTRIES = [
                 nist, "case:lc|n:5|tok:13a|reflen:mean|{sacrebleu}", range=(0, math.inf)
             )
         },
+        on_hub="nist_mt",
     ),
     Metric(
         "meteor",
@@ -187,6 +191,7 @@ _ENTRIES = [
             )
         },
         needs_java=True,
+        on_hub="rouge",
     ),
     Metric(
         "cider",
@@ -307,6 +312,12 @@ def title(name: str) -> str:
         return name
     part = name.removeprefix(base).lstrip("_")
     return METRICS[base].title + (f" ({part})" if part else "")
+
+
+def hub_name(name: str) -> str:
+    """Return the name of a metric, or of the one whose part it is, among the hub's metrics."""
+    base = base_name(name)
+    return (METRICS[base].on_hub if base in METRICS else "") or base
 
 
 def is_better(name: str, value: float, other: float) -> bool:

@@ -41,6 +41,8 @@ def model_problems(config: Config) -> list[str]:
     if wrong := [width for width in widths if width is not None and type(width) is not int]:
         return [f"model.config: found hidden size {wrong[0]!r}, expected a whole number."]
     width = widths[-1]
+    if not config.method.trains:
+        return []  # the rank is that of the adapter
     if has_ranks(config.method) and width is not None and config.ranks.r_max > width:
         return [
             f"ranks.r_max: found {config.ranks.r_max}, expected at most {width}, "

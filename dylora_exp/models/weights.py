@@ -71,7 +71,18 @@ def read_weights(
     )
     sizes = {name: (tuple(old), tuple(new)) for name, old, new in found["mismatched_keys"]}
     problems = []
-    if missing := [name for name in found["missing_keys"] - set(sizes) if not _in(name, head)]:
+    missing = [name for name in found["missing_keys"] - set(sizes) if not _in(name, head)]
+    is_classifier = kind.__name__ == "AutoModelForSequenceClassification"
+    in_body = any(_is_in_body(name, backbone) for name in missing)
+    if missing and is_classifier and not head and not in_body:
+        modules = sorted({name.partition(".")[0] for name in missing})
+        raise RequestError(
+            f"model.head: the head ({', '.join(modules)}) is neither among the weights of "
+            f"'{model.name_or_path}' nor saved in an adapter (PEFT's modules_to_save), so that "
+            "scores would be those of random values; train it with the adapter, or "
+            f"model.head=[{','.join(modules)}] scores it untrained all the same."
+        )
+    if missing:
         problems.append(
             f"{name_first(missing)} of the model {_is_or_are(missing)} not among its weights, so "
             "that random values would be used; expected all but those of new modules in "

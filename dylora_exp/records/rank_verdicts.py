@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +91,7 @@ class RankVerdict:
                 parts.append(f"{100 * self.share:.3g} % of its adapter parameters")
         seeds = len(self.chosen.values)
         counted = "one seed" if seeds == 1 else f"mean of {seeds} seeds"
-        left_out = [name for name in _names(self.cuts) if not _is_whole(self.cuts, name)]
+        left_out = [name for name in _names(self.cuts) if name not in _whole(self.cuts)]
         notes = [counted, *(f"{self._cut_label(name)} left out, undefined" for name in left_out)]
         return "; ".join([", ".join(parts), *notes])
 
@@ -137,31 +137,35 @@ def cut_text(truncation: str | None, scale: str | None) -> str:
 
 
 def rank_verdict(
-    records: Sequence[Record], tolerance: float | None = None, cut: CutName | None = None
+    records: Sequence[Record],
+    tolerance: float | None = None,
+    cuts: Collection[CutName] | None = None,
 ) -> RankVerdict | None:
     """Return which rank of a run, or of runs that differ in their seeds alone, to deploy.
 
     That is the smallest rank whose score, or mean over seeds, is good enough beside the best of
     all cuts. Of equal ranks the one with fewer adapter parameters, then the one with the better
-    score, then the one scored first. Cuts with an undefined score are left out: their best may lie
-    in the gap.
+    score, then the one scored last: configs list the plain cut before those that work for it.
+    Cuts with an undefined score are left out: their best may lie in the gap.
 
     Args:
         records: Completed, at least one; each counts as a seed.
         tolerance: What may be lost, as a part of the best; None for the rule of the situation: one
             standard error over seeds, with one seed the run's ``ranks.tolerance``.
-        cut: The only cut to look at; None for all.
+        cuts: The cuts to look at; None for all.
 
     Returns:
         None for a method without ranks.
     """
     metric = deciding_metric(records)
-    found = [each for each in _scored_cuts(records, metric) if cut in (None, each.name)]
+    found = [each for each in _scored_cuts(records, metric) if cuts is None or each.name in cuts]
     if not found:
         return None
     reader = (records[0].config.get("task") or {}).get("reader")
     protocol = reader if isinstance(reader, str) else None
-    usable = [each for each in found if _is_whole(found, each.name)]
+    # The first of equals is taken.
+    whole = _whole(found)
+    usable = [each for each in reversed(found) if each.name in whole]
     if not usable:
         return RankVerdict(metric, protocol, tuple(found), None, None, 0.0)
     sign = metric_sign(metric)
@@ -228,9 +232,9 @@ def _names(cuts: Sequence[ScoredCut]) -> list[CutName]:
     return list(dict.fromkeys(cut.name for cut in cuts))
 
 
-def _is_whole(cuts: Sequence[ScoredCut], name: CutName) -> bool:
-    """Return whether a cut has a value at each of its ranks."""
-    return all(cut.values for cut in cuts if cut.name == name)
+def _whole(cuts: Sequence[ScoredCut]) -> set[CutName]:
+    """Return the names of the cuts that have a value at each of their ranks."""
+    return set(_names(cuts)) - {cut.name for cut in cuts if not cut.values}
 
 
 def _size(cut: ScoredCut) -> float:

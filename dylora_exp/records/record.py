@@ -148,7 +148,8 @@ class Record:
 
     ``ranks`` are the scores at the end, ``epochs`` those after the epochs before it, where asked
     for, ``files`` the sha256 of what the run saved, by name, ``verdict`` the rank to deploy (of
-    records without it ``rank_verdict`` says the same). A new field needs a default and a line here.
+    records without it ``rank_verdict`` says the same), ``language`` that of the task. A new field
+    needs a default and a line here.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -174,6 +175,7 @@ class Record:
     memory: dict[str, Any] = field(default_factory=dict)
     data: list[dict[str, Any]] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
+    language: str | None = None
     environment: _Environment = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from transformers import TrainerCallback, set_seed
 
-from dylora_exp.config import Config, identity, run_id
+from dylora_exp.config import Config, has_ranks, identity, run_id, without_targets
 from dylora_exp.core import apply_umask, start_workers
 from dylora_exp.methods import Method, TrainedModel, count_parameters, make_method
 from dylora_exp.models import load, longest_input, revision
@@ -63,7 +63,8 @@ def load_run(config: Config, data: TaskData) -> LoadedRun:
     use_threads(config.trainer.threads)
     reset_peak_memory()
     set_seed(config.seed)
-    backbone, tokenizer = load(config.model, config.task.number_of_outputs, config.hub_cache)
+    needed = config.model if has_ranks(config.method) else without_targets(config.model)
+    backbone, tokenizer = load(needed, config.task.number_of_outputs, config.hub_cache)
     objective = make_objective(ObjectiveContext(config, tokenizer, longest_input(backbone), data))
     method = make_method(config)
     if not method.is_trained_elsewhere:
@@ -96,6 +97,7 @@ def train_and_record(run: LoadedRun) -> tuple[Record, list[str]]:
             "completed",
             data=run.data.sources,
             files=saved_files(folder / "model"),
+            language=config.task.language,
             ranks=scores,
             epochs=epochs,
             summary=summarise(scores, config.task.headline, config.ranks.tolerance),
@@ -103,9 +105,8 @@ def train_and_record(run: LoadedRun) -> tuple[Record, list[str]]:
             training=method.training_stats(model) | imported,
             scoring=run.objective.scoring(),
             timing={
-                "train_seconds": training.seconds,
                 "sweep_seconds": sum(entry.seconds for ranks in sweeps for entry in ranks),
-                "steps": training.steps,
+                **({} if method.is_untimed else training.timing()),
             },
             memory=peak_memory(),
             environment=software,

@@ -52,6 +52,10 @@ class TrainingResult:
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
 
+    def timing(self) -> dict[str, float]:
+        """Return the record's part of it."""
+        return {"train_seconds": self.seconds, "steps": self.steps}
+
 
 def train(
     model: TrainedModel,
@@ -74,7 +78,7 @@ def train(
     Raises:
         TrainingDiverged: When the loss or a weight is no longer finite.
     """
-    resume = broadcast_from_main(lambda: find_resume_point(folder))
+    resume = broadcast_from_main(lambda: find_resume_point(folder, model))
     for warning in resume.warnings:
         LOG.warning(warning)
     checkpoint, marker = resume.checkpoint, resume.marker

@@ -260,7 +260,8 @@ def test_the_method_imported_scores_without_training(state, tmp_path, tiny_words
     with pytest.raises(RequestError) as caught:
         check(compose(["method=imported"]))
     assert caught.value.problems == [
-        "method.adapter: found nothing, expected the file of a state dict."
+        "method.adapter: found nothing, expected the folder of a PEFT adapter or the file of a "
+        "state dict."
     ]
 
 

@@ -166,8 +166,8 @@ def rank_verdicts(groups: Sequence[Group], tolerance: float | None) -> Section:
     return Section(
         "Which rank to deploy",
         f"The smallest rank, of all cuts, within {_loss(tolerance)} of the best mean; of equal "
-        "ranks the one with fewer adapter parameters, then with the better score. Scores in % "
-        "where tables show them so.",
+        "ranks the one with fewer adapter parameters, then with the better score, then scored "
+        "last. Scores in % where tables show them so.",
         (*SUBJECT, Column("method"), Column("n", "d"), Column("verdict")),
         tuple(rows),
     )
