@@ -14,6 +14,8 @@ from .overrides import quote_path as quote_path
 from .profile_differences import SettingDifference as SettingDifference
 from .profile_differences import profile_differences as profile_differences
 from .ranks import Ranks as Ranks
+from .readers import READERS as READERS
+from .readers import reader_plugins as reader_plugins
 from .registry import load_plugin as load_plugin
 from .registry import method_class as method_class
 from .registry import method_kinds as method_kinds
@@ -28,7 +30,6 @@ from .run_identity import recompute_run_id as recompute_run_id
 from .run_identity import run_id as run_id
 from .run_identity import setup_id as setup_id
 from .schema import OF_SCORING as OF_SCORING
-from .schema import READERS as READERS
 from .schema import WEIGHTS as WEIGHTS
 from .schema import ClosedShare as ClosedShare
 from .schema import Config as Config
@@ -48,7 +49,6 @@ from .schema import TaskConfig as TaskConfig
 from .schema import Truncation as Truncation
 from .schema import TsvSource as TsvSource
 from .schema import has_ranks as has_ranks
-from .schema import reader_plugins as reader_plugins
 from .schema import without_targets as without_targets
 from .search_path import named_search_path as named_search_path
 from .search_path import quoted_folder as quoted_folder

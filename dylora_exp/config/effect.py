@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from dylora_exp.config.schema import OF_SCORING, READERS, Config, RanksConfig, has_ranks
+from dylora_exp.config.readers import READERS
+from dylora_exp.config.schema import OF_SCORING, Config, RanksConfig, has_ranks
 from dylora_exp.core import in_package
 
 

@@ -14,12 +14,12 @@ import enum
 import math
 import re
 from collections.abc import Sequence
-from importlib.metadata import EntryPoints, entry_points
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, SerializeAsAny
 
 from dylora_exp.config.distributions import DISTRIBUTIONS
+from dylora_exp.config.readers import READERS, TEXT_READERS, ReaderName
 from dylora_exp.core import StrictModel, unknown_name
 from dylora_exp.metrics import METRICS
 
@@ -43,9 +43,6 @@ def _check_language(name: str) -> str:
 
 
 Language = Annotated[str, AfterValidator(_check_language)]
-
-# The readers of tasks whose answers are texts; the others have labels or a number.
-TEXT_READERS = ("e2e", "dart", "webnlg")
 
 
 class Mark(enum.Enum):
@@ -123,21 +120,6 @@ class PublishedFile(StrictModel):
     texts: int | None = None
 
 
-READERS = ("glue", "demo", "e2e", "dart", "webnlg")
-
-
-def reader_plugins() -> EntryPoints:
-    """Return the readers of other packages, by their entry points."""
-    return entry_points(group="dylora_exp.readers")
-
-
-def _known_reader(name: str) -> str:
-    allowed = [*READERS, *sorted(reader_plugins().names)]
-    if name not in allowed:
-        raise ValueError(unknown_name("", name, allowed).removeprefix(": "))
-    return name
-
-
 class TaskConfig(StrictModel):
     """What is learned, where its data are and how it is scored.
 
@@ -159,7 +141,7 @@ class TaskConfig(StrictModel):
 
     name: str = ""
     objective: str
-    reader: Annotated[str, AfterValidator(_known_reader)] = "glue"
+    reader: ReaderName = "glue"
     data_dir: Annotated[str | None, Mark.NOT_IDENTITY, Mark.FOLDER] = None
     labels: list[str] = Field(default_factory=list)
     label_range: list[float] | None = None
