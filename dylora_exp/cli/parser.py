@@ -6,8 +6,9 @@ import argparse
 import importlib
 import pkgutil
 import re
+import textwrap
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from dylora_exp.cli import commands
 from dylora_exp.core import RequestError, unknown_name
@@ -73,7 +74,14 @@ def make_parsers() -> tuple[Parser, dict[str, Parser]]:
     for name in command_names():
         command = importlib.import_module(f"{commands.__name__}.{name}")
         description = getattr(command, "DESCRIPTION", None)
-        parsers[name] = subparsers.add_parser(name, help=command.HELP, description=description)
+        settings: dict[str, Any] = {"description": description}
+        if epilog := getattr(command, "EPILOG", None):  # it is laid out, the description is not
+            settings = {
+                "description": textwrap.fill(description or command.HELP, 78),
+                "epilog": epilog,
+                "formatter_class": argparse.RawDescriptionHelpFormatter,
+            }
+        parsers[name] = subparsers.add_parser(name, help=command.HELP, **settings)
         command.add_arguments(parsers[name])
         parsers[name].set_defaults(run_command=command.run)
     return parser, parsers
