@@ -57,7 +57,8 @@ def _run_lines(
     if not sys.stdout.isatty() or max(map(len, lines)) <= shutil.get_terminal_size().columns:
         yield from lines
         return
-    heading, *lines = aligned_lines(columns[: len(names)], rows)
+    days = [(run, date[:10], *rest) for run, date, *rest in rows]
+    heading, *lines = aligned_lines(columns[: len(names)], days)
     yield heading
     for line, detail in zip(lines, details, strict=True):
         yield line

@@ -9,7 +9,7 @@ from typing import Any
 from dylora_exp.cli.listing import date_text
 from dylora_exp.cli.run_output import score_lines
 from dylora_exp.config import profile_differences
-from dylora_exp.core import aligned_lines, locks, one_line
+from dylora_exp.core import aligned_lines, counted, locks, one_line
 from dylora_exp.records import Record, RecordStore
 
 # Of a run's folder, in the order in which they are of use, and what each holds.
@@ -66,12 +66,12 @@ def _settings(record: Record) -> Iterator[str]:
 
 def _work(record: Record) -> Iterator[str]:
     """Yield the numbers of parameters, and what training took."""
-    counted = {name: record.parameters.get(name) for name in ("adapter", "trainable", "total")}
-    known = [f"{count:,} {name}" for name, count in counted.items() if count is not None]
+    counts = {name: record.parameters.get(name) for name in ("adapter", "trainable", "total")}
+    known = [f"{count:,} {name}" for name, count in counts.items() if count is not None]
     if known:
         yield f"parameters: {', '.join(known)}"
     seconds, steps = record.timing.get("train_seconds"), record.timing.get("steps")
-    parts = [] if steps is None else [f"{steps:,} step{'' if steps == 1 else 's'}"]
+    parts = [] if steps is None else [counted(steps, "step")]
     parts += [] if seconds is None else [f"{seconds:,.0f} s"]
     if hardware := record.environment.get("hardware"):
         parts.append(f"on {hardware}")
@@ -83,7 +83,7 @@ def _source(source: dict[str, Any]) -> str:
     """Return a data source, how much of it there is, and its version."""
     name = source.get("file") or source.get("dataset") or "unnamed"
     rows, used = source.get("rows"), source.get("used")
-    parts = [] if rows is None else [f"{rows:,} row{'' if rows == 1 else 's'}"]
+    parts = [] if rows is None else [counted(rows, "row")]
     parts += [f"{used:,} used"] if used not in (None, rows) else []
     parts += [f"{key} {source[key][:12]}" for key in ("sha256", "revision") if source.get(key)]
     return f"data: {', '.join([str(name), *parts])}"

@@ -4,6 +4,7 @@ from .config_folders import check_config_folder as check_config_folder
 from .config_folders import config_folders as config_folders
 from .config_folders import use_config_folders as use_config_folders
 from .console import aligned_lines as aligned_lines
+from .console import counted as counted
 from .console import make_console as make_console
 from .console import make_grid as make_grid
 from .drawing import draw_permutation as draw_permutation
@@ -93,6 +94,7 @@ __all__ = [
     "check_writable",
     "commit_of",
     "config_folders",
+    "counted",
     "csv_cell",
     "describe_unfetched",
     "did_you_mean",

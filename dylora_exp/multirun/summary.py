@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dylora_exp.core import print_error
+from dylora_exp.core import counted, print_error
 from dylora_exp.multirun.jobs import JobResult
 
 
@@ -25,7 +25,7 @@ def counts_line(results: Sequence[JobResult]) -> str:
         "not completed": len(results) - len(good),
     }
     parts = [f"{count} {what}" for what, count in counts.items() if count]
-    return f"{len(results)} runs: {', '.join(parts)}"
+    return f"{counted(len(results), 'run')}: {', '.join(parts)}"
 
 
 def print_failures(results: Sequence[JobResult], total: int) -> None:
@@ -41,6 +41,6 @@ def print_failures(results: Sequence[JobResult], total: int) -> None:
         for problem in result.problems:
             reasons.setdefault(problem, []).append(result.name)
     if failed:
-        print_error(f"{len(failed)} of {total} runs did not complete:")
+        print_error(f"{len(failed)} of {counted(total, 'run')} did not complete:")
     for reason, names in reasons.items():
         print_error(f"{'; '.join(names)}: {reason}")
