@@ -20,6 +20,7 @@ from .registry import load_plugin as load_plugin
 from .registry import method_class as method_class
 from .registry import method_kinds as method_kinds
 from .registry import objective_class as objective_class
+from .run_identity import OF_SCORING as OF_SCORING
 from .run_identity import configs_match as configs_match
 from .run_identity import digest as digest
 from .run_identity import distinguishing_settings as distinguishing_settings
@@ -29,7 +30,6 @@ from .run_identity import is_identity as is_identity
 from .run_identity import recompute_run_id as recompute_run_id
 from .run_identity import run_id as run_id
 from .run_identity import setup_id as setup_id
-from .schema import OF_SCORING as OF_SCORING
 from .schema import WEIGHTS as WEIGHTS
 from .schema import ClosedShare as ClosedShare
 from .schema import Config as Config

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from dylora_exp.config.readers import READERS
-from dylora_exp.config.schema import OF_SCORING, Config, RanksConfig, has_ranks
+from dylora_exp.config.schema import Config, RanksConfig, has_ranks
 from dylora_exp.core import in_package
 
 
@@ -46,11 +46,6 @@ def _elsewhere(config: Config, overridden: Collection[str]) -> Iterator[tuple[st
         for key, reason in rules:
             if given == key or given.startswith(f"{key}."):
                 yield given, reason
-    if getattr(config.method, "adapter", None) is not None:
-        for given in sorted(overridden):
-            group, _, name = given.partition(".")
-            if group in OF_SCORING and name and name not in OF_SCORING[group]:
-                yield given, "the adapter of method.adapter is scored, not trained"
 
 
 def _idle_groups(config: Config) -> Iterator[tuple[str, str]]:

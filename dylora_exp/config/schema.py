@@ -341,13 +341,6 @@ class TrainerConfig(StrictModel):
     threads: Annotated[Annotated[int, Field(ge=1, lt=4097)] | None, Mark.NOT_IDENTITY] = None
 
 
-# Of two groups, the settings that also matter where nothing is trained.
-OF_SCORING = {
-    "trainer": frozenset({"eval_batch_size", "bf16", "compile", "threads"}),
-    "method": frozenset({"name", "kind", "alpha", "adapter", "score"}),
-}
-
-
 class TrackerConfig(StrictModel):
     """Where curves go besides the record; ``name`` is that of a module of ``runner.trackers``."""
 

@@ -262,7 +262,6 @@ TINY = ["task.max_train_samples=8"]
             ["method=flop", "method.target_parameters=1e5", "method.target_sparsity=0.5"],
             "method.target_sparsity",
         ),
-        (["method=imported", "method.adapter=x", "trainer.batch_size=4"], "trainer.batch_size"),
         (["method=lora", "method.adapter=x", "method.dropout=0.1"], "method.dropout"),
     ],
 )
