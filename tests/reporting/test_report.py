@@ -244,6 +244,19 @@ def test_in_a_terminal_long_grids_are_cut(results):
     assert "more: --where, --html or --csv" in stream.getvalue()
 
 
+def test_all_prints_every_section_and_the_answer_only_one_screen(results, capsys):
+    for seed in (10, 42):
+        results.demo("dylora", seed, 0.8 + seed / 1000)
+        results.demo("lora", seed, 0.7)
+    assert main(["report", "--all", "--results", str(results.folder)]) == 0
+    whole = capsys.readouterr().out
+    assert "== Averages over seeds" in whole and "== Paired differences" in whole
+    assert main(["report", "--results", str(results.folder)]) == 0
+    brief = capsys.readouterr().out
+    assert "== " not in brief and "dylora report --all" in brief
+    assert len(brief) < len(whole) / 4
+
+
 def test_needs_no_torch(results):
     curve(results, "dylora", 10, {1: 0.7})
     code = (

@@ -110,7 +110,7 @@ def differences(series: Sequence[Series]) -> Section:
     agree in everything but the method's and the ranks'.
     """
     rows: list[tuple[Value, ...]] = []
-    for same in _comparable(series):
+    for same in comparable(series):
         for first, second in itertools.combinations(same, 2):
             rows += _difference_rows(first, second)
     return Section(
@@ -244,7 +244,7 @@ def train_seconds(group: Group) -> Estimate | None:
     return _recorded(group, "timing", "train_seconds")
 
 
-def _comparable(series: Iterable[Series]) -> Iterable[list[Series]]:
+def comparable(series: Iterable[Series]) -> Iterable[list[Series]]:
     """Return series of the same profile, model, task, metric and other settings but the ranks'."""
     found: dict[tuple[object, ...], list[Series]] = {}
     for one in series:
