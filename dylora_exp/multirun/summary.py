@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dylora_exp.core import counted, print_error
+from dylora_exp.core import counted, is_quiet, print_error
 from dylora_exp.multirun.jobs import JobResult
+from dylora_exp.reporting import pivot_lines
 
 
 def exit_code(results: Sequence[JobResult]) -> int:
@@ -26,6 +27,15 @@ def counts_line(results: Sequence[JobResult]) -> str:
     }
     parts = [f"{count} {what}" for what, count in counts.items() if count]
     return f"{counted(len(results), 'run')}: {', '.join(parts)}"
+
+
+def print_pivot(results: Sequence[JobResult]) -> None:
+    """Print rank by method of what several jobs have done, done before or now."""
+    records = {
+        result.outcome.record.run_id: result.outcome.record for result in results if result.outcome
+    }
+    if len(records) > 1 and not is_quiet():
+        print("\n".join(["", *pivot_lines(records.values())]))
 
 
 def print_failures(results: Sequence[JobResult], total: int) -> None:
