@@ -1,7 +1,7 @@
 """The ``dylora`` command: parse, dispatch, errors to exit codes.
 
-Exit codes: 0 done, 1 the work failed, 2 the request was wrong, 141 nobody reads the output,
-143 stopped by SIGTERM.
+Exit codes: 0 done, 1 the work failed, 2 the request was wrong, 130 interrupted by Ctrl-C, 141
+nobody reads the output, 143 stopped by SIGTERM.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dylora_exp.core import (
     set_verbosity,
     silence_workers,
     tolerant_output,
+    use_config_folders,
 )
 
 _RUNS = ("run", "reproduce")
@@ -30,6 +31,7 @@ _RUNS = ("run", "reproduce")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     set_verbosity("normal")
+    use_config_folders(())
     with tolerant_output() as output:
         arguments = sys.argv[1:] if argv is None else argv
         # Options may stand before the command.
@@ -72,7 +74,7 @@ def _run(argv: Sequence[str]) -> int:
             f"{'stopped' if stopped else 'interrupted'}; the same command resumes from the last "
             "checkpoint."
         )
-        return 143 if stopped else 1
+        return 143 if stopped else 130
 
 
 if __name__ == "__main__":

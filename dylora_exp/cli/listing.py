@@ -2,46 +2,93 @@
 
 from __future__ import annotations
 
+import datetime
+import shutil
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dylora_exp.config import CONF_DIR, options
-from dylora_exp.core import aligned_lines, locks, make_console, make_grid, one_line, print_warning
-from dylora_exp.records import Record, RecordStore, rank_verdict
+from dylora_exp import metrics
+from dylora_exp.config import option_files, profile_differences
+from dylora_exp.core import (
+    aligned_lines,
+    first_line,
+    make_console,
+    make_grid,
+    one_line,
+    print_warning,
+)
+from dylora_exp.records import Record, RecordStore, deciding_metric, rank_verdict
 
 
 def print_choices(title: str, group: str) -> None:
     """Print the choices of a config group, each with the comment that its file begins with."""
     columns = [("name", False), ("what it is", False)]
-    rows = [(name, _describe(CONF_DIR / group / f"{name}.yaml")) for name in options(group)]
+    rows = [(name, _describe(file)) for name, file in sorted(option_files(group).items())]
     table = make_grid(columns, title, rows, box=None, title_justify="left", pad_edge=False)
     # A pipe has no width; what reads it wants whole lines.
     make_console(None if sys.stdout.isatty() else 200).print(table)
 
 
 def print_runs(results_dir: Path) -> None:
-    """Print the runs that have a record in a results folder."""
+    """Print the runs that have a record in a results folder, the newest first."""
     store = RecordStore(results_dir)
     records, warnings = store.read_all()
-    names = ("run", "status", "profile", "model", "task", "method", "seed", "verdict")
-    rows = []
-    for r in records:
-        # Its process ended without leaving a status: running it again resumes its checkpoint.
-        interrupted = r.status == "running" and not locks.is_held(store.lock_path(r.run_id))
-        status = "interrupted" if interrupted else r.status
-        row = (r.run_id, status, r.profile, r.model, r.task, r.method, str(r.seed), _verdict(r))
-        rows.append(row)
     for warning in warnings:
         print_warning(warning)
+    names = ("run", "date", "status", "profile", "model", "task", "method", "seed")
+    rows, details = [], []
+    for record in sorted(records, key=lambda one: (one.created_at, one.run_id), reverse=True):
+        chosen = (record.profile, record.model, record.task, record.method, str(record.seed))
+        rows.append((record.run_id, date_text(record), store.state(record), *chosen))
+        details.append((outcome_text(record), " ".join(settings_texts(record))))
     # Not by rich, which takes a second for a thousand rows.
     print(f"runs in {one_line(str(results_dir))}")
-    print("\n".join(aligned_lines([(name, False) for name in names], rows)))
+    print("\n".join(_run_lines(names, rows, details)))
 
 
-def _verdict(record: Record) -> str:
-    """Return which rank of a run to deploy; empty without ranks, and for what did not complete."""
-    verdict = rank_verdict([record]) if record.status == "completed" else None
-    return verdict.sentence if verdict else ""
+def _run_lines(
+    names: Sequence[str], rows: Sequence[Sequence[str]], details: Sequence[Sequence[str]]
+) -> Iterator[str]:
+    """Yield a line for each run; in a terminal too narrow for that, its details below it."""
+    columns = [(name, False) for name in (*names, "verdict", "settings")]
+    whole = [(*row, *detail) for row, detail in zip(rows, details, strict=True)]
+    lines = list(aligned_lines(columns, whole))
+    if not sys.stdout.isatty() or max(map(len, lines)) <= shutil.get_terminal_size().columns:
+        yield from lines
+        return
+    days = [(run, date[:10], *rest) for run, date, *rest in rows]
+    heading, *lines = aligned_lines(columns[: len(names)], days)
+    yield heading
+    for line, detail in zip(lines, details, strict=True):
+        yield line
+        yield from (f"  {one_line(text)}" for text in detail if text)
+
+
+def date_text(record: Record) -> str:
+    """Return when a record was made, on this machine's clock to the minute."""
+    try:
+        moment = datetime.datetime.fromisoformat(record.created_at)
+        return moment.astimezone().strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):  # of a record that somebody changed
+        return record.created_at
+
+
+def outcome_text(record: Record) -> str:
+    """Return which rank of a run to deploy, or its score without ranks, or why it failed."""
+    if record.status != "completed":
+        return first_line(ValueError(record.error)) if record.error else ""
+    if verdict := rank_verdict([record]):
+        return verdict.sentence
+    name = deciding_metric([record])
+    values = [each.metrics.get(name) for each in record.ranks]
+    return f"{metrics.title(name)} {metrics.format_value(name, values[0])}" if values else ""
+
+
+def settings_texts(record: Record) -> list[str]:
+    """Return the settings in which a run differs from its profile, as overrides."""
+    found = profile_differences(record.config, record.choices)
+    return [] if found is None else [each.text for each in found]
 
 
 def _describe(path: Path) -> str:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from dylora_exp.core import path_problem, set_verbosity
+from dylora_exp.core import (
+    check_config_folder,
+    path_problem,
+    set_verbosity,
+    use_config_folders,
+)
 
 
 def folder(text: str) -> str:
@@ -65,6 +71,30 @@ def add_fetch(parser: argparse.ArgumentParser, metavar: str, example: str) -> No
     parser.add_argument(
         "--to", required=True, type=folder, metavar="DIR", help="what is there already stays"
     )
+
+
+def add_config_dir(parser: argparse.ArgumentParser) -> None:
+    """Add ``--config-dir DIR``, which may be given several times."""
+    parser.add_argument(
+        "--config-dir",
+        "-cd",
+        action=_UseConfigFolder,
+        default=(),
+        type=folder,
+        metavar="DIR",
+        help="a folder with further config files, laid out as the project's conf folder",
+    )
+
+
+class _UseConfigFolder(argparse.Action):
+    """Look for config files in a folder too, in all that the command does."""
+
+    def __call__(
+        self, _: object, namespace: argparse.Namespace, value: Any, __: object = None
+    ) -> None:
+        check_config_folder(value)
+        namespace.config_dir = (*namespace.config_dir, value)
+        use_config_folders(namespace.config_dir)
 
 
 def add_verbosity(parser: argparse.ArgumentParser) -> None:

@@ -6,8 +6,9 @@ import argparse
 import importlib
 import pkgutil
 import re
+import textwrap
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from dylora_exp.cli import commands
 from dylora_exp.core import RequestError, unknown_name
@@ -24,11 +25,12 @@ examples:
   dylora search task=mrpc --trials 20            the best learning rate on the development set
   dylora tables 2 --profile demo                 Table 2 from the records
   dylora report --where task=mrpc                means over seeds, and which claims hold
+  dylora show 3fa9                               a run's scores, settings, data and files
   dylora export 3fa9 --rank 2 --to adapter       rank 2 of a run, for plain PEFT
   dylora resize adapter --rank 4 --to smaller    any LoRA that PEFT saved, at a lower rank
   dylora score e2e --predictions out.txt --references refs.txt
 
-exit codes: 0 done, 1 the work failed, 2 the request was wrong
+exit codes: 0 done, 1 the work failed, 2 the request was wrong, 130 Ctrl-C, 143 SIGTERM
 """
 
 
@@ -72,7 +74,14 @@ def make_parsers() -> tuple[Parser, dict[str, Parser]]:
     for name in command_names():
         command = importlib.import_module(f"{commands.__name__}.{name}")
         description = getattr(command, "DESCRIPTION", None)
-        parsers[name] = subparsers.add_parser(name, help=command.HELP, description=description)
+        settings: dict[str, Any] = {"description": description}
+        if epilog := getattr(command, "EPILOG", None):  # it is laid out, the description is not
+            settings = {
+                "description": textwrap.fill(description or command.HELP, 78),
+                "epilog": epilog,
+                "formatter_class": argparse.RawDescriptionHelpFormatter,
+            }
+        parsers[name] = subparsers.add_parser(name, help=command.HELP, **settings)
         command.add_arguments(parsers[name])
         parsers[name].set_defaults(run_command=command.run)
     return parser, parsers

@@ -10,13 +10,14 @@ from dylora_exp.reporting import make_tables
 
 
 def render_tables(names: Sequence[str], profile: str, results: Path, select: str | None) -> None:
-    """Render tables; print each as Markdown, how many of its runs are missing, and its files."""
+    """Render tables; print each as Markdown, what runs it lacks and why, and its files."""
     for number, table in enumerate(make_tables(names, profile, results, select)):
         print_warnings(table.warnings if number == 0 else [])  # they are the same for all tables
         echo(table.markdown)
         if count := len(table.missing):
             runs = "1 run is" if count == 1 else f"{count} runs are"
-            print_error(f"{runs} missing.")
+            why = f": {'; '.join(table.near)}" if table.near else ""
+            print_error(f"{runs} missing{why}.")
         echo("\n".join(map(str, table.paths)))
 
 

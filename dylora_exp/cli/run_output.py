@@ -16,15 +16,23 @@ def show(outcome: Outcome) -> None:
         print_warning(warning)
     record = outcome.record
     lines = [] if outcome.fresh else [f"run {record.run_id} is complete, nothing to do"]
-    console = make_console()
-    with console.capture() as table:
-        console.print(rank_table(record))
-    lines += [table.get().rstrip("\n"), *rank_choice(record)]
-    if verdict := rank_verdict([record]):
-        lines.append(verdict.sentence)
+    lines += score_lines(record)
     last = f"record: {outcome.path}"
     # In one go: several processes may print at the same time.
     print("\n".join([last] if is_quiet() else [*lines, last]), flush=True)
+
+
+def score_lines(record: Record) -> list[str]:
+    """Return a record's table of rank and metric, a line for each cut, and the rank to deploy."""
+    console = make_console()
+    with console.capture() as table:
+        console.print(rank_table(record))
+    verdict = rank_verdict([record])
+    return [
+        table.get().rstrip("\n"),
+        *rank_choice(record),
+        *([verdict.sentence] if verdict else []),
+    ]
 
 
 def rank_choice(record: Record) -> list[str]:
@@ -37,7 +45,7 @@ def rank_choice(record: Record) -> list[str]:
                 "and so are AURAC, the best and the recommended rank"
             )
             continue
-        factor = metrics.get(cut["metric"]).factor
+        factor = metrics.output_factor(cut["metric"])
         lines.append(
             f"{cut['truncation']} {cut['scale']}: {cut['metric']} best at rank {cut['best_rank']}, "
             f"recommended rank {cut['recommended_rank']} (within {100 * cut['tolerance']:g} %), "
@@ -49,7 +57,7 @@ def rank_choice(record: Record) -> list[str]:
 def rank_table(record: Record) -> Table:
     """Return a record's scores: a row for each cut and rank, a column for each metric."""
     names = list(dict.fromkeys(name for entry in record.ranks for name in entry.metrics))
-    in_percent = all(metrics.get(name).factor == 100 for name in names)
+    in_percent = all(metrics.output_factor(name) == 100 for name in names)
     title = f"{record.method} · {record.model} · {record.task} · seed {record.seed}"
     columns = [("ranks made by", False), *((name, True) for name in ("rank", *names))]
     table = make_grid(columns, f"{title} · in %" if in_percent else title)

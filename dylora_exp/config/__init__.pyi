@@ -6,10 +6,17 @@ from .loading import known_keys as known_keys
 from .loading import load as load
 from .loading import marked_keys as marked_keys
 from .overrides import CONF_DIR as CONF_DIR
+from .overrides import CONFIG_GROUPS as CONFIG_GROUPS
 from .overrides import check_overrides as check_overrides
+from .overrides import option_files as option_files
 from .overrides import options as options
 from .overrides import quote_path as quote_path
+from .profile_differences import SettingDifference as SettingDifference
+from .profile_differences import profile_differences as profile_differences
 from .ranks import Ranks as Ranks
+from .readers import READERS as READERS
+from .readers import reader_plugins as reader_plugins
+from .registry import load_plugin as load_plugin
 from .registry import method_class as method_class
 from .registry import method_kinds as method_kinds
 from .registry import objective_class as objective_class
@@ -43,10 +50,14 @@ from .schema import Truncation as Truncation
 from .schema import TsvSource as TsvSource
 from .schema import has_ranks as has_ranks
 from .schema import without_targets as without_targets
+from .search_path import named_search_path as named_search_path
+from .search_path import quoted_folder as quoted_folder
 
 __all__ = [
+    "CONFIG_GROUPS",
     "CONF_DIR",
     "OF_SCORING",
+    "READERS",
     "WEIGHTS",
     "ClosedShare",
     "Config",
@@ -62,6 +73,7 @@ __all__ = [
     "Ranks",
     "RanksConfig",
     "Scale",
+    "SettingDifference",
     "Share",
     "TaskConfig",
     "Truncation",
@@ -79,13 +91,19 @@ __all__ = [
     "is_identity",
     "known_keys",
     "load",
+    "load_plugin",
     "marked_keys",
     "method_class",
     "method_kinds",
     "missing_config",
+    "named_search_path",
     "objective_class",
+    "option_files",
     "options",
+    "profile_differences",
     "quote_path",
+    "quoted_folder",
+    "reader_plugins",
     "recompute_run_id",
     "run_id",
     "setup_id",

@@ -24,13 +24,13 @@ from omegaconf.errors import OmegaConfBaseException
 from dylora_exp.config.loading import complete, load
 from dylora_exp.config.overrides import (
     CONF_DIR,
-    GROUPS,
+    CONFIG_GROUPS,
     check_overrides,
-    named_search_path,
     quote_path,
 )
 from dylora_exp.config.schema import Config
-from dylora_exp.core import RequestError, first_line, unknown_name
+from dylora_exp.config.search_path import named_search_path, quoted_folder
+from dylora_exp.core import RequestError, config_folders, first_line, unknown_name
 
 
 def compose(overrides: Sequence[str], search_path: Sequence[str] = ()) -> Config:
@@ -44,7 +44,7 @@ def compose(overrides: Sequence[str], search_path: Sequence[str] = ()) -> Config
         RequestError: With every problem of the overrides and of the composed config.
     """
     quoted = [quote_path(override) for override in overrides]
-    folders = (*search_path, *named_search_path(quoted))
+    folders = tuple(dict.fromkeys((*search_path, *config_folders(), *named_search_path(quoted))))
     problems, good = check_overrides(quoted, search_path=folders)
     parsed = OverridesParser.create().parse_overrides(good)
     try:
@@ -95,17 +95,16 @@ def _compose(overrides: Sequence[Override], search_path: Sequence[str]) -> DictC
 
 def _chooses_file(override: Override) -> bool:
     key = override.key_or_group
-    return key in GROUPS or override.package is not None or key.startswith("hydra")
+    return key in CONFIG_GROUPS or override.package is not None or key.startswith("hydra")
 
 
 @functools.cache
 def _compose_files(choices: tuple[str, ...], search_path: tuple[str, ...]) -> DictConfig:
     """Return what the chosen files say together."""
-    folders = [folder if "://" in folder else f"file://{folder}" for folder in search_path]
-    quoted = ",".join("'" + folder.replace("'", "\\'") + "'" for folder in folders)
+    folders = ",".join(map(quoted_folder, search_path))
     choices = tuple(each for each in choices if not each.startswith("hydra.searchpath"))
     with _compose_api():
-        return hydra_compose("config", [*choices, f"hydra.searchpath=[{quoted}]"])
+        return hydra_compose("config", [*choices, f"hydra.searchpath=[{folders}]"])
 
 
 def _apply(override: Override, tree: DictConfig) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from dylora_exp.config.readers import READERS
 from dylora_exp.config.schema import Config, RanksConfig, has_ranks
 from dylora_exp.core import in_package
 
@@ -69,9 +70,9 @@ def _idle_groups(config: Config) -> Iterator[tuple[str, str]]:
         yield "task.label_range", f"the answers of task '{task.name}' are labels, not numbers"
     if task.reader == "demo":
         yield "task.labels", "the demo's labels are those of its generator"
-    if task.reader != "glue" or task.data_dir is not None:
+    if task.reader in READERS and (task.reader != "glue" or task.data_dir is not None):
         yield "task.hub", f"task '{task.name}' is not read from the hub"
-    if task.reader != "glue" or task.data_dir is None:
+    if task.reader in READERS and (task.reader != "glue" or task.data_dir is None):
         yield "task.tsv", f"task '{task.name}' is not read from TSV files"
     if trainer.warmup_steps is not None:
         yield "trainer.warmup_ratio", f"trainer.warmup_steps is {trainer.warmup_steps}"

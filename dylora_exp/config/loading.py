@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import BaseModel, create_model
 
 from dylora_exp.config.effect import settings_without_effect
+from dylora_exp.config.readers import TEXT_READERS
 from dylora_exp.config.registry import BASES, GROUPS, TAGS, Group, implementations, settings_classes
-from dylora_exp.config.schema import TEXT_READERS, Config, Mark
+from dylora_exp.config.schema import Config, Mark
 from dylora_exp.core import RequestError, keys, parse, path_problem, unknown_name
 
 # OmegaConf's own sign for a setting without a value.

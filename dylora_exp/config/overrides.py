@@ -13,7 +13,12 @@ from hydra.errors import HydraException
 
 from dylora_exp.config.loading import default_tree, known_keys, marked_keys
 from dylora_exp.config.schema import Mark
-from dylora_exp.core import did_you_mean, unknown_name
+from dylora_exp.config.search_path import (
+    config_folder,
+    named_search_path,
+    search_path_problems,
+)
+from dylora_exp.core import config_folders, did_you_mean, unknown_name
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 # A wheel carries conf/ inside the package; a checkout keeps it beside the package.
@@ -22,7 +27,7 @@ CONF_DIR = next(
 )
 # Underneath its YAML files lie the schema's defaults, so that every setting can be overridden.
 ConfigStore.instance().store("schema", default_tree())
-GROUPS = (
+CONFIG_GROUPS = (
     *("model", "task", "method", "ranks", "trainer", "tracker", "profile"),
     *("experiment", "debug"),
 )
@@ -35,18 +40,23 @@ def options(group: str, search_path: Sequence[str] = ()) -> list[str]:
         group: Such as ``task``.
         search_path: Folders with further config files.
     """
-    folders = [CONF_DIR, *(Path(folder.removeprefix("file://")) for folder in search_path)]
-    return sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
+    return sorted(option_files(group, search_path))
 
 
-def named_search_path(overrides: Iterable[str]) -> list[str]:
-    """Return the folders that an override of ``hydra.searchpath`` names."""
-    found = [each for each in overrides if each.startswith("hydra.searchpath=")]
-    try:
-        value: Any = OverridesParser.create().parse_override(found[-1]).value() if found else []
-    except (HydraException, ValueError, RecursionError):
-        return []  # as a problem of the override it is reported elsewhere
-    return list(map(str, value)) if isinstance(value, list) else []
+def option_files(group: str, search_path: Sequence[str] = ()) -> dict[str, Path]:
+    """Return the file of each name that one can choose in a config group.
+
+    Args:
+        group: Such as ``task``.
+        search_path: Folders with further config files; the project's own come first.
+    """
+    named = map(config_folder, (*search_path, *config_folders()))
+    folders = [CONF_DIR, *(folder for folder in named if folder is not None)]
+    return {
+        file.stem: file
+        for folder in reversed(folders)
+        for file in sorted((folder / group).glob("*.yaml"))
+    }
 
 
 def quote_path(override: str) -> str:
@@ -78,9 +88,10 @@ def check_overrides(
     """
     parser = OverridesParser.create()
     overrides = list(overrides)
-    search_path = [*search_path, *named_search_path(overrides)]
+    named = named_search_path(overrides)
+    search_path = [*search_path, *named]
     keys = known_keys()
-    problems: list[str] = []
+    problems = search_path_problems(named)
     good: list[str] = []
     for text in overrides:
         try:
@@ -111,7 +122,7 @@ def _problems(
         return [f"{key}: runs name their folders themselves, results_dir and outputs_dir."]
     if key == "hydra/sweeper" and value.startswith("optuna"):
         return [f"{key}: '{value}' is now a command: dylora search [overrides] --trials N."]
-    if key in (*GROUPS, "hydra/launcher"):
+    if key in (*CONFIG_GROUPS, "hydra/launcher"):
         if isinstance(override.value(), IntervalSweep):
             return [f"{key}: found '{value}', expected a name or several."]
         allowed = options(key, search_path)
@@ -130,7 +141,7 @@ def _is_empty(override: Override, search_path: Sequence[str]) -> bool:
     value = override.value()
     if isinstance(value, Glob):
         key = override.key_or_group
-        return key in GROUPS and not value.filter(options(key, search_path))
+        return key in CONFIG_GROUPS and not value.filter(options(key, search_path))
     return isinstance(value, RangeSweep) and next(override.sweep_string_iterator(), None) is None
 
 

@@ -13,10 +13,11 @@ import functools
 import importlib
 import pkgutil
 import typing
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 from dylora_exp.config.schema import MethodSettings, TaskConfig
+from dylora_exp.core import RequestError, first_line
 
 Group = Literal["method", "task"]
 GROUPS: tuple[Group, ...] = typing.get_args(Group)
@@ -44,8 +45,24 @@ def implementations(group: Group) -> dict[str, Any]:
                 and each.__module__ == item.name
                 and "settings_class" in vars(each)
             ]
-    found += [point.load() for point in entry_points(group=package.__name__)]
+    found += [load_plugin(point) for point in entry_points(group=package.__name__)]
     return {_tag(group, each): each for each in found}
+
+
+def load_plugin(point: EntryPoint) -> Any:
+    """Return what an entry point of another package names.
+
+    Raises:
+        RequestError: When it cannot be imported.
+    """
+    try:
+        return point.load()
+    except Exception as error:  # of another's module, which may do anything
+        package = point.dist.name if point.dist else point.value
+        raise RequestError(
+            f"{package}: its entry point {point.group}: {point.name} = {point.value} cannot be "
+            f"loaded ({type(error).__name__}: {first_line(error)}); mend or uninstall it."
+        ) from error
 
 
 def settings_classes(group: Group) -> dict[str, Any]:

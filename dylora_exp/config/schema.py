@@ -19,6 +19,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, SerializeAsAny
 
 from dylora_exp.config.distributions import DISTRIBUTIONS
+from dylora_exp.config.readers import READERS, TEXT_READERS, ReaderName
 from dylora_exp.core import StrictModel, unknown_name
 from dylora_exp.metrics import METRICS
 
@@ -42,9 +43,6 @@ def _check_language(name: str) -> str:
 
 
 Language = Annotated[str, AfterValidator(_check_language)]
-
-# The readers of tasks whose answers are texts; the others have labels or a number.
-TEXT_READERS = ("e2e", "dart", "webnlg")
 
 
 class Mark(enum.Enum):
@@ -143,7 +141,7 @@ class TaskConfig(StrictModel):
 
     name: str = ""
     objective: str
-    reader: Literal["glue", "demo", "e2e", "dart", "webnlg"] = "glue"
+    reader: ReaderName = "glue"
     data_dir: Annotated[str | None, Mark.NOT_IDENTITY, Mark.FOLDER] = None
     labels: list[str] = Field(default_factory=list)
     label_range: list[float] | None = None
@@ -178,7 +176,7 @@ class TaskConfig(StrictModel):
             found.append(unknown_name("task.headline", self.headline, self.metrics))
         if len(self.labels) == 1:
             found.append("task.labels: found one label, expected several, or none for a number.")
-        if (self.reader in TEXT_READERS) != (self.scored == "texts"):
+        if self.reader in READERS and (self.reader in TEXT_READERS) != (self.scored == "texts"):
             read = "texts" if self.reader in TEXT_READERS else "labels or numbers"
             found.append(
                 f"task.reader: found {self.reader}, which reads {read}, but the answers of task "

@@ -1,6 +1,10 @@
 from . import export_folder as export_folder
 from . import locks as locks
+from .config_folders import check_config_folder as check_config_folder
+from .config_folders import config_folders as config_folders
+from .config_folders import use_config_folders as use_config_folders
 from .console import aligned_lines as aligned_lines
+from .console import counted as counted
 from .console import make_console as make_console
 from .console import make_grid as make_grid
 from .drawing import draw_permutation as draw_permutation
@@ -86,8 +90,11 @@ __all__ = [
     "apply_umask",
     "batch_size_problems",
     "broadcast_from_main",
+    "check_config_folder",
     "check_writable",
     "commit_of",
+    "config_folders",
+    "counted",
     "csv_cell",
     "describe_unfetched",
     "did_you_mean",
@@ -141,6 +148,7 @@ __all__ = [
     "unfinished",
     "unique_keys",
     "unknown_name",
+    "use_config_folders",
     "wait_for_all",
     "without_garbage_collection",
     "write_atomically",

@@ -61,6 +61,17 @@ def make_grid(
     return grid
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: ``1 run``, ``2 runs``.
+
+    Args:
+        count: How many.
+        noun: What one is called.
+        plural: What several are called; empty for the noun with an s.
+    """
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
 def aligned_lines(
     columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]
 ) -> Iterator[str]:

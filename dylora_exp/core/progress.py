@@ -11,13 +11,20 @@ from tqdm import tqdm
 from dylora_exp.core.logs import is_quiet
 
 _SECONDS = 10
+# What is cut where a terminal is narrow comes last.
+_IN_TERMINAL = (
+    "{percentage:3.0f}%|{bar:8}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}] {desc}"
+)
 
 
 def progress_bar(*arguments: Any, **options: Any) -> tqdm:
     """Return a tqdm bar on stderr; arguments are tqdm's."""
     # Bars of several processes would write over each other.
     if sys.stderr.isatty() and multiprocessing.current_process().name == "MainProcess":
-        look = {"leave": False, "mininterval": 0.2, "dynamic_ncols": True}
+        look: dict[str, Any] = {"leave": False, "mininterval": 0.2, "dynamic_ncols": True}
+        # Of a download whose size is not known, tqdm's own form.
+        if arguments or options.get("total") is not None:
+            look["bar_format"] = _IN_TERMINAL
         return tqdm(*arguments, disable=is_quiet(), **look, **options)
     return _Lines(*arguments, disable=is_quiet(), **options)
 
@@ -28,7 +35,9 @@ class _Lines(tqdm):
     disable: bool
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        form = "{desc}: {n_fmt}/{total_fmt} {unit}, {elapsed}<{remaining}{postfix}"
+        plural = "" if options.get("total") == 1 or "unit_scale" in options else "s"
+        form = f"{{desc}}: {{n_fmt}}/{{total_fmt}} {{unit}}{plural}, {{elapsed}}<{{remaining}}"
+        form += "{postfix}"
         every = {"mininterval": _SECONDS, "delay": _SECONDS, "miniters": 1}
         super().__init__(*arguments, bar_format=form, **every, **options)
 

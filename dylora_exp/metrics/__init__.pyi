@@ -13,6 +13,7 @@ from .registry import hub_name as hub_name
 from .registry import is_better as is_better
 from .registry import metric_sign as metric_sign
 from .registry import names as names
+from .registry import output_factor as output_factor
 from .registry import protocol_metrics as protocol_metrics
 from .registry import protocols as protocols
 from .registry import score_range as score_range
@@ -38,6 +39,7 @@ __all__ = [
     "load_metric",
     "metric_sign",
     "names",
+    "output_factor",
     "protocol_metrics",
     "protocols",
     "score_range",

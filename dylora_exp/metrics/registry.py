@@ -325,9 +325,14 @@ def is_better(name: str, value: float, other: float) -> bool:
     return sign(name) * (value - other) > 0
 
 
+def output_factor(name: str) -> int:
+    """Return what a run's own output multiplies a value with; 100 where it is not registered."""
+    return get(name).factor if base_name(name) in METRICS else 100
+
+
 def format_value(name: str, value: float | None) -> str:
     """Return a value in a run's own output: percent with 2 digits, a text's score with 4."""
-    factor = get(name).factor
+    factor = output_factor(name)
     if value is None:
         return "undefined"
     return f"{factor * value:.{2 if factor == 100 else 4}f}"

@@ -12,7 +12,7 @@ from hydra.core.utils import env_override
 from omegaconf import DictConfig
 
 from dylora_exp.config import Config, compose, from_hydra
-from dylora_exp.core import RequestError, echo, first_line
+from dylora_exp.core import RequestError, config_folders, echo, first_line
 from dylora_exp.records import search_score
 from dylora_exp.runner import Outcome, RunBusy, RunFailed, run_if_needed
 
@@ -25,14 +25,14 @@ class Job:
         overrides: The overrides that it is composed of.
         label: What to call it in messages; empty for the overrides.
         search_path: Further folders of config files, as ``hydra.searchpath`` has them; those of
-            ``--config-dir``, for example ``file:///home/me/conf``.
+            ``--config-dir``, for example ``file:///home/me/conf``; by default the command's.
         environment: Variables that are set while it runs, as ``hydra.job.env_set`` has them.
         tree: What Hydra composed for it, if that began with a config of the user's own.
     """
 
     overrides: tuple[str, ...]
     label: str = ""
-    search_path: tuple[str, ...] = ()
+    search_path: tuple[str, ...] = field(default_factory=config_folders)
     environment: Mapping[str, str] = field(default_factory=dict)
     tree: DictConfig | None = None
 

@@ -24,7 +24,7 @@ from dylora_exp.config import (
 from dylora_exp.core import RequestError, first_line, is_quiet, print_error, process_count
 from dylora_exp.multirun.jobs import JobResult, overridden_keys, run_composed
 from dylora_exp.multirun.launcher import RunTask
-from dylora_exp.multirun.summary import counts_line, exit_code, print_failures
+from dylora_exp.multirun.summary import counts_line, exit_code, print_failures, print_pivot
 from dylora_exp.runner import Outcome
 
 _MULTIRUN = ("--multirun", "hydra.mode=MULTIRUN")
@@ -69,6 +69,7 @@ def launch(overrides: Sequence[str], flags: Sequence[str], show: Callable[[Outco
         if not task.results:
             raise RequestError(failure) from error
     if multirun and task.results:
+        print_pivot(task.results)
         print_failures(task.results, len(task.results))
         print(counts_line(task.results))
     for result in [] if multirun else task.results:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from dylora_exp.core import check_writable, echo, is_quiet, print_warning
+from dylora_exp.core import check_writable, counted, echo, is_quiet, print_warning
 from dylora_exp.multirun import summary
 from dylora_exp.multirun.executors.base import Executor
 from dylora_exp.multirun.jobs import Job, JobResult
@@ -29,7 +29,8 @@ def run_missing(request: ReproduceRequest, plan: Plan) -> list[JobResult]:
         echo(line)
     items = plan.missing()
     if not items:
-        print(f"all {len(plan.items)} runs are done, nothing to train")
+        done = "the run is" if len(plan.items) == 1 else f"all {len(plan.items)} runs are"
+        print(f"{done} done, nothing to train")
         return []
     for folder in (RecordStore(request.results).folder, request.outputs):
         check_writable(folder)
@@ -63,7 +64,7 @@ def print_summary(plan: Plan, left: Sequence[JobResult]) -> None:
     """Print why runs are not done, those of one reason together, and how many are."""
     summary.print_failures(left, len(plan.items))
     failed = sum(bool(result.problems) for result in left)
-    parts = [f"{len(plan.items)} runs: {len(plan.items) - len(left)} done"]
+    parts = [f"{counted(len(plan.items), 'run')}: {len(plan.items) - len(left)} done"]
     parts += [f"{failed} not completed"] if failed else []
     skipped = len(left) - failed
     parts += [f"{skipped} skipped, another process is doing them"] if skipped else []

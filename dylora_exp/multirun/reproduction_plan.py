@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dylora_exp.config import check_overrides, compose, is_identity, options, quote_path
-from dylora_exp.core import RequestError, locks, process_count, unknown_name
+from dylora_exp.core import RequestError, counted, locks, process_count, unknown_name
 from dylora_exp.multirun.executors.base import Executor
 from dylora_exp.multirun.executors.settings import load_executor
 from dylora_exp.multirun.run_times import expected_seconds
@@ -182,7 +182,7 @@ def plan_text(plan: Plan, jobs: int | None = None) -> str:
         lines.append(line.rstrip())
     missing = plan.missing()
     known = [item.seconds for item in missing if item.seconds is not None]
-    total = f"{len(plan.items)} runs, {len(plan.items) - len(missing)} of them done"
+    total = f"{counted(len(plan.items), 'run')}, {len(plan.items) - len(missing)} of them done"
     if missing:
         total += f"; the other {len(missing)}: {_duration(sum(known) / jobs if known else None)}"
         if 0 < len(known) < len(missing):

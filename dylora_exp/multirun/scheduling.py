@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from dylora_exp.core import RequestError, echo, first_line, locks
+from dylora_exp.core import RequestError, counted, echo, first_line, locks
 from dylora_exp.multirun.executors.base import Executor
 from dylora_exp.multirun.jobs import Job, JobResult, run_job
 
@@ -73,7 +73,7 @@ def run_jobs(
             if ready:
                 break
             if not waiting_echoed:
-                echo(f"waiting for {len(busy)} runs that other processes are doing")
+                echo(f"waiting for {counted(len(busy), 'run')} that other processes are doing")
                 waiting_echoed = True
             time.sleep(_POLL_SECONDS)
     return [results[index] for index in range(len(jobs))]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dylora_exp.core import print_error
+from dylora_exp.core import counted, is_quiet, print_error
 from dylora_exp.multirun.jobs import JobResult
+from dylora_exp.reporting import pivot_lines
 
 
 def exit_code(results: Sequence[JobResult]) -> int:
@@ -25,7 +26,16 @@ def counts_line(results: Sequence[JobResult]) -> str:
         "not completed": len(results) - len(good),
     }
     parts = [f"{count} {what}" for what, count in counts.items() if count]
-    return f"{len(results)} runs: {', '.join(parts)}"
+    return f"{counted(len(results), 'run')}: {', '.join(parts)}"
+
+
+def print_pivot(results: Sequence[JobResult]) -> None:
+    """Print rank by method of what several jobs have done, done before or now."""
+    records = {
+        result.outcome.record.run_id: result.outcome.record for result in results if result.outcome
+    }
+    if len(records) > 1 and not is_quiet():
+        print("\n".join(["", *pivot_lines(records.values())]))
 
 
 def print_failures(results: Sequence[JobResult], total: int) -> None:
@@ -41,6 +51,6 @@ def print_failures(results: Sequence[JobResult], total: int) -> None:
         for problem in result.problems:
             reasons.setdefault(problem, []).append(result.name)
     if failed:
-        print_error(f"{len(failed)} of {total} runs did not complete:")
+        print_error(f"{len(failed)} of {counted(total, 'run')} did not complete:")
     for reason, names in reasons.items():
         print_error(f"{'; '.join(names)}: {reason}")

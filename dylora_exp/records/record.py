@@ -202,6 +202,16 @@ class Record:
             raise ValueError("'ranks' is empty, though the run is completed")
         return record
 
+    @property
+    def choices(self) -> dict[str, str]:
+        """The names of its profile, model, task and method, by config group."""
+        return {
+            "profile": self.profile,
+            "model": self.model,
+            "task": self.task,
+            "method": self.method,
+        }
+
     @functools.cached_property
     def settings(self) -> dict[str, Any]:
         """The settings that set its run apart; equal where two records are of the same run."""

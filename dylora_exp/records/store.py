@@ -8,6 +8,7 @@ from dylora_exp.core import (
     UNFINISHED,
     RequestError,
     did_you_mean,
+    locks,
     parse_json,
     without_garbage_collection,
     write_atomically,
@@ -29,6 +30,14 @@ class RecordStore:
     def lock_path(self, run_id: str) -> Path:
         """Return the path of the lock of the process that does a run (see ``locks``)."""
         return self.folder / f".{run_id}.lock"
+
+    def state(self, record: Record) -> str:
+        """Return a record's status, or ``interrupted`` where its process ended without leaving one.
+
+        To run it again resumes its last checkpoint.
+        """
+        held = record.status != "running" or locks.is_held(self.lock_path(record.run_id))
+        return record.status if held else "interrupted"
 
     def unfinished(self, run_id: str) -> list[Path]:
         """Return the half-written files of a run's record that a kill has left."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dylora_exp.records import RecordStore
 from dylora_exp.reporting.analysis.cells import build_table
+from dylora_exp.reporting.analysis.near_runs import near_runs
 from dylora_exp.reporting.analysis.plan import MissingRun, PlannedRun, planned_runs
 from dylora_exp.reporting.render.figures import draw_figures
 from dylora_exp.reporting.render.files import csv_text, write_files
@@ -29,12 +30,14 @@ class RenderedTable:
         paths: Every file written: Markdown, LaTeX, CSV, then the figures.
         warnings: A sentence for each file among the records that is not a record.
         missing: The required runs without a completed record.
+        near: A phrase for each set of settings in which records differ from those runs.
     """
 
     markdown: str
     paths: list[Path]
     warnings: list[str]
     missing: list[MissingRun]
+    near: list[str]
 
 
 def make_tables(
@@ -64,16 +67,19 @@ def make_tables(
     for name in names:
         missing: list[MissingRun] = []
         figures: list[Path] = []
+        near: list[str] = []
         if name in settings:
             table, stem = settings_table(name, profile, *settings[name]), f"table{name}"
         else:
             spec, part = loaded[name]
             scores = build_table(name, profile, spec, part, by_id)
             table, stem = text_table(scores), f"table{name}" if spec.paper_model else name
+            near = near_runs(scores.missing, {each.run_id for each in scores.records}, by_id)
             missing, figures = list(scores.missing), draw_figures(scores, folder / "figures")
         text = markdown(table)
         contents = {".md": text, ".tex": latex(table), ".csv": csv_text(table.data)}
-        yield RenderedTable(text, write_files(folder / stem, contents) + figures, warnings, missing)
+        paths = write_files(folder / stem, contents) + figures
+        yield RenderedTable(text, paths, warnings, missing, near)
 
 
 def table_runs(name: str, profile: str, select: str | None = None) -> list[PlannedRun]:

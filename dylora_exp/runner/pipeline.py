@@ -114,7 +114,7 @@ def train_and_record(run: LoadedRun) -> tuple[Record, list[str]]:
         if verdict := rank_verdict([record]):
             record = dataclasses.replace(record, verdict=verdict.as_dict())
         with warn_only():
-            tracker.log(record)
+            tracker.log(record, folder / "model")
     return record, training.warnings
 
 

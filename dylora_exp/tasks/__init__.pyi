@@ -1,3 +1,4 @@
+from .base import Reader as Reader
 from .base import TaskData as TaskData
 from .base import checksums as checksums
 from .base import count_texts as count_texts
@@ -11,6 +12,7 @@ from .prediction_files import score_files as score_files
 
 __all__ = [
     "Broken",
+    "Reader",
     "TaskData",
     "checksums",
     "count_texts",

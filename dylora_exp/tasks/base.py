@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dylora_exp.config import TaskConfig
+from dylora_exp.config import READERS, TaskConfig, load_plugin, reader_plugins
 from dylora_exp.core import Repository, RequestError, unknown_name
 from dylora_exp.tasks import readers
 
@@ -38,7 +38,11 @@ class TaskData:
 
 
 class Reader:
-    """Reads a task's examples; a module under ``readers`` has one, named ``READER``."""
+    """Reads a task's examples; a module under ``readers`` has one, named ``READER``.
+
+    Another package names its own, the class or an object of it, in an entry point of the group
+    ``dylora_exp.readers``, by the name that ``task.reader`` says.
+    """
 
     def read(self, task: TaskConfig, hub_cache: str | None = None) -> TaskData:
         """Read all examples, or as many as the sample limits say.
@@ -125,7 +129,8 @@ def needs_hub(task: TaskConfig) -> bool:
 
 def reader_names() -> list[str]:
     """Return the names that ``task.reader`` may have."""
-    return sorted(module.name for module in pkgutil.iter_modules(readers.__path__))
+    own = (module.name for module in pkgutil.iter_modules(readers.__path__))
+    return sorted({*own, *reader_plugins().names})
 
 
 def subset(data: Dataset, limit: int | None) -> Dataset:
@@ -141,8 +146,12 @@ def subset(data: Dataset, limit: int | None) -> Dataset:
 def _reader(task: TaskConfig) -> Reader:
     if task.reader not in reader_names():
         raise RequestError(unknown_name("task.reader", task.reader, reader_names()))
-    found: Reader = importlib.import_module(f"{readers.__name__}.{task.reader}").READER
-    return found
+    plugin = next(iter(reader_plugins().select(name=task.reader)), None)
+    if plugin is None or task.reader in READERS:
+        found: Reader = importlib.import_module(f"{readers.__name__}.{task.reader}").READER
+        return found
+    loaded = load_plugin(plugin)
+    return loaded() if isinstance(loaded, type) else loaded
 
 
 def _with_fetched_files(task: TaskConfig, hub_cache: str | None) -> TaskConfig:

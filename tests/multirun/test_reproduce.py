@@ -48,7 +48,9 @@ def tables(tmp_path, monkeypatch):
     """Tables of runs in seconds: 'one' and 'two' share the LoRAs, 'big' is for another profile."""
     folder = tmp_path / "table"
     folder.mkdir()
-    monkeypatch.setattr(spec, "TABLE_DIR", folder)
+    monkeypatch.setattr(
+        spec, "option_files", lambda group: {file.stem: file for file in folder.glob("*.yaml")}
+    )
     monkeypatch.chdir(tmp_path)
     rows = {"one": ("dylora", "demo"), "two": ("dylora-frozen", "demo"), "big": ("dylora", "mini")}
     for name, (method, profile) in rows.items():

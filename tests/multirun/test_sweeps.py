@@ -198,18 +198,23 @@ def test_a_full_disk_is_a_sentence_and_earlier_records_stay(tmp_path):
     assert code == 0 and "1 done before" in out and "1 done now" in out, out
 
 
-def test_sigterm_ends_a_run_cleanly(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGTERM, 143, "stopped"), (signal.SIGINT, 130, "interrupted")],
+)
+def test_a_signal_ends_a_run_cleanly(number, code, word, tmp_path):
     words = ["trainer.max_steps=4000", "trainer.save_steps=5"]
     sweep = Sweep(tmp_path / "s", *words, jobs=0)
-    process = sweep.start()
+    # A job of a shell in the background ignores SIGINT.
+    process = sweep.start(preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     deadline = time.monotonic() + 120
     while not list((tmp_path / "s").glob("outputs/*/checkpoint-*/complete.json")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
-    process.terminate()
+    process.send_signal(number)
     out, _ = process.communicate(timeout=60)
-    assert process.returncode == 143, out
-    stopped = "dylora: stopped; the same command resumes from the last checkpoint."
+    assert process.returncode == code, out
+    stopped = f"dylora: {word}; the same command resumes from the last checkpoint."
     assert stopped in out.splitlines()
     (record,) = sweep.records().values()
     assert record.status == "running"

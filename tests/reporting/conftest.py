@@ -19,7 +19,9 @@ def write_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
     """Write a table spec where the tables are looked for, in place of the project's."""
     folder = tmp_path / "table"
     folder.mkdir()
-    monkeypatch.setattr(spec, "TABLE_DIR", folder)
+    monkeypatch.setattr(
+        spec, "option_files", lambda group: {file.stem: file for file in folder.glob("*.yaml")}
+    )
 
     def write(name: str, text: str) -> Path:
         path = folder / f"{name}.yaml"

@@ -291,8 +291,13 @@ def test_wandb_offline_keeps_group_and_scores_in_the_run_folder(tiny_words, tmp_
     outcome = run_if_needed(compose([*tiny_words, "tracker=wandb", "tracker.mode=offline"]))
     folder = tmp_path / "outputs" / outcome.record.run_id / "wandb"
     (log,) = folder.glob("offline-run-*/*.wandb")
-    scored, groups, config = {}, set(), {}
+    scored, groups, config, tags, summary, artifacts = {}, set(), {}, set(), {}, []
     for record in wandb_records(log):
+        tags |= set(record.run.tags)
+        artifacts += [each for each in (record.artifact, record.request.log_artifact.artifact)
+                      if each.name]  # fmt: skip
+        for item in record.summary.update:
+            summary[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
         if record.run.run_id:
             groups.add((record.run.run_id, record.run.run_group, record.run.job_type))
             config |= {item.key: item.value_json for item in record.run.config.update}
@@ -307,3 +312,12 @@ def test_wandb_offline_keeps_group_and_scores_in_the_run_folder(tiny_words, tmp_
     assert groups == {(made.run_id, setup_id(compose([*tiny_words, "seed=42"])), "dylora")}
     assert json.loads(config["seed"]) == 10
     assert json.loads(config["method"]) == made.config["method"]
+    assert tags == {"tiny-roberta", "demo", "dylora"}  # the profile has the task's name
+    chosen, (cut,) = made.verdict["chosen"], made.summary
+    assert summary["recommended_rank"] == chosen["rank"]
+    assert summary["best"] == made.verdict["best"]["value"]
+    assert summary["aurac"] == summary["leading-alpha-over-b/aurac"] == cut["aurac"]
+    assert summary["verdict"] == made.verdict["sentence"]
+    (adapter,) = [each for each in artifacts if each.name == f"adapter-{made.run_id}"]
+    saved = {entry.path for entry in adapter.manifest.contents}
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= saved

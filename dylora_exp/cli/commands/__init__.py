@@ -2,7 +2,8 @@
 
 A command's module has
 
-- ``HELP``: a line in the list of all commands, and ``DESCRIPTION`` where its own help says more;
+- ``HELP``: a line in the list of all commands, and ``DESCRIPTION`` where its own help says more,
+  ``EPILOG`` where lines follow its options;
 - ``add_arguments(parser)``: adds its arguments and options;
 - ``run(arguments)``: does the work and returns the exit code.
 

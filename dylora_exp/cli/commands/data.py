@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dylora_exp.cli.options import add_fetch
+from dylora_exp.cli.options import add_config_dir, add_fetch
 
 HELP = "fetch the data of tasks, for machines without a network"
 DESCRIPTION = (
@@ -17,6 +17,7 @@ DESCRIPTION = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``data fetch``."""
     add_fetch(parser, "TASK", "for example e2e or mrpc; or all")
+    add_config_dir(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

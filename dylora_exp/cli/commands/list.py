@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dylora_exp.cli.options import add_results
+from dylora_exp.cli.options import add_config_dir, add_results
 
 HELP = "show what can be chosen, and the runs there are"
 # The config group behind each list; runs are read from the results folder.
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the name of a list."""
     parser.add_argument("what", nargs="?", help=f"{', '.join(LISTS)} (default: all but runs)")
     add_results(parser)
+    add_config_dir(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

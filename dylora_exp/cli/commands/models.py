@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dylora_exp.cli.options import add_fetch
+from dylora_exp.cli.options import add_config_dir, add_fetch
 
 HELP = "fetch models of the hub, for machines without a network"
 DESCRIPTION = (
@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "for example roberta-base, or OWNER/NAME on the hub, each also with @REVISION; or all",
     )
     parser.add_argument("--hub", action="store_true", help="MODEL is the hub's name as it stands")
+    add_config_dir(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

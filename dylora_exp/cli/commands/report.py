@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dylora_exp.cli.options import add_results
+from dylora_exp.cli.options import add_config_dir, add_results
 
 HELP = "averages over seeds, differences, recommended ranks, cost, claims"
 DESCRIPTION = (
@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what a recommended rank may lose, part of the best (default: one standard error)",
     )
     add_results(parser)
+    add_config_dir(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from dylora_exp.cli.options import (
+    add_config_dir,
     add_launcher,
     add_outputs,
     add_overrides,
@@ -35,11 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plan", action="store_true", help="list the runs and do none")
     parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time")
     add_launcher(parser)
+    add_config_dir(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run what is missing, render the tables and the report, say what failed."""
     from dylora_exp.cli.reporting_output import print_warnings, render_tables
+    from dylora_exp.config import named_search_path
+    from dylora_exp.core import config_folders, use_config_folders
     from dylora_exp.multirun import (
         ReproduceRequest,
         exit_code,
@@ -50,6 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     from dylora_exp.reporting import write_report
 
+    # Tables, profiles and all that they name are looked for there too.
+    use_config_folders([*config_folders(), *named_search_path(arguments.overrides)])
     request = ReproduceRequest(
         arguments.table,
         arguments.profile,

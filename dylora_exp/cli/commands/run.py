@@ -12,6 +12,18 @@ DESCRIPTION = (
     "Train once, score every rank, leave a record. Takes overrides in Hydra's grammar, and Hydra's "
     "own flags. run.log in a run's folder has what -q and the default do not print."
 )
+EPILOG = """\
+groups: a run picks one file of each; dylora list shows them, GROUP=NAME chooses one
+  model task method ranks trainer tracker profile   and the optional experiment, debug
+
+common keys:
+  seed=42                      trainer.learning_rate=1e-3    ranks.r_max=16
+  results_dir=DIR              trainer.batch_size=16         ranks.score=[1,2,4]
+  outputs_dir=DIR              trainer.epochs=4              method.alpha=32
+  task.data_dir=DIR            trainer.max_steps=500         model.targets=[query]
+  task.max_train_samples=1000  trainer.threads=2             tracker.mode=offline
+all keys and their values here: dylora run --cfg job
+"""
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 
@@ -85,7 +97,7 @@ def _complete(overrides: list[str], flags: list[str]) -> int:
     from dylora_exp.cli.completion import complete_command
     from dylora_exp.multirun import call_hydra
 
-    asked = any(each.startswith("query=") for each in overrides)
-    if not (asked and complete_command()):
+    shells = [each.removeprefix("query=") for each in overrides if each.startswith("query=")]
+    if not (shells and complete_command(shells[0])):
         call_hydra([*flags, *overrides], lambda tree: None)
     return 0

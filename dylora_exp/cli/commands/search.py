@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from dylora_exp.cli.options import add_launcher, add_overrides, add_verbosity
+from dylora_exp.cli.options import add_config_dir, add_launcher, add_overrides, add_verbosity
 
 HELP = "search settings on the development set"
 DESCRIPTION = (
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trials at a time")
     add_launcher(parser)
+    add_config_dir(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

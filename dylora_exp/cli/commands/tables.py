@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dylora_exp.cli.options import add_results, add_select
+from dylora_exp.cli.options import add_config_dir, add_results, add_select
 
 HELP = "render tables from records, without training"
 
@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", default="demo", help="demo, mini or paper (default: demo)")
     add_results(parser)
     add_select(parser)
+    add_config_dir(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from dylora_exp.cli.options import add_overrides
+from dylora_exp.cli.options import add_config_dir, add_overrides
 
 HELP = "check a config and name every problem, without running it"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the overrides."""
+    """Add the overrides and the folder of further config files."""
     add_overrides(parser, "as for run")
+    add_config_dir(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -10,8 +10,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dylora_exp.config import CONF_DIR, options, quote_path
-from dylora_exp.core import RequestError, first_line, unknown_name
+from dylora_exp.config import CONF_DIR, options, quote_path, quoted_folder
+from dylora_exp.core import RequestError, config_folders, first_line, unknown_name
 from dylora_exp.multirun.executors.base import Executor, executor_class
 
 
@@ -62,11 +62,16 @@ def load_executor(
         problems.append(unknown_name("--launcher", name, launcher_names()))
     if problems:
         raise RequestError(problems)
+    folders = ",".join(map(quoted_folder, config_folders()))
     try:
         with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             tree = hydra.compose(
                 "config",
-                [f"hydra/launcher={name}", *map(quote_path, overrides)],
+                [
+                    f"hydra.searchpath=[{folders}]",
+                    f"hydra/launcher={name}",
+                    *map(quote_path, overrides),
+                ],
                 return_hydra_config=True,
             )
         settings = OmegaConf.to_container(tree.hydra.launcher, resolve=True)

@@ -141,6 +141,25 @@ def make_report(
     )
 
 
+def bare_report(records: Iterable[Record]) -> Report:
+    """Return the groups, series and ranks of records, without claims and what is said of files."""
+    found = tuple(records)
+    groups, _ = groups_of(record for record in found if record.status == "completed")
+    series = all_series(groups)
+    return Report(
+        signature=(),
+        warnings=(),
+        file_warnings=(),
+        records=found,
+        groups=tuple(groups),
+        series=tuple(series),
+        choices=tuple(choices(series, None)),
+        verdicts=(),
+        tolerance=None,
+        where="",
+    )
+
+
 def claims_section(verdicts: Sequence[Verdict]) -> Section:
     """Return the verdict on each claim, with its effect and the runs behind it."""
     rows = []

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from rich.cells import cell_len, set_cell_size
 
 from dylora_exp.core import one_line
+from dylora_exp.records import Record
 from dylora_exp.reporting.analysis.decisions import FAILS, HOLDS, NO_DATA
 from dylora_exp.reporting.analysis.display import (
     cut_name,
@@ -21,7 +22,7 @@ from dylora_exp.reporting.analysis.display import (
 from dylora_exp.reporting.analysis.groups import Series
 from dylora_exp.reporting.analysis.notable import NOTABLE, Notable, notable_differences
 from dylora_exp.reporting.analysis.pivot import Answer, PivotRow, answers, best_marked
-from dylora_exp.reporting.analysis.report import Report
+from dylora_exp.reporting.analysis.report import Report, bare_report
 from dylora_exp.reporting.analysis.sections import deciding
 
 WIDTH = 80
@@ -44,6 +45,16 @@ def brief_lines(report: Report) -> list[str]:
     room = MOST_LINES - len(head) - len(tail) - 1
     lines = [*head, "", *_pivots(found, room), *tail]
     return [_cut(line, WIDTH) for line in lines]
+
+
+def pivot_lines(records: Iterable[Record], room: int = MOST_LINES) -> list[str]:
+    """Return rank by method in % as lines, for each profile, model and task of some records.
+
+    Args:
+        records: Such as those of a multirun.
+        room: How many lines there may be.
+    """
+    return [_cut(line, WIDTH) for line in _pivots(answers(bare_report(records)), room)]
 
 
 def _about(report: Report) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 
-from dylora_exp.config import CONF_DIR, options
+from dylora_exp.config import option_files, options
 from dylora_exp.core import RequestError, unknown_name
 from dylora_exp.reporting.analysis.measures import MEASURES, SHOWS
 from dylora_exp.reporting.specs.files import read_tree, read_yaml
@@ -20,12 +20,10 @@ from dylora_exp.reporting.specs.layout import (
 )
 from dylora_exp.reporting.specs.select import SELECTS
 
-TABLE_DIR = CONF_DIR / "table"
-
 
 def table_names() -> list[str]:
     """Return the names of all tables: numbers in their order, then letters."""
-    return sorted((file.stem for file in TABLE_DIR.glob("*.yaml")), key=_natural)
+    return sorted(option_files("table"), key=_natural)
 
 
 def profiles_of(name: str) -> list[str]:
@@ -84,9 +82,10 @@ def load_settings(name: str, profile: str) -> tuple[SettingsSpec, list[SettingsB
 
 
 def _read(name: str) -> TableSpec | SettingsSpec:
-    if name not in table_names():
+    files = option_files("table")
+    if name not in files:
         raise RequestError(unknown_name("table", name, table_names()))
-    path = TABLE_DIR / f"{name}.yaml"
+    path = files[name]
     tree = read_tree(path)
     spec: TableSpec | SettingsSpec
     if isinstance(tree, dict) and tree.get("kind") == "settings":

@@ -7,10 +7,17 @@ import pkgutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from dylora_exp.config import Config
-from dylora_exp.core import LOG, first_line, is_main_process, unknown_name
+from dylora_exp.core import (
+    LOG,
+    first_line,
+    install_command,
+    is_installed,
+    is_main_process,
+    unknown_name,
+)
 from dylora_exp.records import Record
 
 if TYPE_CHECKING:
@@ -21,11 +28,20 @@ class Tracker:
     """Receives the curves of a training and the record of a run; this one drops them.
 
     A tracker is a subclass in a module of this package; ``tracker.name`` is the module's name.
+
+    Attributes:
+        package: The package it needs, if that is not one of the project's own; the project's extra
+            of the same name installs it.
     """
+
+    package: ClassVar[str] = ""
 
     def problems(self) -> list[str]:
         """Return a sentence for each reason why this tracker cannot be used here."""
-        return []
+        if not self.package or is_installed(self.package):
+            return []
+        install = install_command(self.package)
+        return [f"tracker: {self.package} is not installed; install it with: {install}"]
 
     def start(self, config: Config, folder: Path) -> None:
         """Open the run; ``folder`` is the run's, for the tracker's files."""
@@ -34,8 +50,8 @@ class Tracker:
         """Return the callbacks that follow the training."""
         return []
 
-    def log(self, record: Record) -> None:
-        """Send the scores of a completed run."""
+    def log(self, record: Record, model: Path) -> None:
+        """Send the scores of a completed run, and what it saved in the folder ``model``."""
 
     def finish(self, failed: bool) -> None:
         """Close the run."""

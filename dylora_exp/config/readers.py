@@ -1,0 +1,29 @@
+"""The names that ``task.reader`` may have: the project's own, and those of other packages."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoints, entry_points
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from dylora_exp.core import unknown_name
+
+# The readers of tasks whose answers are texts; the others have labels or a number.
+TEXT_READERS = ("e2e", "dart", "webnlg")
+READERS = ("glue", "demo", *TEXT_READERS)
+
+
+def reader_plugins() -> EntryPoints:
+    """Return the readers of other packages, by their entry points."""
+    return entry_points(group="dylora_exp.readers")
+
+
+def _check_reader(name: str) -> str:
+    allowed = [*READERS, *sorted(reader_plugins().names)]
+    if name not in allowed:
+        raise ValueError(unknown_name("", name, allowed).removeprefix(": "))
+    return name
+
+
+ReaderName = Annotated[str, AfterValidator(_check_reader)]
