@@ -12,6 +12,18 @@ from .mask import install_mask as install_mask
 from .mask import move_mask_to_model as move_mask_to_model
 from .merging import merged as merged
 from .merging import merging_keeps_outputs as merging_keeps_outputs
+from .peft_config import AdapterSettings as AdapterSettings
+from .peft_config import read_peft_settings as read_peft_settings
+from .peft_folder import PeftFolder as PeftFolder
+from .peft_folder import PeftLayer as PeftLayer
+from .peft_folder import read_peft_folder as read_peft_folder
+from .rank_choice import budget_ranks as budget_ranks
+from .rank_choice import energies as energies
+from .rank_choice import energy_ranks as energy_ranks
+from .resizing import Resized as Resized
+from .resizing import ResizedLayer as ResizedLayer
+from .resizing import resize as resize
+from .resizing import spectra_of as spectra_of
 from .saved import SavedAdapter as SavedAdapter
 from .saved import read_adapter as read_adapter
 from .saved import write_adapter as write_adapter
@@ -19,11 +31,19 @@ from .truncation import rotate as rotate
 from .truncation import singular_factors as singular_factors
 
 __all__ = [
+    "AdapterSettings",
     "Cut",
+    "PeftFolder",
+    "PeftLayer",
     "RankMask",
+    "Resized",
+    "ResizedLayer",
     "SavedAdapter",
     "attach_lora",
+    "budget_ranks",
     "check_example_ranks",
+    "energies",
+    "energy_ranks",
     "export_rank",
     "factors",
     "import_adapter",
@@ -34,8 +54,12 @@ __all__ = [
     "merging_keeps_outputs",
     "move_mask_to_model",
     "read_adapter",
+    "read_peft_folder",
+    "read_peft_settings",
+    "resize",
     "rotate",
     "save_adapter",
     "singular_factors",
+    "spectra_of",
     "write_adapter",
 ]

@@ -13,12 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dylora_exp.adapters.peft_folder import A_KEY, B_KEY, SETTINGS, WEIGHTS
 from dylora_exp.core import RequestError, apply_umask
 from dylora_exp.records import Record, changed_file
-
-WEIGHTS = "adapter_model.safetensors"
-SETTINGS = "adapter_config.json"
-A_KEY, B_KEY = ".lora_A.weight", ".lora_B.weight"
 
 # A (r, d_in) and B (d_out, r) by the name of their layer.
 Factors: TypeAlias = dict[str, tuple[Tensor, Tensor]]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from peft.tuners.lora import LoraLayer
 from torch import Tensor
 from torch.nn import functional
 
-from dylora_exp.adapters.layers import factors
+if TYPE_CHECKING:
+    from peft.tuners.lora import LoraLayer
 
 
 def truncate(a: Tensor, b: Tensor, rank: int, truncation: str) -> tuple[Tensor, Tensor]:
@@ -30,8 +32,8 @@ def singular_factors(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
     With ``B A = U S V^T`` the new factors are ``A = sqrt(S) V^T`` and ``B = U sqrt(S)``, so that
     their first b rows and columns are the best rank-b approximation of the product
-    (Eckart-Young). Worked out in float64 on the r x r core of two QR decompositions. Where r is
-    above the product's number of singular values, a narrow layer's, the rest is zero.
+    (Eckart-Young). Where r is above the product's number of singular values, a narrow layer's, the
+    rest is zero.
 
     Args:
         a: (r, d_in).
@@ -40,19 +42,42 @@ def singular_factors(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         The new A and B, in the shapes and types of the old.
     """
+    u, s, vh = decompose(a, b)
+    root = s.sqrt()
+    missing = len(a) - len(s)
+    new_a = functional.pad(root[:, None] * vh, (0, 0, 0, missing))
+    new_b = functional.pad(u * root, (0, missing))
+    return new_a.to(a.dtype), new_b.to(b.dtype)
+
+
+@torch.no_grad()
+def decompose(a: Tensor, b: Tensor, vectors: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the thin singular value decomposition of B A, without forming the product.
+
+    Worked out in float64 on the r x r core of two QR decompositions: ``B = Q_b R_b`` and
+    ``A^T = Q_a R_a`` give ``B A = Q_b (R_b R_a^T) Q_a^T``.
+
+    Args:
+        a: (r, d_in).
+        b: (d_out, r).
+        vectors: How many singular vectors of each side to return; all by default.
+
+    Returns:
+        U (d_out, vectors), S (k,) descending and V^T (vectors, d_in) in float64, where k is the
+        number of singular values that the product may have: the least of d_out, r and d_in.
+    """
     q_b, core_b = torch.linalg.qr(b.double())
     q_a, core_a = torch.linalg.qr(a.double().T)
     u, s, vh = torch.linalg.svd(core_b @ core_a.T, full_matrices=False)
-    root = s.sqrt()
-    missing = len(a) - len(s)
-    new_a = functional.pad(root[:, None] * (vh @ q_a.T), (0, 0, 0, missing))
-    new_b = functional.pad((q_b @ u) * root, (0, missing))
-    return new_a.to(a.dtype), new_b.to(b.dtype)
+    return q_b @ u[:, :vectors], s, vh[:vectors] @ q_a.T
 
 
 @torch.no_grad()
 def rotate(layer: LoraLayer) -> None:
     """Rotate a layer's factors into their singular basis, in place."""
+    # PEFT takes seconds to import, which what needs no model spares itself.
+    from dylora_exp.adapters.layers import factors
+
     a, b = factors(layer)
     new_a, new_b = singular_factors(a, b)
     a.data.copy_(new_a)

@@ -25,6 +25,7 @@ examples:
   dylora tables 2 --profile demo                 Table 2 from the records
   dylora report --where task=mrpc                means over seeds, and which claims hold
   dylora export 3fa9 --rank 2 --to adapter       rank 2 of a run, for plain PEFT
+  dylora resize adapter --rank 4 --to smaller    any LoRA that PEFT saved, at a lower rank
   dylora score e2e --predictions out.txt --references refs.txt
 
 exit codes: 0 done, 1 the work failed, 2 the request was wrong
@@ -93,7 +94,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser, parsers = make_parsers()
     arguments, rest = parser.parse_known_args(given)
     if unknown := [each.partition("=")[0] for each in rest if each.startswith("-")]:
-        known = re.findall(r"\[(--?[\w-]+)", parsers[arguments.command].format_usage())
+        known = re.findall(r"[\[|] ?(--?[\w-]+)", parsers[arguments.command].format_usage())
         raise RequestError(unknown_name(arguments.command, flag, known) for flag in unknown)
     if rest and "overrides" not in arguments:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")

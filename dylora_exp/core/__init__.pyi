@@ -1,3 +1,4 @@
+from . import export_folder as export_folder
 from . import locks as locks
 from .drawing import draw_permutation as draw_permutation
 from .drawing import draw_uniform as draw_uniform
@@ -71,6 +72,7 @@ __all__ = [
     "draw_permutation",
     "draw_uniform",
     "echo",
+    "export_folder",
     "failure_reported",
     "file_sha256",
     "find_fetched",

@@ -7,9 +7,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dylora_exp.core import RequestError, apply_umask, unknown_name
+from dylora_exp.core import RequestError, apply_umask, export_folder, unknown_name
 from dylora_exp.records import RankScore, Record, RecordStore
-from dylora_exp.runner import export_folder
 from dylora_exp.runner.model_card import model_card
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
 
-from dylora_exp.adapters.saved import SETTINGS, WEIGHTS
+from dylora_exp.adapters.peft_folder import SETTINGS, WEIGHTS
 from dylora_exp.cli.entry import main
 from dylora_exp.config import run_identity
 from dylora_exp.config.composition import compose

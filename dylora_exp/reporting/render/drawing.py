@@ -62,10 +62,14 @@ class Picture:
         with matplotlib.rc_context({"svg.hashsalt": self.name}):
             return self._saved(format="svg", metadata={"Date": None, "Creator": None})
 
+    @functools.cached_property
+    def png(self) -> bytes:
+        """The figure as PNG."""
+        return self._saved(format="png", dpi=150, metadata={"Software": None})
+
     def save(self, folder: Path) -> list[Path]:
         """Write the figure as PNG and SVG into a folder, and return the files' paths."""
-        png = self._saved(format="png", dpi=150, metadata={"Software": None})
-        return write_files(folder / self.name, {".png": png, ".svg": self.svg})
+        return write_files(folder / self.name, {".png": self.png, ".svg": self.svg})
 
     def _saved(self, **options: Any) -> bytes:
         # The layout is computed once, not again for each format.

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dylora_exp.core import RequestError, locks
-from dylora_exp.runner import export_folder
+from dylora_exp.core import RequestError, export_folder, locks
 
 NAMES = ("README.md", "adapter_config.json", "adapter_model.safetensors")
 

@@ -13,7 +13,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from dylora_exp.core import RequestError, check_writable, locks
+from dylora_exp.core import locks
+from dylora_exp.core.errors import RequestError
+from dylora_exp.core.files import check_writable
 
 _PREFIX, _LOCK, _OLD = ".export-", ".lock", "old"
 # The files by which an export is recognised, of an adapter and of a whole model.
