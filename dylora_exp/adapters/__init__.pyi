@@ -1,6 +1,12 @@
 from .attach import attach_lora as attach_lora
 from .attach import save_adapter as save_adapter
+from .calibration import Calibration as Calibration
 from .cuts import Cut as Cut
+from .cutting import CutPlan as CutPlan
+from .cutting import layer_sizes as layer_sizes
+from .cutting import plan_cuts as plan_cuts
+from .cutting import plan_model_cuts as plan_model_cuts
+from .cutting import shown as shown
 from .example_ranks import check_example_ranks as check_example_ranks
 from .exporting import export_rank as export_rank
 from .importing import import_adapter as import_adapter
@@ -27,12 +33,15 @@ from .resizing import spectra_of as spectra_of
 from .saved import SavedAdapter as SavedAdapter
 from .saved import read_adapter as read_adapter
 from .saved import write_adapter as write_adapter
+from .saved import write_basis as write_basis
 from .truncation import rotate as rotate
 from .truncation import singular_factors as singular_factors
 
 __all__ = [
     "AdapterSettings",
+    "Calibration",
     "Cut",
+    "CutPlan",
     "PeftFolder",
     "PeftLayer",
     "RankMask",
@@ -49,17 +58,22 @@ __all__ = [
     "import_adapter",
     "import_problems",
     "install_mask",
+    "layer_sizes",
     "lora_layers",
     "merged",
     "merging_keeps_outputs",
     "move_mask_to_model",
+    "plan_cuts",
+    "plan_model_cuts",
     "read_adapter",
     "read_peft_folder",
     "read_peft_settings",
     "resize",
     "rotate",
     "save_adapter",
+    "shown",
     "singular_factors",
     "spectra_of",
     "write_adapter",
+    "write_basis",
 ]

@@ -4,18 +4,27 @@ An ordinary LoRA of rank b computes ``(lora_alpha / b) B A``. A DyLoRA trained a
 exports with ``lora_alpha = alpha``; a product scaled by alpha/r keeps its scale with
 ``lora_alpha = alpha * b / r``. The adapters of n parts of a fused layer become one of rank n b on
 the stock model's layer, with ``lora_alpha`` n times as large.
+
+Where a cut gives each layer a rank of its own, the scale is multiplied into B and each alpha is the
+rank of its layer; a layer of rank 0 is left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from torch import Tensor
 
+from dylora_exp.adapters.peft_folder import PREFIX
+from dylora_exp.adapters.rank_patterns import settings_of_ranks
 from dylora_exp.adapters.saved import Factors, SavedAdapter
 from dylora_exp.adapters.truncation import truncate
 from dylora_exp.models import Part, fused_part
 from dylora_exp.records import RankScore
+
+# A part of a layer with its A and B.
+_Member: TypeAlias = tuple[Part, Tensor, Tensor]
 
 
 def export_rank(
@@ -35,21 +44,49 @@ def export_rank(
         row_scale: Fixed factors of A's rows, shape (r_max,), where the method has them.
     """
     assert score.rank is not None
+    truncation = score.truncation or "leading"
+    basis = saved.bases.get(truncation)
+    parts = {name: fused_part(name, fused) for name in saved.settings["target_modules"]}
+    targets = sorted({part.layer if part else name for name, part in parts.items()})
+    settings = {**saved.settings, "target_modules": targets}
     factors = {}
     for layer, (a, b) in saved.factors.items():
-        scaled = a if row_scale is None else (row_scale[:, None] * a).to(a.dtype)
-        factors[layer] = truncate(scaled, b, score.rank, score.truncation or "leading")
+        rank = score.rank
+        if score.layer_ranks is not None:
+            rank = score.layer_ranks[layer.removeprefix(PREFIX)]
+        if basis is not None:
+            factors[layer] = truncate(*basis[layer], rank, "leading")
+        else:
+            scaled = a if row_scale is None else (row_scale[:, None] * a).to(a.dtype)
+            factors[layer] = truncate(scaled, b, rank, truncation)
+    if score.layer_ranks is not None:
+        scale = alpha / saved.settings["r"]
+        return _of_layer_ranks(SavedAdapter(settings, factors, saved.head), scale, fused)
     joined, width = join_fused_parts(factors, fused)
     if score.scale == "alpha/r":
         alpha *= score.rank / saved.settings["r"]
-    parts = {name: fused_part(name, fused) for name in saved.settings["target_modules"]}
-    settings = {
-        **saved.settings,
-        "r": width * score.rank,
-        "lora_alpha": width * alpha,
-        "target_modules": sorted({part.layer if part else name for name, part in parts.items()}),
-    }
+    settings |= {"r": width * score.rank, "lora_alpha": width * alpha}
     return SavedAdapter(settings, joined, saved.head)
+
+
+def _of_layer_ranks(
+    adapter: SavedAdapter, scale: float, fused: Mapping[str, Sequence[str]] | None
+) -> SavedAdapter:
+    """Return an adapter whose layers have ranks of their own, for the layers of the stock model.
+
+    Args:
+        adapter: The factors of each layer or part of a layer, at its rank.
+        scale: What their products are multiplied by.
+        fused: The names of the parts of each fused layer.
+    """
+    scaled = {n: (a, (b.double() * scale).to(b.dtype)) for n, (a, b) in adapter.factors.items()}
+    members = _members(scaled, fused)
+    joined = {layer: _join(parts) for layer, parts in members.items()}
+    ranks = {layer.removeprefix(PREFIX): len(a) for layer, (a, _) in joined.items()}
+    kept = {layer: rank for layer, rank in ranks.items() if rank}
+    settings = settings_of_ranks(adapter.settings, ranks, kept)
+    left = {layer: each for layer, each in joined.items() if len(each[0])}
+    return SavedAdapter(settings, left, adapter.head)
 
 
 def join_fused_parts(
@@ -68,22 +105,38 @@ def join_fused_parts(
         The factors, all of rank n b, and n, the largest number of adapted parts of a layer. Those
         of other layers are filled up with zeros: a plain LoRA has one rank.
     """
-    members: dict[str, list[tuple[Part, Tensor, Tensor]]] = {}
+    members = _members(factors, fused)
+    width = max(len(parts) for parts in members.values())
+    rank = len(next(iter(factors.values()))[0])
+    return {layer: _join(parts, width * rank) for layer, parts in members.items()}, width
+
+
+def _members(
+    factors: Factors, fused: Mapping[str, Sequence[str]] | None
+) -> dict[str, list[_Member]]:
+    """Return the adapted parts of each layer of the stock model."""
+    members: dict[str, list[_Member]] = {}
     for name, (a, b) in factors.items():
         part = fused_part(name, fused) or Part(name, 0, 1)
         members.setdefault(part.layer, []).append((part, a, b))
-    width = max(len(parts) for parts in members.values())
-    return {layer: _join(parts, width) for layer, parts in members.items()}, width
+    return members
 
 
-def _join(parts: list[tuple[Part, Tensor, Tensor]], width: int) -> tuple[Tensor, Tensor]:
-    """Return A with the parts' rows one after the other, and B with the parts as blocks."""
+def _join(parts: list[_Member], r: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return A with the parts' rows one after the other, and B with the parts as blocks.
+
+    Args:
+        parts: Of one layer, each with factors of its rank.
+        r: The rank of the joined factors, filled up with zeros; by default that of all parts.
+    """
     first, a, b = parts[0]
-    d_out, rank = b.shape
-    joined_a = a.new_zeros(width * rank, a.shape[1])
-    joined_b = b.new_zeros(first.count * d_out, width * rank)
-    for number, (part, a, b) in enumerate(parts):
-        inner = slice(number * rank, (number + 1) * rank)
+    d_out, rows = len(b), sum(len(each) for _, each, _ in parts)
+    joined_a = a.new_zeros(r or rows, a.shape[1])
+    joined_b = b.new_zeros(first.count * d_out, r or rows)
+    start = 0
+    for part, a, b in parts:
+        inner = slice(start, start + len(a))
         joined_a[inner] = a
         joined_b[part.index * d_out : (part.index + 1) * d_out, inner] = b
+        start += len(a)
     return joined_a, joined_b

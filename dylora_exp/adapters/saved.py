@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,7 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dylora_exp.adapters.peft_folder import A_KEY, B_KEY, SETTINGS, WEIGHTS
+from dylora_exp.adapters.peft_folder import A_KEY, B_KEY, PREFIX, SETTINGS, WEIGHTS
+from dylora_exp.config import CALIBRATED
 from dylora_exp.core import RequestError, apply_umask
 from dylora_exp.records import Record, changed_file
 
@@ -23,11 +24,16 @@ Factors: TypeAlias = dict[str, tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class SavedAdapter:
-    """PEFT's settings, the factors of all adapted layers, and the trained head."""
+    """PEFT's settings, the factors of all adapted layers, and the trained head.
+
+    ``bases`` are the same products in other bases, which were found on training examples, by the
+    truncations that they are of.
+    """
 
     settings: dict[str, Any]
     factors: Factors
     head: dict[str, Tensor]
+    bases: dict[str, Factors] = field(default_factory=dict)
 
 
 def read_adapter(folder: Path, record: Record) -> SavedAdapter:
@@ -68,19 +74,54 @@ def read_adapter(folder: Path, record: Record) -> SavedAdapter:
             "it."
         )
     head = {name: tensor for name, tensor in tensors.items() if not _is_factor(name)}
-    return SavedAdapter(settings, factors, head)
+    truncations = {entry.truncation or "" for entry in record.ranks} & CALIBRATED
+    bases = {each: _read_basis(folder / _basis_file(each), factors) for each in sorted(truncations)}
+    return SavedAdapter(settings, factors, head, bases)
+
+
+def write_basis(folder: Path, truncation: str, factors: Factors) -> None:
+    """Write the factors in a basis that was found on training examples, beside the adapter.
+
+    Args:
+        folder: Where the run saves its adapter.
+        truncation: That which the basis is of.
+        factors: By the names of the layers in the base model.
+    """
+    save_file(_tensors({PREFIX + n: each for n, each in factors.items()}), folder / _basis_file(truncation))
 
 
 def write_adapter(folder: Path, adapter: SavedAdapter) -> None:
     """Write an adapter's settings and tensors into a new folder, as PEFT does."""
-    tensors = dict(adapter.head)
-    for layer, (a, b) in adapter.factors.items():
-        tensors |= {layer + A_KEY: a, layer + B_KEY: b}
+    tensors = adapter.head | _tensors(adapter.factors)
     folder.mkdir()
     text = json.dumps(adapter.settings, indent=2, sort_keys=True)
     (folder / SETTINGS).write_text(text, encoding="utf-8")
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     apply_umask(folder)
+
+
+def _basis_file(truncation: str) -> str:
+    return f"basis_{truncation}.safetensors"
+
+
+def _read_basis(file: Path, factors: Factors) -> Factors:
+    """Return the factors of a basis, which have the names and shapes of the adapter's."""
+    try:
+        tensors = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise RequestError(f"{file}: not there, or damaged ({error}); run again to make it.") from None
+    expected = {name: tensor.shape for name, tensor in _tensors(factors).items()}
+    if {name: tensor.shape for name, tensor in tensors.items()} != expected:
+        raise RequestError(f"{file}: it holds other factors than the adapter beside it.")
+    return {layer: (tensors[layer + A_KEY], tensors[layer + B_KEY]) for layer in factors}
+
+
+def _tensors(factors: Factors) -> dict[str, Tensor]:
+    """Return all factors by their keys in a file."""
+    found = {}
+    for layer, (a, b) in factors.items():
+        found |= {layer + A_KEY: a.contiguous(), layer + B_KEY: b.contiguous()}
+    return found
 
 
 def _is_factor(name: str) -> bool:

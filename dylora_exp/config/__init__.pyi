@@ -21,6 +21,8 @@ from .run_identity import is_identity as is_identity
 from .run_identity import recompute_run_id as recompute_run_id
 from .run_identity import run_id as run_id
 from .run_identity import setup_id as setup_id
+from .schema import CALIBRATED as CALIBRATED
+from .schema import RANKS_PER_LAYER as RANKS_PER_LAYER
 from .schema import WEIGHTS as WEIGHTS
 from .schema import ClosedShare as ClosedShare
 from .schema import Config as Config
@@ -42,7 +44,9 @@ from .schema import TsvSource as TsvSource
 from .schema import has_ranks as has_ranks
 
 __all__ = [
+    "CALIBRATED",
     "CONF_DIR",
+    "RANKS_PER_LAYER",
     "WEIGHTS",
     "ClosedShare",
     "Config",

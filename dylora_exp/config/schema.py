@@ -22,7 +22,10 @@ from dylora_exp.core import StrictModel, unknown_name
 from dylora_exp.metrics import METRICS
 
 Scale = Literal["alpha/b", "alpha/r"]
-Truncation = Literal["leading", "svd"]
+Truncation = Literal["leading", "svd", "energy", "global", "activation", "gradient"]
+# Truncations that give each layer a rank of its own, and those that are measured on examples.
+RANKS_PER_LAYER: frozenset[str] = frozenset({"energy", "global", "gradient"})
+CALIBRATED: frozenset[str] = frozenset({"activation", "gradient"})
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -185,6 +188,9 @@ class CutConfig(StrictModel):
     truncation: Truncation = "leading"
     scale: Scale = "alpha/b"
 
+    def __str__(self) -> str:
+        return f"{self.truncation} {self.scale}"
+
 
 class MethodSettings(StrictModel):
     """What every method has; a subclass beside each method adds its own settings."""
@@ -203,6 +209,11 @@ class MethodSettings(StrictModel):
     def unused_ranks(self) -> frozenset[str]:
         """The settings of the ranks group that change nothing, of a method that draws no ranks."""
         return DRAWING
+
+    @property
+    def unused(self) -> dict[str, str]:
+        """The settings of its own that change nothing, with the reason."""
+        return {}
 
 
 class RanksConfig(StrictModel):
@@ -351,6 +362,11 @@ class Config(StrictModel):
             is_other = getattr(ranks, key) != RanksConfig.model_fields[key].default
             if f"ranks.{key}" in overridden or ("ranks" in overridden and is_other):
                 found.append(f"ranks.{key}: it would change nothing, {reason}.")
+        found += [
+            f"method.{key}: it would change nothing, {reason}."
+            for key, reason in self.method.unused.items()
+            if f"method.{key}" in overridden
+        ]
         if "trainer.label_smoothing" in overridden and self.task.scored != "texts":
             found.append(
                 "trainer.label_smoothing: it would change nothing, the answers of task "

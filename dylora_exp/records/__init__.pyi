@@ -1,6 +1,7 @@
 from .digests import changed_file as changed_file
 from .digests import saved_files as saved_files
 from .record import EpochScores as EpochScores
+from .record import LayerSize as LayerSize
 from .record import RankScore as RankScore
 from .record import Record as Record
 from .store import RecordStore as RecordStore
@@ -16,6 +17,7 @@ from .summary import summarise as summarise
 __all__ = [
     "DEFAULT_SHARE",
     "EpochScores",
+    "LayerSize",
     "RankScore",
     "Record",
     "RecordStore",

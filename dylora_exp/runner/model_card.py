@@ -55,7 +55,13 @@ def model_card(record: Record, entry: RankScore, merged: bool, r: int, auto_clas
 def _remarks(record: Record, entry: RankScore, merged: bool, r: int) -> list[str]:
     """Return what one has to know before loading it."""
     remarks = []
-    if r != entry.rank:
+    if entry.layer_ranks is not None:
+        ranks = entry.layer_ranks.values()
+        remarks.append(
+            f"Its layers have ranks of their own, from {min(ranks)} to {max(ranks)}, together of no "
+            f"more parameters than rank {entry.rank} in every layer."
+        )
+    elif r != entry.rank:
         remarks.append(f"PEFT calls its rank {r}: adapted parts of one layer stand side by side.")
     if not merged and not record.config["model"]["pretrained"]:
         remarks.append(

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from transformers import TrainerCallback, set_seed
 
+from dylora_exp.adapters import layer_sizes
 from dylora_exp.config import Config, identity, run_id
 from dylora_exp.core import apply_umask, start_workers
 from dylora_exp.methods import Method, TrainedModel, count_parameters, make_method
@@ -99,10 +100,15 @@ def train_and_record(run: LoadedRun) -> tuple[Record, list[str]]:
             },
             memory=peak_memory(),
             environment=software,
+            layers=layer_sizes(model) if _have_layer_ranks(sweeps) else {},
         )
         with warn_only():
             tracker.log(record)
     return record, training.warnings
+
+
+def _have_layer_ranks(sweeps: Sequence[Sequence[RankScore]]) -> bool:
+    return any(entry.layer_ranks is not None for scores in sweeps for entry in scores)
 
 
 def train_and_score(
