@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -52,6 +52,7 @@ class CutPlan:
     truncation: Truncation
     factors: Factors
     values: Spectra | None = None
+    _chosen: dict[int, dict[str, int]] = field(default_factory=dict, compare=False)
 
     def ranks(self, budget: int) -> dict[str, int]:
         """Return the rank of each layer, together of no more parameters than at a uniform rank.
@@ -59,15 +60,9 @@ class CutPlan:
         Args:
             budget: That rank.
         """
-        uniform = self.uniform(budget)
-        if self.values is None or uniform == self.uniform(self.r_max):
-            return uniform
-        costs = {name: a.shape[1] + b.shape[0] for name, (a, b) in self.factors.items()}
-        parameters = sum(rank * costs[name] for name, rank in uniform.items())
-        choose = energy_budget_ranks if self.truncation == "energy" else budget_ranks
-        found = choose(self.values, costs, parameters)
-        # Of products that are all zero, none is worth more than another.
-        return found if any(found.values()) else uniform
+        if budget not in self._chosen:
+            self._chosen[budget] = self._choose(budget)
+        return self._chosen[budget]
 
     def layer_ranks(self, budget: int) -> dict[str, int] | None:
         """Return the ranks as ``ranks`` does, None where they are those of the uniform rank."""
@@ -82,6 +77,17 @@ class CutPlan:
     def r_max(self) -> int:
         """The largest rank of a layer."""
         return max(len(a) for a, _ in self.factors.values())
+
+    def _choose(self, budget: int) -> dict[str, int]:
+        uniform = self.uniform(budget)
+        if self.values is None or uniform == self.uniform(self.r_max):
+            return uniform
+        costs = {name: a.shape[1] + b.shape[0] for name, (a, b) in self.factors.items()}
+        parameters = sum(rank * costs[name] for name, rank in uniform.items())
+        choose = energy_budget_ranks if self.truncation == "energy" else budget_ranks
+        found = choose(self.values, costs, parameters)
+        # Of products that are all zero, none is worth more than another.
+        return found if any(found.values()) else uniform
 
 
 def plan_cuts(
