@@ -184,9 +184,7 @@ def plan_model_cuts(
         assert calibration is not None
         singular = plan_cuts("svd", trained, scales)
         with shown(model, singular.factors):
-            return order_by_importance(
-                singular.factors, row_importance(model, layers, calibration)
-            )
+            return order_by_importance(singular.factors, row_importance(model, layers, calibration))
     return plan_cuts(truncation, trained, scales)
 
 

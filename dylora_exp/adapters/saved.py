@@ -87,7 +87,10 @@ def write_basis(folder: Path, truncation: str, factors: Factors) -> None:
         truncation: That which the basis is of.
         factors: By the names of the layers in the base model.
     """
-    save_file(_tensors({PREFIX + n: each for n, each in factors.items()}), folder / _basis_file(truncation))
+    save_file(
+        _tensors({PREFIX + n: each for n, each in factors.items()}),
+        folder / _basis_file(truncation),
+    )
 
 
 def write_adapter(folder: Path, adapter: SavedAdapter) -> None:
@@ -109,7 +112,9 @@ def _read_basis(file: Path, factors: Factors) -> Factors:
     try:
         tensors = load_file(file)
     except (OSError, SafetensorError) as error:
-        raise RequestError(f"{file}: not there, or damaged ({error}); run again to make it.") from None
+        raise RequestError(
+            f"{file}: not there, or damaged ({error}); run again to make it."
+        ) from None
     expected = {name: tensor.shape for name, tensor in _tensors(factors).items()}
     if {name: tensor.shape for name, tensor in tensors.items()} != expected:
         raise RequestError(f"{file}: it holds other factors than the adapter beside it.")
@@ -118,7 +123,7 @@ def _read_basis(file: Path, factors: Factors) -> Factors:
 
 def _tensors(factors: Factors) -> dict[str, Tensor]:
     """Return all factors by their keys in a file."""
-    found = {}
+    found: dict[str, Tensor] = {}
     for layer, (a, b) in factors.items():
         found |= {layer + A_KEY: a.contiguous(), layer + B_KEY: b.contiguous()}
     return found

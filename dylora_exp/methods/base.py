@@ -78,6 +78,8 @@ class Method:
         self.settings = config.method
         self.ranks = Ranks.from_config(config.ranks)
         self.drawn: Counter[int] = Counter()
+        # Seconds of what is neither training nor scoring, for the record.
+        self.timing: dict[str, float] = {}
 
     @classmethod
     def problems(cls, config: Config) -> list[str]:

@@ -74,7 +74,7 @@ class LoRA(Method):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.plans: dict[str, adapters.CutPlan] = {}
-        self.calibration: dict[str, Any] = {}
+        self.calibration: dict[str, int] = {}
 
     @classmethod
     def problems(cls, config: Config) -> list[str]:
@@ -173,8 +173,9 @@ class LoRA(Method):
             if truncation != "leading":  # the factors as they are
                 self.plans[truncation] = adapters.plan_model_cuts(model, truncation, calibration)
         if calibration is not None:
-            seconds = time.monotonic() - start
-            self.calibration = {"examples": calibration.examples, "seconds": seconds}
+            self.calibration = {"examples": calibration.examples}
+            seconds = self.timing.get("calibration_seconds", 0.0) + time.monotonic() - start
+            self.timing["calibration_seconds"] = seconds
 
     def layer_ranks(self, cut: Cut) -> dict[str, int] | None:
         """Return the ranks of the layers where the cut gives each its own."""

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from dylora_exp import adapters
-from dylora_exp.config import Config, Ranks, Scale
+from dylora_exp.config import Ranks, Scale
 from dylora_exp.methods.base import Cut, TrainedModel
 from dylora_exp.methods.lora import LoRA, LoRASettings
 

@@ -58,8 +58,8 @@ def _remarks(record: Record, entry: RankScore, merged: bool, r: int) -> list[str
     if entry.layer_ranks is not None:
         ranks = entry.layer_ranks.values()
         remarks.append(
-            f"Its layers have ranks of their own, from {min(ranks)} to {max(ranks)}, together of no "
-            f"more parameters than rank {entry.rank} in every layer."
+            f"Its layers have ranks of their own, from {min(ranks)} to {max(ranks)}, together of "
+            f"no more parameters than rank {entry.rank} in every layer."
         )
     elif r != entry.rank:
         remarks.append(f"PEFT calls its rank {r}: adapted parts of one layer stand side by side.")

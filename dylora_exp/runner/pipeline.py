@@ -97,6 +97,7 @@ def train_and_record(run: LoadedRun) -> tuple[Record, list[str]]:
                 "train_seconds": training.seconds,
                 "sweep_seconds": sum(entry.seconds for ranks in sweeps for entry in ranks),
                 "steps": training.steps,
+                **method.timing,
             },
             memory=peak_memory(),
             environment=software,

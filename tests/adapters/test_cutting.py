@@ -39,7 +39,9 @@ def plan_of(truncation, layers, seed):
     scales = {f"layer{i}": float(layer[3]) for i, layer in enumerate(layers)}
     if truncation == "gradient":
         singular = plan_cuts("svd", factors, scales).factors
-        worth = {n: torch.rand(len(a), generator=generator).double() for n, (a, _) in factors.items()}
+        worth = {
+            n: torch.rand(len(a), generator=generator).double() for n, (a, _) in factors.items()
+        }
         return factors, scales, order_by_importance(singular, worth)
     moments = {}
     for name, (a, _) in factors.items():
@@ -166,7 +168,10 @@ def test_activation_is_the_closest_product_on_the_inputs(d_out, d_in, r, tokens)
 
 
 def test_products_that_are_all_zero_keep_a_uniform_rank():
-    factors = {"q": (torch.randn(3, 4), torch.zeros(5, 3)), "v": (torch.zeros(3, 4), torch.zeros(5, 3))}
+    factors = {
+        "q": (torch.randn(3, 4), torch.zeros(5, 3)),
+        "v": (torch.zeros(3, 4), torch.zeros(5, 3)),
+    }
     for truncation in ("energy", "global"):
         plan = plan_cuts(truncation, factors, {"q": 1.0, "v": 1.0})
         assert set(plan.ranks(2).values()) <= {1, 2}

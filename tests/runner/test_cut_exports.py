@@ -22,7 +22,8 @@ from dylora_exp.runner.run import run_if_needed
 from dylora_exp.training.calibration import calibration_batches
 
 TRUNCATIONS = ["leading", "svd", "energy", "global", "activation", "gradient"]
-SCORE = "method.score=[%s]" % ",".join(f"{{truncation: {t}, scale: alpha/r}}" for t in TRUNCATIONS)
+CUTS = [f"{{truncation: {name}, scale: alpha/r}}" for name in TRUNCATIONS]
+SCORE = f"method.score=[{','.join(CUTS)}]"
 SHORT = [
     *("method=lora", SCORE, "method.calibration_batches=2", "ranks.r_max=3", "ranks.score=[1,2,3]"),
     *("trainer.max_steps=8", "trainer.batch_size=8", "trainer.learning_rate=0.01"),
@@ -84,7 +85,9 @@ def made(request, tmp_path_factory):
     saved = folder / "outputs" / outcome.record.run_id / "model" / WEIGHTS
     set_peft_model_state_dict(run.model, load_file(saved))
     run.model.eval()
-    run.method.prepare_cuts(run.model, functools.partial(calibration_batches, run.objective, config))
+    run.method.prepare_cuts(
+        run.model, functools.partial(calibration_batches, run.objective, config)
+    )
     shown = {}
     for cut in run.method.cuts():
         with torch.no_grad(), run.method.at_cut(run.model, cut):
@@ -177,7 +180,7 @@ def test_a_run_keeps_the_bases_that_data_have_decided(made, tmp_path, capsys):
 
 
 def test_a_run_that_is_done_again_has_the_same_scores_and_bases(made, tmp_path):
-    config, outcome, folder, _ = made
+    config, outcome, *_ = made
     if config.model.name != "tiny-roberta":
         pytest.skip("one model is enough")
     again = config.model_copy(

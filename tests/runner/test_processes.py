@@ -21,9 +21,7 @@ SMALL = [
     *("task.max_train_samples=100", "task.max_eval_samples=37", "trainer.eval_batch_size=16"),
     *("ranks.score=[1,3,8]", "trainer.threads=1"),
 ]
-CUTS = "[%s]" % ",".join(
-    f"{{truncation: {name}, scale: alpha/r}}" for name in ("global", "activation", "gradient")
-)
+CUTS = [f"{{truncation: {t}, scale: alpha/r}}" for t in ("global", "activation", "gradient")]
 # The last batch of an epoch has a single example, fewer than there are processes.
 ODD = ["task.max_train_samples=97"]
 CASES = {
@@ -33,7 +31,7 @@ CASES = {
     "per-example": ["method=dylora", "ranks=per-example", *ODD],
     "nested-dropout": ["method=nested-dropout", "method.examples_per_pass=32"],
     # Three batches, measured by two processes and by one.
-    "cuts": ["method=lora", f"method.score={CUTS}", "method.calibration_batches=3"],
+    "cuts": ["method=lora", f"method.score=[{','.join(CUTS)}]", "method.calibration_batches=3"],
 }
 SLOW = {
     "accumulated": ["method=dylora", "trainer.accumulation_steps=2", "trainer.batch_size=16"],
