@@ -19,7 +19,7 @@ FLOORS = (
     ("runner",),
     ("training",),
     ("objectives",),
-    ("methods",),
+    ("dynamic", "methods"),
     ("adapters", "reporting"),
     ("models", "tasks", "records"),
     ("config",),

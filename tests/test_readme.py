@@ -18,6 +18,7 @@ from dylora_exp.cli.entry import main
 from dylora_exp.cli.parser import parse
 from dylora_exp.config.overrides import check_overrides
 from dylora_exp.records.store import RecordStore
+from tests.support.stock_adapters import train_stock
 from tests.support.tiny_runs import ROOT, TINY
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -126,6 +127,12 @@ def place(tmp_path_factory):
     (folder / "devset.csv").write_text("\n".join(texts) + "\n")
     (folder / "out.txt").write_text("".join(f"Hut {i} has soup.\n" for i in range(12)))
     torch.save(released_state(), folder / "pytorch_model.bin")
+    sst2 = folder / "GLUE_DIR" / "SST-2"
+    sst2.mkdir()
+    for name in ("train.tsv", "dev.tsv"):
+        rows = [f"the food is {('tasty', 'stale')[i % 2]} {i}\t{i % 2}" for i in range(40)]
+        (sst2 / name).write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
+    train_stock(TINY_MODEL, folder / "my-adapter", r=4, target_modules=["query", "value"])
     return folder
 
 

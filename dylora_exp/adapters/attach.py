@@ -64,9 +64,9 @@ def save_adapter(model: PeftModel, folder: Path, base: str) -> None:
     """
     settings = cast(LoraConfig, model.peft_config[ADAPTER])
     settings.base_model_name_or_path = base
-    settings.target_modules = sorted(
-        settings.target_modules or []
-    )  # a set has another order each time
+    if not isinstance(settings.target_modules, str):  # a pattern
+        # A set has another order each time.
+        settings.target_modules = sorted(settings.target_modules or [])
     # Otherwise PEFT asks the hub whether the vocabulary was changed.
     model.save_pretrained(str(folder), save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # an empty form; an export has its own card

@@ -5,14 +5,15 @@ exports with ``lora_alpha = alpha``; a product scaled by alpha/r keeps its scale
 ``lora_alpha = alpha * b / r``. The adapters of n parts of a fused layer become one of rank n b on
 the stock model's layer, with ``lora_alpha`` n times as large.
 
-Where a cut gives each layer a rank of its own, the scale is multiplied into B and each alpha is the
-rank of its layer; a layer of rank 0 is left out.
+Where layers differ in rank or scale, or a cut gives each a rank of its own, the scale is multiplied
+into B, and each alpha is the rank of its layer: servers that ignore PEFT's patterns then still
+scale by 1. A layer of rank 0 is left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from torch import Tensor
 
@@ -25,6 +26,8 @@ from dylora_exp.records import RankScore
 
 # A part of a layer with its A and B.
 _Member: TypeAlias = tuple[Part, Tensor, Tensor]
+# Of PEFT's settings: every layer has the same rank and alpha, and the scale is alpha / r.
+_UNIFORM: dict[str, Any] = {"rank_pattern": {}, "alpha_pattern": {}, "use_rslora": False}
 
 
 def export_rank(
@@ -46,42 +49,47 @@ def export_rank(
     assert score.rank is not None
     truncation = score.truncation or "leading"
     basis = saved.bases.get(truncation)
-    parts = {name: fused_part(name, fused) for name in saved.settings["target_modules"]}
-    targets = sorted({part.layer if part else name for name, part in parts.items()})
-    settings = {**saved.settings, "target_modules": targets}
-    factors = {}
+    factors, alphas = {}, {}
     for layer, (a, b) in saved.factors.items():
-        rank = score.rank
+        rank = min(score.rank, len(a))
         if score.layer_ranks is not None:
             rank = score.layer_ranks[layer.removeprefix(PREFIX)]
+        alphas[layer] = saved.alphas.get(layer, alpha)
+        if score.scale == "alpha/r":
+            alphas[layer] *= rank / len(a)
         if basis is not None:
             factors[layer] = truncate(*basis[layer], rank, "leading")
         else:
             scaled = a if row_scale is None else (row_scale[:, None] * a).to(a.dtype)
             factors[layer] = truncate(scaled, b, rank, truncation)
-    if score.layer_ranks is not None:
-        scale = alpha / saved.settings["r"]
-        return _of_layer_ranks(SavedAdapter(settings, factors, saved.head), scale, fused)
+    settings = {**saved.settings, **_UNIFORM}
+    if not isinstance(targets := settings["target_modules"], str):  # a pattern
+        parts = {name: fused_part(name, fused) for name in targets}
+        layers = {part.layer if part else name for name, part in parts.items()}
+        settings["target_modules"] = sorted(layers)
+    if len({(len(factors[layer][0]), alphas[layer]) for layer in factors}) > 1:
+        return _of_several_ranks(SavedAdapter(settings, factors, saved.head), alphas, fused)
     joined, width = join_fused_parts(factors, fused)
-    if score.scale == "alpha/r":
-        alpha *= score.rank / saved.settings["r"]
-    settings |= {"r": width * score.rank, "lora_alpha": width * alpha}
+    rank, alpha = len(next(iter(factors.values()))[0]), next(iter(alphas.values()))
+    settings |= {"r": width * rank, "lora_alpha": width * alpha}
     return SavedAdapter(settings, joined, saved.head)
 
 
-def _of_layer_ranks(
-    adapter: SavedAdapter, scale: float, fused: Mapping[str, Sequence[str]] | None
+def _of_several_ranks(
+    adapter: SavedAdapter, alphas: Mapping[str, float], fused: Mapping[str, Sequence[str]] | None
 ) -> SavedAdapter:
-    """Return an adapter whose layers have ranks of their own, for the layers of the stock model.
+    """Return an adapter whose layers differ in rank or scale, for the layers of the stock model.
 
     Args:
         adapter: The factors of each layer or part of a layer, at its rank.
-        scale: What their products are multiplied by.
+        alphas: What their products are multiplied by, times their ranks.
         fused: The names of the parts of each fused layer.
     """
-    scaled = {n: (a, (b.double() * scale).to(b.dtype)) for n, (a, b) in adapter.factors.items()}
-    members = _members(scaled, fused)
-    joined = {layer: _join(parts) for layer, parts in members.items()}
+    scaled = {
+        name: (a, (b.double() * (alphas[name] / max(1, len(a)))).to(b.dtype))
+        for name, (a, b) in adapter.factors.items()
+    }
+    joined = {layer: _join(parts) for layer, parts in _members(scaled, fused).items()}
     ranks = {layer.removeprefix(PREFIX): len(a) for layer, (a, _) in joined.items()}
     kept = {layer: rank for layer, rank in ranks.items() if rank}
     settings = settings_of_ranks(adapter.settings, ranks, kept)

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dylora_exp.adapters.layers import factors, lora_layers
+from dylora_exp.adapters.peft_folder import SETTINGS
 from dylora_exp.config import Config
 from dylora_exp.core import RequestError, name_first
 from dylora_exp.models import fused_part, name_matches
@@ -80,15 +81,20 @@ def import_adapter(model: PeftModel, config: Config, file: str) -> list[str]:
 def _read(name: str) -> dict[str, Tensor]:
     """Return the tensors of a file by name."""
     file = Path(name).expanduser()
+    if file.is_dir() and (file / SETTINGS).exists():
+        raise RequestError(
+            f"method.adapter: PEFT saved '{name}', which method=imported scores and exports."
+        )
     if not name or file.is_dir():
         raise RequestError(f"method.adapter: found '{name}', expected a file.")
     if not file.is_file():
         raise RequestError(f"method.adapter: there is no file '{file}'.")
     try:
         if file.suffix == ".safetensors":
-            return load_file(file)
-        with warnings.catch_warnings(action="ignore"):  # a remark on the file's age
-            tree = torch.load(file, map_location="cpu", weights_only=True)
+            tree: object = load_file(file)
+        else:
+            with warnings.catch_warnings(action="ignore"):  # a remark on the file's age
+                tree = torch.load(file, map_location="cpu", weights_only=True)
     except Exception:  # whatever the bytes lead the readers to
         raise RequestError(
             f"method.adapter: '{file}' is damaged or holds more than tensors (it would need "
@@ -100,7 +106,8 @@ def _read(name: str) -> dict[str, Tensor]:
         broken = [key for key, value in tensors.items() if not value.isfinite().all()]
         if broken:
             raise RequestError(
-                f"method.adapter: '{broken[0]}' in '{file}' holds other values than finite numbers."
+                f"method.adapter: '{broken[0]}' in '{file}' holds other values than finite "
+                "numbers; was its training stable? Save it from a training that was."
             )
         if tensors:
             return tensors

@@ -8,18 +8,18 @@ from typing import cast
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-# What PEFT calls the only adapter of a model.
+# What PEFT calls the only adapter of a model, unless it is told another name.
 ADAPTER = "default"
 
 
-def lora_layers(model: nn.Module) -> Iterator[LoraLayer]:
-    """Yield the adapted layers in the model's order."""
+def lora_layers(model: nn.Module, adapter: str = ADAPTER) -> Iterator[LoraLayer]:
+    """Yield the layers that an adapter adapts, in the model's order."""
     for module in model.modules():
-        if isinstance(module, LoraLayer) and ADAPTER in module.lora_A:
+        if isinstance(module, LoraLayer) and adapter in module.lora_A:
             yield module
 
 
-def factors(layer: LoraLayer) -> tuple[nn.Parameter, nn.Parameter]:
-    """Return A (r_max, d_in) and B (d_out, r_max) of a layer."""
-    a, b = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
+def factors(layer: LoraLayer, adapter: str = ADAPTER) -> tuple[nn.Parameter, nn.Parameter]:
+    """Return A (r_max, d_in) and B (d_out, r_max) of an adapter in a layer."""
+    a, b = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
     return cast(nn.Parameter, a), cast(nn.Parameter, b)

@@ -3,11 +3,15 @@
 Each ``lora_A`` becomes an ``nn.Linear`` subclass around the same parameter whose r-wide output is
 multiplied by a mask shared by all layers. With ``m_i = 1[i <= b] * r/b`` PEFT's own factor alpha/r
 turns into alpha/b, and the layer computes Eq. 7: ``h = W0 x + (alpha/b) B[:, :b] A[:b] x``.
+
+Layers may have ranks of their own (PEFT's ``rank_pattern``). At rank b, one of rank r_l < b keeps
+all of it at its own scale: it computes as at rank min(b, r_l), with alpha_l / min(b, r_l).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import cast
 
 import torch
@@ -27,6 +31,8 @@ class RankMask:
 
     def __init__(self, r_max: int) -> None:
         self.r_max = r_max
+        # Those of the layers with a rank below r_max, by it; they follow this one.
+        self._narrower: dict[int, RankMask] = {}
         # The device and the type of the model's activations so far.
         self._target: tuple[torch.device, torch.dtype] = (torch.empty(0).device, torch.float32)
         self.select(r_max)
@@ -39,6 +45,8 @@ class RankMask:
             scale: The factor of the truncated product.
         """
         self._set((rank,), self.row(rank, scale))
+        for r, mask in self._narrower.items():
+            mask.select(min(rank, r), scale)
 
     def select_each(self, ranks: Sequence[int], scale: Scale = "alpha/b") -> None:
         """Truncate the adapters for each example of a batch to a rank of its own.
@@ -48,6 +56,8 @@ class RankMask:
             scale: The factor of the truncated products.
         """
         self._set(tuple(ranks), torch.stack([self.row(rank, scale) for rank in ranks]))
+        for r, mask in self._narrower.items():
+            mask.select_each([min(rank, r) for rank in ranks], scale)
 
     def weigh(self, weights: torch.Tensor, rank: int) -> None:
         """Multiply the r_max outputs of A by arbitrary weights, shape (r_max,).
@@ -57,6 +67,24 @@ class RankMask:
             rank: The largest with a weight other than zero.
         """
         self._set((rank,), weights)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Return to the present rank or ranks afterwards."""
+        ranks, tensor = self.ranks, self.tensor
+        with ExitStack() as stack:
+            for mask in self._narrower.values():
+                stack.enter_context(mask.kept())
+            try:
+                yield
+            finally:
+                self._set(ranks, tensor)
+
+    def for_layer(self, r: int) -> RankMask:
+        """Return the mask of a layer of rank r, which is this one's where r is r_max."""
+        if r == self.r_max:
+            return self
+        return self._narrower.setdefault(r, RankMask(r))
 
     def row(self, rank: int, scale: Scale) -> torch.Tensor:
         """Return ``1[i <= b]`` times r/b (``alpha/b``) or 1 (``alpha/r``), shape (r_max,)."""
@@ -98,39 +126,65 @@ def _mask_type(x: torch.Tensor) -> torch.dtype:
 
 
 class MaskedLinear(nn.Linear):
-    """The down-projection A whose output passes the shared mask; same parameter, same name."""
+    """The down-projection A whose output passes the shared mask; same parameter, same name.
 
-    def __init__(self, linear: nn.Linear, mask: RankMask) -> None:
+    ``mask`` is that of its own rank, ``shared`` that of the whole model.
+    """
+
+    def __init__(self, linear: nn.Linear, shared: RankMask) -> None:
         nn.Module.__init__(self)
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight, self.bias = linear.weight, linear.bias
-        self.mask = mask
+        self.shared, self.mask = shared, shared.for_layer(linear.out_features)
+        # In a list, so that it is no submodule.
+        self._unmasked = [linear]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (..., in_features) to (..., r_max), zero beyond the current rank."""
+        """Map (..., in_features) to (..., out_features), zero beyond the current rank."""
         down = super().forward(x)
         return (down * self.mask.like(down)).to(down.dtype)
 
+    def without_mask(self) -> nn.Linear:
+        """Return the linear map that the mask was put on, with the present parameter."""
+        (linear,) = self._unmasked
+        linear.weight = self.weight
+        return linear.train(self.training)
 
-def install_mask(model: nn.Module, r_max: int) -> RankMask:
-    """Put all adapters of a model behind one mask, which selects r_max at first.
+
+def install_mask(model: nn.Module, r_max: int, adapter: str = ADAPTER) -> RankMask:
+    """Put all layers of an adapter behind one mask, which selects r_max at first.
 
     Returns:
         The mask; the same one when it is already in place.
     """
+    if present := find_mask(model, adapter):
+        return present
     mask = RankMask(r_max)
-    for layer in lora_layers(model):
-        down = layer.lora_A[ADAPTER]
-        if isinstance(down, MaskedLinear):
-            return down.mask
-        layer.lora_A[ADAPTER] = MaskedLinear(cast(nn.Linear, down), mask)
-    move_mask_to_model(model)
+    for layer in lora_layers(model, adapter):
+        layer.lora_A[adapter] = MaskedLinear(cast(nn.Linear, layer.lora_A[adapter]), mask)
+    move_mask_to_model(model, adapter)
     return mask
 
 
-def move_mask_to_model(model: nn.Module) -> None:
+def find_mask(model: nn.Module, adapter: str = ADAPTER) -> RankMask | None:
+    """Return the mask of an adapter, None where it has none."""
+    for layer in lora_layers(model, adapter):
+        down = layer.lora_A[adapter]
+        return down.shared if isinstance(down, MaskedLinear) else None
+    return None
+
+
+def remove_mask(model: nn.Module, adapter: str = ADAPTER) -> None:
+    """Give all layers of an adapter back to PEFT: plain linear maps of the same parameters."""
+    for layer in lora_layers(model, adapter):
+        down = layer.lora_A[adapter]
+        if isinstance(down, MaskedLinear):
+            layer.lora_A[adapter] = down.without_mask()
+
+
+def move_mask_to_model(model: nn.Module, adapter: str = ADAPTER) -> None:
     """Move the mask to the device of the model, as the first forward pass would."""
-    for layer in lora_layers(model):
-        down = layer.lora_A[ADAPTER]
+    for layer in lora_layers(model, adapter):
+        down = layer.lora_A[adapter]
         if isinstance(down, MaskedLinear):
             down.mask.follow(down.weight.device, _mask_type(down.weight))

@@ -33,7 +33,8 @@ def merged(model: nn.Module) -> Iterator[None]:
     kept = [_weight(layer).detach().clone() for layer in layers]
     try:
         for layer in layers:
-            _weight(layer).data += _product(layer)
+            weight = _weight(layer)
+            weight.data += masked_product(layer).to(weight.dtype)
             layer.merged_adapters.append(ADAPTER)
         yield
     finally:
@@ -67,11 +68,25 @@ def _weight(layer: LoraLayer) -> nn.Parameter:
 
 
 @torch.no_grad()
-def _product(layer: LoraLayer) -> torch.Tensor:
-    """Return what an adapter adds to its layer's weight, in the shape and type of that."""
-    a, b = factors(layer)
-    down = layer.lora_A[ADAPTER]
+def masked_product(layer: LoraLayer, adapter: str = ADAPTER) -> torch.Tensor:
+    """Return what an adapter, as it stands, adds to its layer's weight, in the shape of that.
+
+    Computed and returned in at least single precision.
+    """
+    return product(layer, *masked_factors(layer, adapter), layer.scaling[adapter])
+
+
+@torch.no_grad()
+def masked_factors(layer: LoraLayer, adapter: str = ADAPTER) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return copies of A, its rows weighed by the mask, and B, in at least single precision."""
+    a, b = (factor.detach().clone() for factor in factors(layer, adapter))
+    down = layer.lora_A[adapter]
+    precision = torch.promote_types(a.dtype, torch.float32)
     rows = down.mask.like(a)[:, None] if isinstance(down, MaskedLinear) else 1.0
-    product = layer.scaling[ADAPTER] * (b.float() @ (rows * a.float()))
-    weight = _weight(layer)
-    return (product.T if getattr(layer, "fan_in_fan_out", False) else product).to(weight.dtype)
+    return rows * a.to(precision), b.to(precision)
+
+
+def product(layer: LoraLayer, a: torch.Tensor, b: torch.Tensor, factor: float) -> torch.Tensor:
+    """Return the product of B and A times a factor, in the shape of the layer's weight."""
+    found = factor * (b @ a)
+    return found.T if getattr(layer, "fan_in_fan_out", False) else found

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import re
 from importlib import metadata
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from dylora_exp.adapters.resizing import Resized
+from dylora_exp.adapters.resized import Resized
 
 
 def resize_card(resized: Resized) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,7 @@ from dylora_exp.adapters.rank_choice import (
     energy_ranks,
 )
 from dylora_exp.adapters.rank_patterns import settings_of_ranks
+from dylora_exp.adapters.resize_card import resize_card
 from dylora_exp.adapters.resize_request import (
     RULES,
     check_apart,
@@ -37,72 +37,13 @@ from dylora_exp.adapters.resize_request import (
     check_value,
     only_rule,
 )
+from dylora_exp.adapters.resized import Resized, ResizedLayer
 from dylora_exp.core import RequestError, apply_umask, export_folder, unknown_name
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 DTYPES = ("float32", "float16", "bfloat16", "float64")
-
-
-@dataclass(frozen=True)
-class ResizedLayer:
-    """What a layer was and became.
-
-    Attributes:
-        name: Its name in the base model.
-        r: The rank before.
-        rank: The rank kept, 0 where the layer is left out.
-        parameters: The parameters of its factors, without padding.
-        energy: The sum of its squared singular values.
-        discarded: That of those which were discarded.
-    """
-
-    name: str
-    r: int
-    rank: int
-    parameters: int
-    energy: float
-    discarded: float
-
-    @property
-    def error(self) -> float:
-        """The relative error of its product in the Frobenius norm."""
-        return math.sqrt(self.discarded / self.energy) if self.energy else 0.0
-
-
-@dataclass(frozen=True)
-class Resized:
-    """An adapter lowered in rank.
-
-    Attributes:
-        folder: Where it was written.
-        source: What it was made from.
-        layers: Every layer of the source.
-        r: The largest rank kept.
-        uniform: Whether all layers were padded to that rank.
-        dtype: The type asked for, None for the source's.
-        choice: What was asked for, as in ``rank 8``.
-    """
-
-    folder: Path
-    source: PeftFolder
-    layers: tuple[ResizedLayer, ...]
-    r: int
-    uniform: bool
-    dtype: str | None
-    choice: str
-
-    @property
-    def parameters(self) -> int:
-        """The parameters of all factors, padding not counted."""
-        return sum(layer.parameters for layer in self.layers)
-
-    @property
-    def energy(self) -> float:
-        """The share of all squared singular values that is kept."""
-        total = sum(layer.energy for layer in self.layers)
-        return 1 - sum(layer.discarded for layer in self.layers) / total if total else 1.0
 
 
 def resize(
@@ -267,8 +208,6 @@ def _layer(source: PeftFolder, name: str, rank: int, values: Array) -> ResizedLa
 def _write(resized: Resized, tree: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Put settings, tensors and card in the place of the folder, all or nothing."""
     from safetensors.torch import save_file
-
-    from dylora_exp.adapters.resize_card import resize_card
 
     target = resized.folder
     export_folder.clean_up(target.parent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,7 +14,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dylora_exp.adapters.peft_folder import A_KEY, B_KEY, PREFIX, SETTINGS, WEIGHTS
+from dylora_exp.adapters.peft_folder import (
+    A_KEY,
+    B_KEY,
+    PREFIX,
+    SETTINGS,
+    WEIGHTS,
+    PeftLayer,
+    read_peft_folder,
+)
 from dylora_exp.config import CALIBRATED
 from dylora_exp.core import RequestError, apply_umask
 from dylora_exp.records import Record, changed_file
@@ -26,13 +35,16 @@ Factors: TypeAlias = dict[str, tuple[Tensor, Tensor]]
 class SavedAdapter:
     """PEFT's settings, the factors of all adapted layers, and the trained head.
 
-    ``bases`` are the same products in other bases, which were found on training examples, by the
-    truncations that they are of.
+    ``alphas`` are the numerators of the layers' scales at their own ranks, where PEFT's settings
+    say them otherwise than by ``lora_alpha`` alone (``alpha_pattern``, rsLoRA). ``bases`` are the
+    same products in other bases, which were found on training examples, by the truncations that
+    they are of.
     """
 
     settings: dict[str, Any]
     factors: Factors
     head: dict[str, Tensor]
+    alphas: dict[str, float] = field(default_factory=dict)
     bases: dict[str, Factors] = field(default_factory=dict)
 
 
@@ -48,24 +60,29 @@ def read_adapter(folder: Path, record: Record) -> SavedAdapter:
     """
     settings, tensors = _read_files(folder)
     r_max = int(record.config["ranks"]["r_max"])
-    if not isinstance(settings.get("target_modules"), list):
+    own = _own_layers(folder) if "peft_type" in record.training.get("imported", {}) else {}
+    if not own and not isinstance(settings.get("target_modules"), list):
         raise RequestError(f"{folder / SETTINGS}: target_modules is no list.")
-    if settings.get("r") != r_max:
+    if not own and settings.get("r") != r_max:
         raise RequestError(f"{folder / SETTINGS}: r is {settings.get('r')}, the run's is {r_max}.")
     file = folder / WEIGHTS
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() or not tensor.isfinite().all():
-            raise RequestError(f"{file}: '{name}' holds other values than finite numbers.")
+            raise RequestError(
+                f"{file}: '{name}' holds other values than finite numbers; was training stable? "
+                "Run again with a lower trainer.learning_rate."
+            )
     factors: Factors = {}
     for layer in dict.fromkeys(name[: -len(A_KEY)] for name in tensors if _is_factor(name)):
         for key, other in ((A_KEY, B_KEY), (B_KEY, A_KEY)):
             if layer + key not in tensors:
                 raise RequestError(f"{file}: '{layer}{key}' is missing beside '{layer}{other}'.")
         factors[layer] = a, b = tensors[layer + A_KEY], tensors[layer + B_KEY]
-        if a.dim() != 2 or b.dim() != 2 or (a.shape[0], b.shape[1]) != (r_max, r_max):
+        r = own[layer].r if own else r_max
+        if a.dim() != 2 or b.dim() != 2 or (a.shape[0], b.shape[1]) != (r, r):
             raise RequestError(
                 f"{file}: the factors of '{layer}' have shapes {tuple(a.shape)} and "
-                f"{tuple(b.shape)}, expected {r_max} rows and {r_max} columns."
+                f"{tuple(b.shape)}, expected {r} rows and {r} columns."
             )
     _check_count(file, tensors, factors, record)
     if changed := changed_file(folder, record):
@@ -74,9 +91,10 @@ def read_adapter(folder: Path, record: Record) -> SavedAdapter:
             "it."
         )
     head = {name: tensor for name, tensor in tensors.items() if not _is_factor(name)}
+    alphas = {name: _numerator(layer) for name, layer in own.items()}
     truncations = {entry.truncation or "" for entry in record.ranks} & CALIBRATED
     bases = {each: _read_basis(folder / _basis_file(each), factors) for each in sorted(truncations)}
-    return SavedAdapter(settings, factors, head, bases)
+    return SavedAdapter(settings, factors, head, alphas, bases)
 
 
 def write_basis(folder: Path, truncation: str, factors: Factors) -> None:
@@ -87,10 +105,8 @@ def write_basis(folder: Path, truncation: str, factors: Factors) -> None:
         truncation: That which the basis is of.
         factors: By the names of the layers in the base model.
     """
-    save_file(
-        _tensors({PREFIX + n: each for n, each in factors.items()}),
-        folder / _basis_file(truncation),
-    )
+    tensors = _tensors({PREFIX + name: each for name, each in factors.items()})
+    save_file(tensors, folder / _basis_file(truncation))
 
 
 def write_adapter(folder: Path, adapter: SavedAdapter) -> None:
@@ -127,6 +143,17 @@ def _tensors(factors: Factors) -> dict[str, Tensor]:
     for layer, (a, b) in factors.items():
         found |= {layer + A_KEY: a.contiguous(), layer + B_KEY: b.contiguous()}
     return found
+
+
+def _own_layers(folder: Path) -> dict[str, PeftLayer]:
+    """Return the layers of an imported adapter, which may differ in rank and scale, by keys."""
+    return {PREFIX + name: layer for name, layer in read_peft_folder(folder).layers.items()}
+
+
+def _numerator(layer: PeftLayer) -> float:
+    """Return the alpha of a plain LoRA of a layer's rank and scale: above its own for rsLoRA."""
+    found = layer.scale * layer.r
+    return layer.alpha if math.isclose(found, layer.alpha) else found
 
 
 def _is_factor(name: str) -> bool:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-if TYPE_CHECKING:
-    from peft.tuners.lora import LoraLayer
+from dylora_exp.core import TrainingDiverged
 
 
 def truncate(a: Tensor, b: Tensor, rank: int, truncation: str) -> tuple[Tensor, Tensor]:
@@ -41,7 +38,12 @@ def singular_factors(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         The new A and B, in the shapes and types of the old.
+
+    Raises:
+        TrainingDiverged: When the factors are not finite.
     """
+    if not (a.isfinite().all() and b.isfinite().all()):
+        raise TrainingDiverged("an adapter holds other values than finite numbers")
     u, s, vh = decompose(a, b)
     root = s.sqrt()
     missing = len(a) - len(s)
@@ -70,15 +72,3 @@ def decompose(a: Tensor, b: Tensor, vectors: int | None = None) -> tuple[Tensor,
     q_a, core_a = torch.linalg.qr(a.double().T)
     u, s, vh = torch.linalg.svd(core_b @ core_a.T, full_matrices=False)
     return q_b @ u[:, :vectors], s, vh[:vectors] @ q_a.T
-
-
-@torch.no_grad()
-def rotate(layer: LoraLayer) -> None:
-    """Rotate a layer's factors into their singular basis, in place."""
-    # PEFT takes seconds to import, which what needs no model spares itself.
-    from dylora_exp.adapters.layers import factors
-
-    a, b = factors(layer)
-    new_a, new_b = singular_factors(a, b)
-    a.data.copy_(new_a)
-    b.data.copy_(new_b)

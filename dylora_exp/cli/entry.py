@@ -15,6 +15,8 @@ from dylora_exp.core import (
     FetchFailed,
     RequestError,
     TerminationRequested,
+    first_line,
+    print_error,
     raise_on_sigterm,
     set_verbosity,
     silence_workers,
@@ -39,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(failure, BrokenPipeError):  # nobody reads the rest, as with `| head`
             return 141
         if failure is not None:
-            print(f"dylora: the output cannot be written ({failure.strerror}).", file=sys.stderr)
+            print_error(f"the output cannot be written ({failure.strerror}).")
             # A run is done all the same; of other commands the output is the work.
             return code if command in _RUNS else code or 1
         return code
@@ -53,17 +55,22 @@ def _run(argv: Sequence[str]) -> int:
             return code
     except RequestError as error:
         for problem in error.problems:
-            print(f"dylora: {problem}", file=sys.stderr)
+            print_error(problem)
         return 2
+    except OSError as error:  # a folder that may not be looked into, a name too long, ...
+        if isinstance(error, BrokenPipeError):
+            raise
+        name = error.filename if isinstance(error.filename, str) else "the system"
+        print_error(f"{name}: {error.strerror or first_line(error)}.")
+        return 1
     except FetchFailed as error:
-        print(f"dylora: {error}", file=sys.stderr)
+        print_error(str(error))
         return 1
     except KeyboardInterrupt as stop:
         stopped = isinstance(stop, TerminationRequested)
-        print(
-            f"dylora: {'stopped' if stopped else 'interrupted'}; the same command resumes from the "
-            "last checkpoint.",
-            file=sys.stderr,
+        print_error(
+            f"{'stopped' if stopped else 'interrupted'}; the same command resumes from the last "
+            "checkpoint."
         )
         return 143 if stopped else 1
 

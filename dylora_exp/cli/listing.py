@@ -5,51 +5,36 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from dylora_exp.config import CONF_DIR, options
-from dylora_exp.core import locks
+from dylora_exp.core import aligned_lines, locks, make_console, make_grid, one_line, print_warning
 from dylora_exp.records import RecordStore
 
 
 def print_choices(title: str, group: str) -> None:
     """Print the choices of a config group, each with the comment that its file begins with."""
-    table = _make_table(title)
-    table.add_column("name", style="bold")
-    table.add_column("what it is")
-    for name in options(group):
-        table.add_row(name, escape(_describe(CONF_DIR / group / f"{name}.yaml")))
-    _print(table)
+    columns = [("name", False), ("what it is", False)]
+    rows = [(name, _describe(CONF_DIR / group / f"{name}.yaml")) for name in options(group)]
+    table = make_grid(columns, title, rows, box=None, title_justify="left", pad_edge=False)
+    # A pipe has no width; what reads it wants whole lines.
+    make_console(None if sys.stdout.isatty() else 200).print(table)
 
 
 def print_runs(results_dir: Path) -> None:
     """Print the runs that have a record in a results folder."""
     store = RecordStore(results_dir)
     records, warnings = store.read_all()
-    table = _make_table(escape(f"runs in {results_dir}"))
-    for column in ("run", "status", "profile", "model", "task", "method", "seed"):
-        table.add_column(column)
+    names = ("run", "status", "profile", "model", "task", "method", "seed")
+    rows = []
     for r in records:
         # Its process ended without leaving a status: running it again resumes its checkpoint.
         interrupted = r.status == "running" and not locks.is_held(store.lock_path(r.run_id))
         status = "interrupted" if interrupted else r.status
-        row = (r.run_id, status, r.profile, r.model, r.task, r.method, str(r.seed))
-        table.add_row(*map(escape, row))
+        rows.append((r.run_id, status, r.profile, r.model, r.task, r.method, str(r.seed)))
     for warning in warnings:
-        print(f"dylora: warning: {warning}", file=sys.stderr)
-    _print(table)
-
-
-def _make_table(title: str) -> Table:
-    return Table(title=title, box=None, title_justify="left", pad_edge=False)
-
-
-def _print(table: Table) -> None:
-    # A pipe has no width; what reads it wants whole lines.
-    console = Console() if sys.stdout.isatty() else Console(width=200)
-    console.print(table)
+        print_warning(warning)
+    # Not by rich, which takes a second for a thousand rows.
+    print(f"runs in {one_line(str(results_dir))}")
+    print("\n".join(aligned_lines([(name, False) for name in names], rows)))
 
 
 def _describe(path: Path) -> str:

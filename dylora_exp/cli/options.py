@@ -5,11 +5,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dylora_exp.core import set_verbosity
+from dylora_exp.core import path_problem, set_verbosity
 
 
 def folder(text: str) -> str:
-    """Return a folder as given, ``~`` expanded."""
+    """Return a folder as given, or a file, ``~`` expanded.
+
+    Raises:
+        argparse.ArgumentTypeError: When none can have this name.
+    """
+    if problem := path_problem(text):
+        raise argparse.ArgumentTypeError(problem)
     return str(Path(text).expanduser())
 
 

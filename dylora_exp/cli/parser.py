@@ -92,6 +92,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         if given[0] not in command_names():
             raise RequestError(unknown_name("command", given[0], command_names()))
     parser, parsers = make_parsers()
+    for each in given:
+        if re.fullmatch(r"--[\w-]+=--", each):  # which argparse would drop
+            parser.error(f"argument {each.removesuffix('=--')}: expected one argument")
     arguments, rest = parser.parse_known_args(given)
     if unknown := [each.partition("=")[0] for each in rest if each.startswith("-")]:
         known = re.findall(r"[\[|] ?(--?[\w-]+)", parsers[arguments.command].format_usage())

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from dylora_exp.core import echo
+from dylora_exp.core import echo, print_error, print_warning
 from dylora_exp.reporting import make_tables
 
 
@@ -19,25 +16,13 @@ def render_tables(names: Sequence[str], profile: str, results: Path, select: str
         echo(table.markdown)
         if count := len(table.missing):
             runs = "1 run is" if count == 1 else f"{count} runs are"
-            print(f"dylora: {runs} missing.", file=sys.stderr)
+            print_error(f"{runs} missing.")
         echo("\n".join(map(str, table.paths)))
 
 
 def print_warnings(skipped: Sequence[str]) -> None:
     """Name the files among the records that are none, and say how many there are."""
     for warning in skipped:
-        print(f"dylora: warning: {warning}", file=sys.stderr)
+        print_warning(warning)
     if skipped:
-        print(f"dylora: files skipped: {len(skipped)}; the other records count.", file=sys.stderr)
-
-
-@contextlib.contextmanager
-def without_garbage_collection() -> Iterator[None]:
-    """Collect no garbage: among thousands of records that takes a tenth of the time."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
+        print_error(f"files skipped: {len(skipped)}; the other records count.")

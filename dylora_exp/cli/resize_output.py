@@ -38,7 +38,9 @@ def show_resized(resized: Resized, every_layer: bool) -> None:
         "energy",
     ]
     if resized.uniform:
-        lines.append(f"all layers are padded with zeros to rank {resized.r}")
+        lines.append(
+            f"all layers are padded with zeros to rank {resized.r}: {resized.padded:,} values"
+        )
     print("\n".join([*lines, f"adapter: {resized.folder}"]), flush=True)
 
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from dylora_exp import metrics
-from dylora_exp.core import is_quiet
+from dylora_exp.core import is_quiet, make_console, make_grid, print_warning
 from dylora_exp.records import Record
 from dylora_exp.runner import Outcome
 
@@ -17,10 +13,10 @@ from dylora_exp.runner import Outcome
 def show(outcome: Outcome) -> None:
     """Print a run's table of rank and metric, and where its record is."""
     for warning in [] if is_quiet() else outcome.warnings:
-        print(f"dylora: warning: {warning}", file=sys.stderr)
+        print_warning(warning)
     record = outcome.record
     lines = [] if outcome.fresh else [f"run {record.run_id} is complete, nothing to do"]
-    console = Console()
+    console = make_console()
     with console.capture() as table:
         console.print(rank_table(record))
     lines += [table.get().rstrip("\n"), *rank_choice(record)]
@@ -53,10 +49,8 @@ def rank_table(record: Record) -> Table:
     names = list(dict.fromkeys(name for entry in record.ranks for name in entry.metrics))
     in_percent = all(metrics.get(name).factor == 100 for name in names)
     title = f"{record.method} · {record.model} · {record.task} · seed {record.seed}"
-    table = Table(title=Text(f"{title} · in %" if in_percent else title))
-    table.add_column("ranks made by")
-    for name in ("rank", *names):
-        table.add_column(name, justify="right")
+    columns = [("ranks made by", False), *((name, True) for name in ("rank", *names))]
+    table = make_grid(columns, f"{title} · in %" if in_percent else title)
     previous = None
     for entry in record.ranks:
         cut = " ".join(filter(None, (entry.truncation, entry.scale)))

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-
-from rich.console import Console
-from rich.table import Table
-
+from dylora_exp.core import make_console, make_grid, print_error
 from dylora_exp.multirun import SearchResult
 
 
 def print_search(result: SearchResult) -> None:
     """Print a table of the trials, why trials failed, and the best overrides."""
-    table = Table()
-    for name in ("trial", result.metric, "run", "overrides"):
-        table.add_column(name, justify="right" if name in ("trial", result.metric) else "left")
+    right = ("trial", result.metric)
+    table = make_grid([(name, name in right) for name in (*right, "run", "overrides")])
     problems = []
     for number, trial in enumerate(result.trials, start=1):
         score = result.format_score(trial)
@@ -23,9 +18,9 @@ def print_search(result: SearchResult) -> None:
             problems.append(f"trial {number}: {trial.problem}")
     if result.best is None:
         problems.append("no trial has a score.")
-    Console().print(table)
+    make_console().print(table)
     for problem in problems:
-        print(f"dylora: {problem}", file=sys.stderr)
+        print_error(problem)
     print(f"trials: {result.path}")
     if result.best is not None:
         print(f"best: {' '.join(result.best.overrides)}")

@@ -1,5 +1,6 @@
 from .composition import compose as compose
 from .composition import from_hydra as from_hydra
+from .composition import missing_config as missing_config
 from .loading import default_tree as default_tree
 from .loading import known_keys as known_keys
 from .loading import load as load
@@ -22,6 +23,7 @@ from .run_identity import recompute_run_id as recompute_run_id
 from .run_identity import run_id as run_id
 from .run_identity import setup_id as setup_id
 from .schema import CALIBRATED as CALIBRATED
+from .schema import OF_SCORING as OF_SCORING
 from .schema import RANKS_PER_LAYER as RANKS_PER_LAYER
 from .schema import WEIGHTS as WEIGHTS
 from .schema import ClosedShare as ClosedShare
@@ -46,6 +48,7 @@ from .schema import has_ranks as has_ranks
 __all__ = [
     "CALIBRATED",
     "CONF_DIR",
+    "OF_SCORING",
     "RANKS_PER_LAYER",
     "WEIGHTS",
     "ClosedShare",
@@ -82,6 +85,7 @@ __all__ = [
     "marked_keys",
     "method_class",
     "method_kinds",
+    "missing_config",
     "objective_class",
     "options",
     "quote_path",

@@ -17,11 +17,11 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from dylora_exp.config.loading import load
+from dylora_exp.config.loading import complete, load
 from dylora_exp.config.overrides import (
     CONF_DIR,
     GROUPS,
@@ -30,7 +30,7 @@ from dylora_exp.config.overrides import (
     quote_path,
 )
 from dylora_exp.config.schema import Config
-from dylora_exp.core import RequestError, first_line
+from dylora_exp.core import RequestError, first_line, unknown_name
 
 
 def compose(overrides: Sequence[str], search_path: Sequence[str] = ()) -> Config:
@@ -76,7 +76,8 @@ def from_hydra(tree: DictConfig, overridden: Sequence[str] = ()) -> Config:
     except OmegaConfBaseException as error:
         raise RequestError(_one_sentence(error)) from None
     assert isinstance(plain, Mapping)
-    return load({str(key): value for key, value in plain.items()}, overridden)
+    named = {str(key): value for key, value in plain.items()}
+    return load(complete(named, overridden), overridden)
 
 
 def _compose(overrides: Sequence[Override], search_path: Sequence[str]) -> DictConfig:
@@ -129,8 +130,18 @@ def _apply(override: Override, tree: DictConfig) -> None:
         OmegaConf.update(tree, key, value, merge=True, force_add=adds)
 
 
+def missing_config(error: MissingConfigException) -> str:
+    """Return the sentence for a file of a config group that Hydra does not find."""
+    group, _, name = str(error.missing_cfg_file).rpartition("/")
+    if not error.options:
+        return first_line(error).rstrip(".") + "."
+    return unknown_name(group, name, error.options)
+
+
 def _one_sentence(error: Exception) -> str:
     """Return what the innermost error says, as a sentence."""
+    if isinstance(error, MissingConfigException):
+        return missing_config(error)
     while isinstance(error.__cause__, Exception):
         error = error.__cause__
     return first_line(error).rstrip(".") + "."

@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel, create_model
 
-from dylora_exp.config.registry import BASES, GROUPS, TAGS, Group, settings_classes
+from dylora_exp.config.registry import BASES, GROUPS, TAGS, Group, implementations, settings_classes
 from dylora_exp.config.schema import Config, Mark
-from dylora_exp.core import RequestError, keys, parse, unknown_name
+from dylora_exp.core import RequestError, keys, parse, path_problem, unknown_name
 
 # OmegaConf's own sign for a setting without a value.
 MISSING = "???"
@@ -40,7 +40,7 @@ def load(tree: Mapping[str, Any], overridden: Collection[str] = ()) -> Config:
     try:
         config = parse(_schema(**schemas), tree)
         if schemas["task"] is not BASES["task"]:  # only an objective knows what goes together
-            problems += config.problems()
+            problems += [*config.problems(), *_path_problems(config)]
             if schemas["method"] is not BASES["method"]:
                 problems += config.unused(overridden)
     except RequestError as error:
@@ -49,6 +49,22 @@ def load(tree: Mapping[str, Any], overridden: Collection[str] = ()) -> Config:
         raise RequestError(problems)
     # Of the class that can be pickled, for other processes.
     return Config.model_construct(**{name: getattr(config, name) for name in Config.model_fields})
+
+
+def complete(tree: Mapping[str, Any], overridden: Collection[str] = ()) -> Mapping[str, Any]:
+    """Return a composed tree with what the method reads out of files that the tree names.
+
+    Args:
+        tree: A whole config, not checked yet.
+        overridden: The keys that the user gave.
+
+    Raises:
+        RequestError: When such a file is wrong, or the user gave something else than it says.
+    """
+    method = tree.get("method")
+    kind = method.get(TAGS["method"]) if isinstance(method, Mapping) else None
+    chosen = implementations("method").get(kind) if isinstance(kind, str) else None
+    return tree if chosen is None else chosen.complete(tree, overridden)
 
 
 def known_keys() -> list[str]:
@@ -174,6 +190,15 @@ def _defaults(schema: type[BaseModel]) -> dict[str, Any]:
             value = field.get_default(call_default_factory=True)
             found[name] = value.model_dump() if isinstance(value, BaseModel) else value
     return found
+
+
+def _path_problems(config: Config) -> Iterator[str]:
+    """Yield a sentence for each setting that no folder or file can be named like."""
+    for key in sorted(marked_keys(Mark.FOLDER) | marked_keys(Mark.FILE)):
+        group, _, name = key.rpartition(".")
+        value = getattr(getattr(config, group) if group else config, name, None)
+        if isinstance(value, str) and (problem := path_problem(value)):
+            yield f"{key}: {problem}."
 
 
 def _marked(schema: type[BaseModel], mark: Mark, prefix: str = "") -> Iterator[str]:

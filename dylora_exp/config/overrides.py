@@ -8,7 +8,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override, RangeSweep
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
 from dylora_exp.config.loading import default_tree, known_keys, marked_keys
@@ -44,7 +44,7 @@ def named_search_path(overrides: Iterable[str]) -> list[str]:
     found = [each for each in overrides if each.startswith("hydra.searchpath=")]
     try:
         value: Any = OverridesParser.create().parse_override(found[-1]).value() if found else []
-    except HydraException:
+    except (HydraException, ValueError, RecursionError):
         return []  # as a problem of the override it is reported elsewhere
     return list(map(str, value)) if isinstance(value, list) else []
 
@@ -57,7 +57,7 @@ def quote_path(override: str) -> str:
         return override
     try:
         OverridesParser.create().parse_override(override)
-    except HydraException:
+    except (HydraException, ValueError, RecursionError):
         escaped = value.replace("\\", "\\\\").replace("'", "\\'")
         return f"{key}='{escaped}'"
     return override
@@ -85,7 +85,7 @@ def check_overrides(
     for text in overrides:
         try:
             override = parser.parse_override(text)
-        except HydraException:
+        except (HydraException, ValueError, RecursionError):  # thousands of digits, or brackets
             override = None
         if override is None or not override.key_or_group:
             key, equals, value = text.partition("=")
@@ -102,13 +102,18 @@ def _problems(
     override: Override, keys: list[str], multirun: bool, search_path: Sequence[str]
 ) -> list[str]:
     key, value = override.key_or_group, str(override.input_line).partition("=")[2]
-    if multirun and _is_empty(override, search_path):
-        return [f"{key}: '{value}' stands for no value."]
+    try:
+        if override.is_sweep_override() and _is_empty(override, search_path):
+            return [f"{key}: '{value}' stands for no value."]
+    except ValueError as error:
+        return [f"{key}: '{value}' cannot be read ({error})."]
     if key == "hydra.job.chdir":
         return [f"{key}: runs name their folders themselves, results_dir and outputs_dir."]
     if key == "hydra/sweeper" and value.startswith("optuna"):
         return [f"{key}: '{value}' is now a command: dylora search [overrides] --trials N."]
     if key in (*GROUPS, "hydra/launcher"):
+        if isinstance(override.value(), IntervalSweep):
+            return [f"{key}: found '{value}', expected a name or several."]
         allowed = options(key, search_path)
         return [unknown_name(key, str(v), allowed) for v in _values(override) if v not in allowed]
     if key == "hydra" or key.startswith(("hydra.", "hydra/")):
@@ -126,7 +131,7 @@ def _is_empty(override: Override, search_path: Sequence[str]) -> bool:
     if isinstance(value, Glob):
         key = override.key_or_group
         return key in GROUPS and not value.filter(options(key, search_path))
-    return isinstance(value, RangeSweep) and not list(override.sweep_string_iterator())
+    return isinstance(value, RangeSweep) and next(override.sweep_string_iterator(), None) is None
 
 
 def _nearest_key(key: str, keys: list[str]) -> str:

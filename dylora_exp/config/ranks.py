@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from dylora_exp.config.distributions import DISTRIBUTIONS, normalise
 from dylora_exp.config.schema import RanksConfig
-from dylora_exp.core import draw_uniform
+from dylora_exp.core import RequestError, draw_uniform, parse
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,47 @@ class Ranks:
     score: tuple[int, ...]
     values: tuple[int, ...] = ()
     sandwich: float = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        r_max: int,
+        distribution: str = "uniform",
+        *,
+        values: Sequence[int] | None = None,
+        weights: Sequence[float] | None = None,
+        p: float | None = None,
+        tail: str | None = None,
+        score: Sequence[int] | None = None,
+    ) -> Ranks:
+        """Return ranks 1..r_max with a training distribution; arguments left out have its defaults.
+
+        For example ``Ranks.of(8, "geometric", p=0.3)`` or ``Ranks.of(64, values=[1, 4, 16, 64])``.
+
+        Args:
+            r_max: The rank of the trained factors.
+            distribution: ``uniform``, ``geometric`` or ``custom``.
+            values: The ranks that are drawn; default all of 1..r_max.
+            weights: Of ``custom``: the probability of each rank that is drawn, ascending.
+            p: Of ``geometric``: the success probability, in (0, 1).
+            tail: Of ``geometric``: ``renormalise`` or ``clip``.
+            score: The ranks to score; default those that are drawn.
+
+        Raises:
+            RequestError: When they do not go together, with a sentence for each problem.
+        """
+        given = {"r_max": r_max, "distribution": distribution, "p": p, "tail": tail}
+        lists = {"values": values, "weights": weights, "score": score}
+        tree = {name: value for name, value in given.items() if value is not None}
+        tree |= {name: _plain_list(value) for name, value in lists.items() if value is not None}
+        config = parse(RanksConfig, tree, "ranks")
+        found = config.problems()
+        for name, needed in (("p", "geometric"), ("tail", "geometric"), ("weights", "custom")):
+            if name in tree and distribution in DISTRIBUTIONS and distribution != needed:
+                found.append(f"ranks.{name}: it needs the distribution {needed}.")
+        if found:
+            raise RequestError(found)
+        return cls.from_config(config)
 
     @classmethod
     def from_config(cls, config: RanksConfig) -> Ranks:
@@ -79,6 +120,11 @@ class Ranks:
     @functools.cached_property
     def _cumulative(self) -> list[float]:
         return list(itertools.accumulate(self.weights))
+
+
+def _plain_list(value: object) -> object:
+    """Return a sequence as a list, as YAML has it; anything else as it is, to be refused."""
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
 def _weights(config: RanksConfig, values: Sequence[int]) -> tuple[float, ...]:

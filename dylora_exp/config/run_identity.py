@@ -16,11 +16,13 @@ from typing import Any
 import pydantic_core
 
 from dylora_exp.config.loading import known_names, marked_keys, own_defaults
-from dylora_exp.config.schema import Config, Mark
+from dylora_exp.config.schema import OF_SCORING, Config, Mark
 from dylora_exp.core import file_sha256
 
 # The groups of settings that every config has.
 _GROUPS = ("model", "task", "method", "ranks", "trainer")
+# What decides the adapter that PEFT saved in a folder; a README or a tokenizer may lie beside it.
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 # What desktops leave in folders that are looked at.
 _OF_FILE_BROWSERS = (".DS_Store", "Thumbs.db", "desktop.ini")
 
@@ -29,7 +31,8 @@ def identity(config: Config) -> dict[str, Any]:
     """Return the config as plain data without paths, logging and hardware choices.
 
     A local model folder is named by a digest of its files, so that the same weights at another
-    path are the same model and other weights at the same path are not. So is an adapter file.
+    path are the same model and other weights at the same path are not. So is an adapter. Where
+    nothing is trained, the defaults of training are left out: they say nothing about the run.
     """
     tree = _without(config.model_dump(), "")
     for mark, portable in ((Mark.FOLDER, _portable_folder), (Mark.FILE, _portable_file)):
@@ -37,6 +40,14 @@ def identity(config: Config) -> dict[str, Any]:
             group, _, name = key.partition(".")
             if isinstance(tree.get(group), dict) and tree[group].get(name) is not None:
                 tree[group][name] = portable(tree[group][name])
+    if not config.method.trains:
+        defaults = own_defaults(tree)
+        for group, scoring in OF_SCORING.items():
+            tree[group] = {
+                key: value
+                for key, value in tree[group].items()
+                if key in scoring or key not in defaults[group] or value != defaults[group][key]
+            }
     return tree
 
 
@@ -178,8 +189,10 @@ def _portable_folder(name: str) -> str:
 
 
 def _portable_file(name: str) -> str:
-    """Return a name for the contents of a file; its path where there is none."""
+    """Return a name for the contents of a file, or of an adapter; its path where there is none."""
     path = Path(name).expanduser()
+    if path.is_dir() and all((path / file).is_file() for file in ADAPTER_FILES):
+        return f"local:{digest([file_digest(path / file) for file in ADAPTER_FILES])}"
     return f"local:{file_digest(path)[:16]}" if path.is_file() else str(path)
 
 

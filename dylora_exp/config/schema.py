@@ -206,6 +206,11 @@ class MethodSettings(StrictModel):
         return []
 
     @property
+    def trains(self) -> bool:
+        """Whether a run trains anything by the settings of the trainer."""
+        return True
+
+    @property
     def unused_ranks(self) -> frozenset[str]:
         """The settings of the ranks group that change nothing, of a method that draws no ranks."""
         return DRAWING
@@ -316,6 +321,13 @@ class TrainerConfig(StrictModel):
     score_every: Literal["end", "epoch"] = "end"
     save_steps: Annotated[Count, Mark.NOT_IDENTITY] = 500
     threads: Annotated[Annotated[int, Field(ge=1, lt=4097)] | None, Mark.NOT_IDENTITY] = None
+
+
+# Of two groups, the settings that also matter where nothing is trained.
+OF_SCORING = {
+    "trainer": frozenset({"eval_batch_size", "bf16", "compile", "threads"}),
+    "method": frozenset({"name", "kind", "alpha", "adapter", "score"}),
+}
 
 
 class TrackerConfig(StrictModel):

@@ -1,9 +1,11 @@
-"""The one exception for a wrong request, and its sentences about names."""
+"""The exceptions for a wrong request and a training that diverged, and sentences about names."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+
+_LONGEST_NAME = 200
 
 
 class RequestError(Exception):
@@ -22,6 +24,17 @@ class RequestError(Exception):
     def __reduce__(self) -> tuple[type[RequestError], tuple[list[str]]]:
         # Exceptions cross process borders under parallel launchers.
         return (type(self), (self.problems,))
+
+
+class TrainingDiverged(ArithmeticError):
+    """The loss, a trained weight or an output is NaN or infinite; the message names a remedy.
+
+    Args:
+        what: The beginning of the sentence: what is not a finite number.
+    """
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}; was training stable? Try a lower trainer.learning_rate."
 
 
 def first_line(error: BaseException) -> str:
@@ -47,6 +60,7 @@ def _initials(name: str) -> str:
 def unknown_name(field: str, name: str, allowed: Iterable[str]) -> str:
     """Return the sentence for a name that is not among the allowed ones."""
     names = sorted(allowed)
+    name = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
     hint = did_you_mean(name, names)
     return f"{field}: '{name}' is not one of {', '.join(names)}{hint or '.'}"
 

@@ -113,6 +113,38 @@ def find_fetched(repository: Repository, cache: str) -> Path:
     )
 
 
+def locate(repository: Repository, hub_cache: str | None) -> Path:
+    """Return the folder of a repository, fetched into the hub client's own cache where needed.
+
+    Args:
+        repository: The repository.
+        hub_cache: A prepared folder to find it in instead, without a network.
+
+    Raises:
+        RequestError: When it is not to be had.
+    """
+    from huggingface_hub import constants, errors
+
+    if hub_cache is not None:
+        return find_fetched(repository, hub_cache)
+    cache = Path(constants.HF_HUB_CACHE)
+    try:
+        if not constants.HF_HUB_OFFLINE:
+            return download(repository, cache)
+    except FetchFailed:
+        pass  # the hub does not answer: what was fetched before is as good
+    except RequestError as error:
+        raise RequestError(f"{repository.field}: {each}" for each in error.problems) from None
+    try:
+        return _snapshot(repository, cache, local_files_only=True)
+    except errors.HFValidationError:
+        raise RequestError(
+            f"{repository.field}: '{repository.name}': the hub allows no such name."
+        ) from None
+    except Exception as error:  # the hub client raises many unrelated types
+        raise RequestError(describe_unfetched(repository)) from error
+
+
 def describe_unfetched(repository: Repository) -> str:
     """Return the sentence for a repository that is not here while the hub cannot be reached."""
     from huggingface_hub import constants
@@ -151,6 +183,12 @@ def commit_of(path: str | Path) -> str | None:
     """Return the commit that a file or folder of the hub's cache belongs to, or an address."""
     found = re.search(r"(?:/snapshots/|@)([0-9a-f]{40})(?:/|$)", str(path))
     return found[1] if found else None
+
+
+def repository_of(path: str | Path) -> str | None:
+    """Return the name of the repository that a folder of the hub's cache belongs to."""
+    found = re.search(r"/models--([^/]+)/snapshots/", f"{path}/")
+    return found[1].replace("--", "/") if found else None
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

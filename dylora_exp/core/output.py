@@ -1,16 +1,23 @@
 """Output that changes nothing: a run is done, whether or not it can say so.
 
 A terminal may lack a character, a disk under a redirected output may be full, nobody may read a
-pipe any more. None of this may fail a run whose record is complete.
+pipe any more. None of this may fail a run whose record is complete. Nor does anything that is
+printed steer the terminal, but for the styles of tables and the moves of progress bars.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO, cast
+
+from dylora_exp.core.escaping import one_line, printable, shortened
+
+# What a progress bar moves the cursor with; each is a write of its own, or begins one.
+_MOVE = re.compile(r"\r|(?:\x1b\[A|\n)+$")
 
 
 class TolerantStream:
@@ -28,7 +35,14 @@ class TolerantStream:
         self.failure: OSError | None = None
 
     def write(self, text: str) -> int:
-        """Write as much of a text as can be written and return its length."""
+        """Write as much of a text as can be written, control characters escaped."""
+        move = _MOVE.match(text)
+        end = move.end() if move else 0
+        self.write_styled(text[:end] + printable(text[end:]))
+        return len(text)
+
+    def write_styled(self, text: str) -> int:
+        """Write as much of a text as can be written, with the styles in it."""
         try:
             return self._try(lambda: self.stream.write(text), len(text))
         except UnicodeEncodeError:
@@ -62,6 +76,30 @@ class TolerantStream:
         except OSError as error:
             self.failure = error
             return otherwise
+
+
+class StyledStream:
+    """A stream whose texts may have styles: what ``rich`` writes to."""
+
+    def __init__(self, stream: TolerantStream) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text with the styles in it."""
+        return self._stream.write_styled(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def print_error(sentence: str) -> None:
+    """Print a sentence to standard error, on one line whatever the names in it."""
+    print(f"dylora: {shortened(one_line(sentence))}", file=sys.stderr, flush=True)
+
+
+def print_warning(sentence: str) -> None:
+    """Print a sentence to standard error as a warning."""
+    print_error(f"warning: {sentence}")
 
 
 @contextlib.contextmanager

@@ -29,6 +29,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 from dylora_exp.core.errors import RequestError, first_line
+from dylora_exp.core.escaping import one_line
+from dylora_exp.core.output import print_error
 
 if TYPE_CHECKING:
     from torch.distributed import Store
@@ -98,7 +100,7 @@ def silence_workers(command: Callable[_P, _T]) -> Callable[_P, _T]:
             if process_count() > 1:
                 _launcher_number("LOCAL_RANK", 0)
         except RequestError as error:
-            print(f"dylora: {error.problems[0]}", file=sys.stderr)
+            print_error(error.problems[0])
             raise SystemExit(2) from None
         with contextlib.nullcontext() if main else _no_output():
             result = command(*arguments, **options)
@@ -265,7 +267,7 @@ def _report_and_exit(run: _SharedRun, error: BaseException) -> NoReturn:
     """Print why the run fails and exit, so that the launcher ends the processes that wait."""
     run.set("failure")
     with contextlib.suppress(OSError):
-        print(f"dylora: run failed: {error}", file=sys.__stderr__, flush=True)
+        print(f"dylora: run failed: {one_line(str(error))}", file=sys.__stderr__, flush=True)
     raise SystemExit(1) from error
 
 

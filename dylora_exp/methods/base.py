@@ -8,7 +8,7 @@ helper classes that need them lie in ``torch_parts``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +86,19 @@ class Method:
         """Return a sentence for each setting that this method cannot work with."""
         return []
 
+    @classmethod
+    def complete(cls, tree: Mapping[str, Any], overridden: Collection[str]) -> Mapping[str, Any]:
+        """Return a composed config tree with what the files that it names say, such as an adapter.
+
+        Args:
+            tree: Not checked yet.
+            overridden: The keys that the user gave; they must not be changed.
+
+        Raises:
+            RequestError: When a file is wrong, or the user gave something else than it says.
+        """
+        return tree
+
     @property
     def max_grad_norm(self) -> float:
         """The norm to which the Trainer clips the gradients of all parameters together; 0: none."""
@@ -95,6 +108,22 @@ class Method:
     def is_trained_elsewhere(self) -> bool:
         """Whether the run scores a model that others have trained, instead of training."""
         return False
+
+    @property
+    def is_untimed(self) -> bool:
+        """Whether the record leaves out the times of training, since there was none."""
+        return False
+
+    def check_steps(self, steps: int) -> None:
+        """Refuse a number of optimizer steps that the method cannot work with.
+
+        Args:
+            steps: Of the whole training.
+
+        Raises:
+            RequestError: When they are too few.
+        """
+        return
 
     def load_adapter(self, model: TrainedModel) -> list[str]:
         """Put what was trained elsewhere, if anything, into the model and return warnings."""

@@ -79,6 +79,15 @@ class LoRA(Method):
     @classmethod
     def problems(cls, config: Config) -> list[str]:
         """Return what is missing, cuts to score or modules to adapt, or wrong with the file."""
+        found, method = cls.missing_settings(config), config.method
+        assert isinstance(method, LoRASettings)
+        if method.adapter is not None:
+            found += adapters.import_problems(method.adapter)
+        return found
+
+    @classmethod
+    def missing_settings(cls, config: Config) -> list[str]:
+        """Return a sentence where there are no cuts to score or no modules to adapt."""
         found, method = [], config.method
         assert isinstance(method, LoRASettings)
         if not method.score:
@@ -86,8 +95,6 @@ class LoRA(Method):
         found += cls.cut_problems(method)
         if not config.model.targets:
             found.append("model.targets: found an empty list, expected the modules to adapt.")
-        if method.adapter is not None:
-            found += adapters.import_problems(method.adapter)
         return found
 
     @classmethod
@@ -137,7 +144,9 @@ class LoRA(Method):
 
     def attach(self, backbone: PreTrainedModel) -> TrainedModel:
         """Return the backbone with LoRA at rank r_max."""
-        return adapters.attach_lora(backbone, self.config, self.settings.init)
+        model = adapters.attach_lora(backbone, self.config, self.settings.init)
+        adapters.check_adapters(model)
+        return model
 
     def save(self, model: TrainedModel, folder: Path) -> None:
         """Save the adapter at r_max with the head, as PEFT does, and what data have decided."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from dylora_exp import adapters
 from dylora_exp.config import Config, OpenShare
+from dylora_exp.core import RequestError
 from dylora_exp.methods.base import Batch, ForwardPass, TrainedModel
 from dylora_exp.methods.dylora import DyLoRA, DyLoRASettings
 
@@ -44,6 +45,19 @@ class SortedLoRA(DyLoRA):
         if config.trainer.max_steps == 1:
             found.append("trainer.max_steps: found 1, method 'sorted-lora' needs at least 2 steps.")
         return found
+
+    def check_steps(self, steps: int) -> None:
+        """Refuse a single step, of an epoch with a single batch.
+
+        Raises:
+            RequestError: When there is only one.
+        """
+        if steps < 2:
+            raise RequestError(
+                f"trainer.epochs: found {self.config.trainer.epochs:g}, which is one optimizer step"
+                f" at trainer.batch_size={self.config.trainer.batch_size}, method 'sorted-lora' "
+                "needs at least 2 steps."
+            )
 
     def callbacks(self, model: TrainedModel) -> list[TrainerCallback]:
         """Return the rotation, before the callbacks that need the factors of the step."""

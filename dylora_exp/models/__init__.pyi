@@ -1,6 +1,8 @@
 from .architecture import hub_repositories as hub_repositories
 from .architecture import local_folders as local_folders
 from .architecture import model_problems as model_problems
+from .bases import find_base as find_base
+from .bases import is_hub_name as is_hub_name
 from .compiling import compile_where_asked as compile_where_asked
 from .compiling import eager as eager
 from .compiling import eager_for_one as eager_for_one
@@ -12,6 +14,7 @@ from .layer_names import name_matches as name_matches
 from .loading import load as load
 from .loading import longest_input as longest_input
 from .loading import revision as revision
+from .loading import skeleton as skeleton
 from .probes import differs as differs
 from .probes import equal_texts as equal_texts
 from .probes import is_probed as is_probed
@@ -25,9 +28,11 @@ __all__ = [
     "eager",
     "eager_for_one",
     "equal_texts",
+    "find_base",
     "fused_part",
     "has_transposed_weights",
     "hub_repositories",
+    "is_hub_name",
     "is_probed",
     "load",
     "local_folders",
@@ -36,6 +41,7 @@ __all__ = [
     "name_matches",
     "probing",
     "revision",
+    "skeleton",
     "split_fused",
     "weight_users",
 ]

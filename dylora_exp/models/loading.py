@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dylora_exp.config import ModelConfig
@@ -19,7 +20,11 @@ from dylora_exp.core import (
 )
 from dylora_exp.models.architecture import hub_repositories, locations
 from dylora_exp.models.layer_names import fused_part, name_matches
-from dylora_exp.models.tokenizer_checks import agree_on_padding, check_tokenizer
+from dylora_exp.models.tokenizer_checks import (
+    agree_on_padding,
+    check_tokenizer,
+    positions_after_padding,
+)
 from dylora_exp.models.weights import NO_CODE, no_safetensors, read_weights, untie
 
 if TYPE_CHECKING:
@@ -55,6 +60,7 @@ def load(
         RequestError: When it cannot be loaded, is an encoder where texts are to be generated, or
             has no module that is named as a target or head.
     """
+    import torch
     from transformers import (
         AutoModelForCausalLM,
         AutoModelForSequenceClassification,
@@ -68,12 +74,14 @@ def load(
     with _loading(model), _quiet_about_the_new_head():
         tokenizer = AutoTokenizer.from_pretrained(of_tokenizer, revision=model.revision, **NO_CODE)
         config = _architecture(model, location, settings)
+        config.return_dict = True
         if labels is None:
             _refuse_encoders(config, model)
+        _check_kind(config, texts=labels is None)
         if model.pretrained:
             backbone = read_weights(kind, model, location, config, heads)
         else:
-            backbone = kind.from_config(config, **NO_CODE)
+            backbone = kind.from_config(config, dtype=torch.float32, **NO_CODE)
     if (found := commit_of(location)) is not None:  # as a model that the hub itself was asked for
         backbone.config._commit_hash = found
     if labels is None:
@@ -85,6 +93,34 @@ def load(
     agree_on_padding(tokenizer, backbone)
     _probe(model, backbone, tokenizer, labels)
     return backbone, tokenizer
+
+
+def skeleton(
+    model: ModelConfig, labels: int | None, hub_cache: str | None = None
+) -> PreTrainedModel | None:
+    """Return a model without its weights; None where its configuration is not on this machine.
+
+    Args:
+        model: The model config.
+        labels: As for ``load``.
+        hub_cache: As for ``load``.
+
+    Raises:
+        RequestError: When the configuration is no model's.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    location, _ = locations(model, hub_cache)
+    if model.pretrained and not Path(location).is_dir():
+        return None
+    settings = {} if labels is None else {"num_labels": labels}
+    kind = AutoModelForCausalLM if labels is None else AutoModelForSequenceClassification
+    with _loading(model):
+        config = _architecture(model, location, settings)
+        with torch.device("meta"):
+            built: PreTrainedModel = kind.from_config(config, **NO_CODE)
+    return built
 
 
 def _probe(
@@ -105,6 +141,7 @@ def _probe(
         if any(name_matches(layer, name) for layer in parts)
     }
     with _loading(model):
+        probes.check_training_pass(backbone)
         probes.check_fused_parts(backbone, fused)
         if labels is None:
             probes.check_padding_of_prompts(backbone, tokenizer.eos_token_id)
@@ -144,14 +181,32 @@ def _check_overrides(model: ModelConfig, config: PretrainedConfig) -> None:
 
 
 def _refuse_encoders(config: PretrainedConfig, model: ModelConfig) -> None:
-    """Refuse bidirectional encoders, which transformers would load as language models."""
+    """Refuse encoders, which transformers would load, alone or in part, as language models."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
     is_decoder = getattr(config, "is_decoder", False)
-    if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not is_decoder:
+    if config.is_encoder_decoder:
+        what = f"an encoder with a decoder ({config.model_type}), whose decoder alone"
+    elif config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not is_decoder:
+        what = f"an encoder ({config.model_type}), which"
+    else:
+        return
+    raise RequestError(
+        f"model: '{model.name}' is {what} cannot generate texts; choose a language model such as "
+        "gpt2."
+    )
+
+
+def _check_kind(config: PretrainedConfig, texts: bool) -> None:
+    """Refuse an architecture that transformers has without a language model or a classifier."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+
+    known = MODEL_FOR_CAUSAL_LM_MAPPING if texts else MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+    if type(config) not in known:
+        what = "language model that generates texts" if texts else "classifier of texts"
         raise RequestError(
-            f"model: '{model.name}' is an encoder ({config.model_type}), which cannot generate "
-            "texts; choose a language model such as gpt2."
+            f"model.name_or_path: transformers has no {what} of type {config.model_type}; choose "
+            "another model."
         )
 
 
@@ -166,11 +221,9 @@ def _forget_generation_settings(backbone: PreTrainedModel) -> None:
 
 def longest_input(backbone: PreTrainedModel) -> int:
     """Return how many tokens the model's positions allow, unlimited where they are relative."""
-    for name, module in backbone.named_modules():
-        # Some models, such as RoBERTa and MPNet, count positions from a padding index on.
-        padding = getattr(module, "padding_idx", None)
-        if name_matches(name, "position_embeddings") and padding is not None:
-            return int(module.num_embeddings) - padding - 1
+    counted = positions_after_padding(backbone)
+    if counted is not None:
+        return len(counted.weight) - counted.padding_idx - 1
     positions = getattr(backbone.config, "max_position_embeddings", None) or 0
     return positions if positions > 0 else sys.maxsize  # XLNet's are -1
 

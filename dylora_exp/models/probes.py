@@ -89,29 +89,51 @@ def check_padding_of_prompts(backbone: PreTrainedModel, end: int) -> None:
             raise _refused(backbone, "a text")
 
 
+def check_training_pass(backbone: PreTrainedModel) -> None:
+    """Call a model as training does, so that one that cannot be trained says so at once.
+
+    Raises:
+        Exception: Whatever the model raises, such as about lengths that it is not made for.
+    """
+    with torch.random.fork_rng(), torch.no_grad():
+        was_training = backbone.training
+        backbone.train()
+        try:
+            backbone(**equal_texts(backbone))
+        finally:
+            backbone.train(was_training)
+
+
 def check_fused_parts(backbone: PreTrainedModel, fused: Mapping[str, Sequence[str]]) -> None:
     """Refuse fused layers whose parts are not equal blocks of their outputs, in the order named.
 
     Queries that are zero have the effect of keys that are zero, and gates that of what they gate;
-    no two blocks of a layer that is interleaved by head have the same effect.
+    no two blocks of a layer that is interleaved by head have the same effect. Queries and keys are
+    told apart in the last layer, where the queries of a token change its own outputs alone.
 
     Args:
         backbone: The model, its layers not split yet.
         fused: The names of the parts of each layer of which a part is a target.
 
     Raises:
-        RequestError: When two of the parts do not have the same effect where they are zero, or
-            the others than values have not.
+        RequestError: When two of the parts do not have the same effect where they are zero, the
+            others than values have not, or what is named queries acts on other tokens.
     """
     for known, parts in fused.items():
         layers = [each for name, each in backbone.named_modules() if name_matches(name, known)]
         if not layers or type(layers[0]) not in (torch.nn.Linear, Conv1D):
             continue  # refused where it is split
+        queries = [index for index, part in enumerate(parts) if part.lower().startswith("q")]
         with probing(backbone):
             whole = _without_block(backbone, layers[0], None, len(parts))
             effects = [
                 _without_block(backbone, layers[0], index, len(parts)) - whole
                 for index in range(len(parts))
+            ]
+            elsewhere = [
+                index
+                for index in queries
+                if not _acts_on_own_token(backbone, layers[-1], index, len(parts))
             ]
         equal = {
             (i, j)
@@ -119,7 +141,7 @@ def check_fused_parts(backbone: PreTrainedModel, fused: Mapping[str, Sequence[st
             if (effects[i] - effects[j]).abs().max() <= 1e-2 * effects[i].abs().max()
         }
         values = {index for index, part in enumerate(parts) if part.lower().startswith("v")}
-        if len(equal) != 1 or any(values & set(pair) for pair in equal):
+        if len(equal) != 1 or any(values & set(pair) for pair in equal) or elsewhere:
             raise RequestError(
                 f"model.fused.{known}: the parts {', '.join(parts)} are not equal blocks, in this "
                 f"order, of the outputs of '{known}' in a model of type "
@@ -150,14 +172,37 @@ def _without_block(
         handle.remove()
 
 
+def _acts_on_own_token(
+    backbone: PreTrainedModel, layer: torch.nn.Module, index: int, count: int
+) -> bool:
+    """Return whether one block of a layer's outputs at the second token changes no other token."""
+
+    def outputs(step: float) -> torch.Tensor:
+        def shift(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
+            blocks = [block.clone() for block in (2 * output / output.std()).chunk(count, dim=-1)]
+            blocks[index].view(-1, blocks[index].shape[-1])[1] += step
+            return torch.cat(blocks, dim=-1)
+
+        handle = layer.register_forward_hook(shift)
+        try:
+            found = backbone(**equal_texts(backbone), output_hidden_states=True).hidden_states[-1]
+        finally:
+            handle.remove()
+        others = [token for token in range(found.shape[-2]) if token != 1]
+        return found[..., others, :]
+
+    return not differs(outputs(0.0), outputs(3.0))
+
+
 def equal_texts(backbone: Any, rows: int = 1) -> dict[str, torch.Tensor]:
     """Return equal texts of tokens that are not special, with an end token where there is one."""
     config, device = backbone.config, next(backbone.parameters()).device
-    special = {getattr(config, f"{kind}_token_id", None) for kind in ("bos", "eos", "pad")}
+    named = [getattr(config, f"{kind}_token_id", None) for kind in ("bos", "pad", "eos")]
+    # Some models have several end tokens.
+    special = [number for each in named for number in (each if isinstance(each, list) else [each])]
     ids = [number for number in range(3, 20) if number not in special][:9]
-    end = getattr(config, "eos_token_id", None)
     known = len(backbone.get_input_embeddings().weight)
-    ids += [end] if isinstance(end, int) and end < known else []
+    ids += [end for end in special[2:3] if isinstance(end, int) and end < known]
     return {
         "input_ids": torch.tensor([ids] * rows, device=device),
         "attention_mask": torch.ones(rows, len(ids), dtype=torch.long, device=device),

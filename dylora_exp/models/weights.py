@@ -6,7 +6,7 @@ transformers fills in random values where a file lacks a weight, and ignores wha
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from dylora_exp.core import RequestError, name_first
 from dylora_exp.models.layer_names import name_matches
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.nn import Module
     from transformers import PretrainedConfig, PreTrainedModel
 
@@ -54,6 +55,8 @@ def read_weights(
     Raises:
         RequestError: When weights outside the head are missing or unused, or of other sizes.
     """
+    import torch
+
     _refuse_pickles(location)
     backbone, found = kind.from_pretrained(
         location,
@@ -61,13 +64,25 @@ def read_weights(
         use_safetensors=True,
         weights_only=True,
         config=config,
+        dtype=torch.float32,  # not rounded first, whatever the config says
         revision=model.revision,
         ignore_mismatched_sizes=True,  # so that all of them are named below
         output_loading_info=True,
     )
     sizes = {name: (tuple(old), tuple(new)) for name, old, new in found["mismatched_keys"]}
     problems = []
-    if missing := [name for name in found["missing_keys"] - set(sizes) if not _in(name, head)]:
+    missing = [name for name in found["missing_keys"] - set(sizes) if not _in(name, head)]
+    is_classifier = kind.__name__ == "AutoModelForSequenceClassification"
+    in_body = any(_is_in_body(name, backbone) for name in missing)
+    if missing and is_classifier and not head and not in_body:
+        modules = sorted({name.partition(".")[0] for name in missing})
+        raise RequestError(
+            f"model.head: the head ({', '.join(modules)}) is neither among the weights of "
+            f"'{model.name_or_path}' nor saved in an adapter (PEFT's modules_to_save), so that "
+            "scores would be those of random values; train it with the adapter, or "
+            f"model.head=[{','.join(modules)}] scores it untrained all the same."
+        )
+    if missing:
         problems.append(
             f"{name_first(missing)} of the model {_is_or_are(missing)} not among its weights, so "
             "that random values would be used; expected all but those of new modules in "
@@ -87,6 +102,11 @@ def read_weights(
             else "."
         )
         problems.append(f"{name_first(wrong)}: found shape {old}, expected {new}{hint}")
+    if broken := [name for name, weight in backbone.named_parameters() if not _is_finite(weight)]:
+        problems.append(
+            f"{name_first(broken)} among its weights {_holds_or_hold(broken)} other values than "
+            "finite numbers; the file is damaged, or its training diverged."
+        )
     if hasattr(backbone, "peft_config"):
         problems.append("there is an adapter beside the weights; merge it or take it away.")
     if problems:
@@ -157,6 +177,15 @@ def _is_in_body(weight: str, backbone: PreTrainedModel) -> bool:
     parts = dict(body.named_children()) if body is not backbone else {}
     known = dict(backbone.named_buffers())  # those that are made anew, such as positions
     return inner.split(".")[0] in parts and weight not in known
+
+
+def _is_finite(weight: Tensor) -> bool:
+    """Return whether a weight holds finite numbers; those of shapes alone are taken to do so."""
+    return weight.is_meta or (weight.is_floating_point() and bool(weight.isfinite().all()))
+
+
+def _holds_or_hold(names: Sequence[str]) -> str:
+    return "holds" if len(names) == 1 else "hold"
 
 
 def _is_or_are(names: Iterable[str]) -> str:

@@ -10,12 +10,18 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from dylora_exp.config import CONF_DIR, check_overrides, from_hydra, quote_path
-from dylora_exp.core import RequestError, first_line, is_quiet, process_count
+from dylora_exp.config import (
+    CONF_DIR,
+    check_overrides,
+    from_hydra,
+    missing_config,
+    quote_path,
+)
+from dylora_exp.core import RequestError, first_line, is_quiet, print_error, process_count
 from dylora_exp.multirun.jobs import JobResult, overridden_keys, run_composed
 from dylora_exp.multirun.launcher import RunTask
 from dylora_exp.multirun.summary import counts_line, exit_code, print_failures
@@ -68,9 +74,9 @@ def launch(overrides: Sequence[str], flags: Sequence[str], show: Callable[[Outco
     for result in [] if multirun else task.results:
         report(result)
         for problem in result.problems:
-            print(f"dylora: {problem}", file=sys.stderr)
+            print_error(problem)
     if failure:
-        print(f"dylora: {failure}", file=sys.stderr)
+        print_error(failure)
         return 1
     return exit_code(task.results)
 
@@ -89,6 +95,8 @@ def call_hydra(arguments: Sequence[str], task: Callable[[DictConfig], Any]) -> N
     argv, sys.argv = sys.argv, ["dylora", *arguments]
     try:
         hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(task)()
+    except MissingConfigException as error:
+        raise RequestError(missing_config(error)) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise RequestError(first_line(error)) from error
     except BrokenPipeError:

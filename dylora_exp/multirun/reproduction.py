@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from dylora_exp.core import check_writable, echo, is_quiet
+from dylora_exp.core import check_writable, echo, is_quiet, print_warning
 from dylora_exp.multirun import summary
 from dylora_exp.multirun.executors.base import Executor
 from dylora_exp.multirun.jobs import Job, JobResult
@@ -104,6 +103,6 @@ def _with_reason(result: JobResult, name: str) -> JobResult:
 def _report(result: JobResult) -> None:
     """Print how a job ended, in a line."""
     for warning in result.outcome.warnings if result.outcome and not is_quiet() else []:
-        print(f"dylora: warning: {warning}", file=sys.stderr)
+        print_warning(warning)
     if not result.skipped_owner:
         echo(f"{result.name}: {' '.join(result.problems) or f'done in {result.seconds:.0f} s'}")

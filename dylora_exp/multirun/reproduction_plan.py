@@ -6,8 +6,7 @@ or how a process of it ended.
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from dylora_exp.config import check_overrides, compose, is_identity, options, qu
 from dylora_exp.core import RequestError, locks, process_count, unknown_name
 from dylora_exp.multirun.executors.base import Executor
 from dylora_exp.multirun.executors.settings import load_executor
+from dylora_exp.multirun.run_times import expected_seconds
 from dylora_exp.records import Record, RecordStore
 from dylora_exp.reporting import (
     PlannedRun,
@@ -87,7 +87,7 @@ class PlanItem:
     Attributes:
         run: The run.
         state: ``done``, ``missing``, ``failed`` or ``running``.
-        seconds: What it is expected to take; None where nothing like it has a record.
+        seconds: What it is expected to take; None where no record is comparable.
     """
 
     run: PlannedRun
@@ -146,7 +146,7 @@ def make_plan(request: ReproduceRequest) -> Plan:
         compose([*runs[0].overrides(), *request.run_overrides()])
     records, warnings = RecordStore(request.results).read_all()
     states = run_states(runs, records, request)
-    items = [PlanItem(run, states[run.run_id], _estimate(run, records)) for run in runs]
+    items = [PlanItem(run, states[run.run_id], expected_seconds(run, records)) for run in runs]
     return Plan(tables, skipped, items, warnings)
 
 
@@ -224,22 +224,6 @@ def _problems(request: ReproduceRequest) -> list[str]:
     except RequestError as error:
         problems += error.problems
     return problems
-
-
-def _estimate(run: PlannedRun, records: Iterable[Record]) -> float | None:
-    """Return the mean seconds of like runs, else of any of the profile; None where there is none.
-
-    Runs are alike when profile, task and method are.
-    """
-    setup, profile = run.setup, run.setup.config.profile
-    alike, others = list[float](), list[float]()
-    for record in records:
-        train, sweep = (record.timing.get(f"{part}_seconds") for part in ("train", "sweep"))
-        if record.status == "completed" and record.profile == profile and train and sweep:
-            times = alike if (record.task, record.method) == (setup.task, setup.method) else others
-            times.append(train + sweep)
-    known = alike or others
-    return statistics.fmean(known) if known else None
 
 
 def _duration(seconds: float | None) -> str:

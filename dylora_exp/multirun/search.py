@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import importlib.util
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from dylora_exp import metrics
 from dylora_exp.config import compose, identity, quote_path
-from dylora_exp.core import RequestError, echo, locks
+from dylora_exp.core import RequestError, echo, install_command, is_installed, locks
 from dylora_exp.multirun.executors.base import Executor, JobFunction
 from dylora_exp.multirun.executors.settings import load_executor
 from dylora_exp.multirun.jobs import Job, JobResult, run_job
@@ -137,8 +136,9 @@ def _check(request: SearchRequest) -> SearchSpace:
     Raises:
         RequestError: With every problem of the request.
     """
-    if importlib.util.find_spec("optuna") is None:
-        raise RequestError("dylora search needs pip install 'dylora-exp[search]'.")
+    if not is_installed("optuna"):
+        install = install_command("search")
+        raise RequestError(f"search: optuna is not installed; install it with: {install}")
     problems = [
         f"--{name}: found {value}, expected a number at least 1."
         for name, value in (("trials", request.trials), ("jobs", request.jobs))

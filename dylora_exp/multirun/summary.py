@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
+from dylora_exp.core import print_error
 from dylora_exp.multirun.jobs import JobResult
 
 
@@ -41,6 +41,6 @@ def print_failures(results: Sequence[JobResult], total: int) -> None:
         for problem in result.problems:
             reasons.setdefault(problem, []).append(result.name)
     if failed:
-        print(f"dylora: {len(failed)} of {total} runs did not complete:", file=sys.stderr)
+        print_error(f"{len(failed)} of {total} runs did not complete:")
     for reason, names in reasons.items():
-        print(f"dylora: {'; '.join(names)}: {reason}", file=sys.stderr)
+        print_error(f"{'; '.join(names)}: {reason}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from dylora_exp import metrics
 from dylora_exp.config import Mark, TaskConfig
+from dylora_exp.core import RequestError
 from dylora_exp.methods import Cut, Method, TrainedModel
 from dylora_exp.objectives import base
 
@@ -46,6 +47,7 @@ class ClassificationObjective(base.Objective):
     def __init__(self, setting: base.ObjectiveContext) -> None:
         from dylora_exp.objectives.torch_parts import batches
 
+        _check_length(setting)
         super().__init__(setting)
         self.collator = batches.Collator(
             setting.tokenizer, regression=not setting.config.task.labels
@@ -95,3 +97,15 @@ class ClassificationObjective(base.Objective):
     def scoring(self) -> dict[str, Any]:
         """Return the metrics' signature."""
         return super().scoring() | {"signature": metrics.signature(self.config.task.metrics)}
+
+
+def _check_length(setting: base.ObjectiveContext) -> None:
+    """Refuse a longest input that holds nothing but special tokens, so that all texts are alike."""
+    is_pair = len(setting.data.train[0]["text"]) > 1
+    special = setting.tokenizer.num_special_tokens_to_add(pair=is_pair)
+    if min(setting.config.task.max_length, setting.window) <= special:
+        raise RequestError(
+            f"task.max_length: found {setting.config.task.max_length}, expected more than the "
+            f"{special} special tokens that the tokenizer adds to each input, and a model with "
+            "room for them."
+        )

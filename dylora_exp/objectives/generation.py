@@ -79,6 +79,12 @@ class GenerationObjective(base.Objective):
         self.decoding = setting.config.task.decode
         self.data = setting.data.eval
         self.prompts = [self._prompt(context) for context in self.data["context"]]
+        if not any(label != IGNORED for row in self.train_set["labels"] for label in row):
+            raise RequestError(
+                f"task.max_length: found {setting.config.task.max_length}, which leaves no room "
+                "for a text after any context of the training data, so that nothing would be "
+                "learned."
+            )
         _check_lengths(self.prompts, setting, self.decoding.max_new_tokens)
         task = setting.config.task
         self.scorer = metrics.Scorer(task.reader, task.metrics, task.max_references)

@@ -1,5 +1,6 @@
 from .digests import changed_file as changed_file
 from .digests import saved_files as saved_files
+from .frame import load_records as load_records
 from .record import EpochScores as EpochScores
 from .record import LayerSize as LayerSize
 from .record import RankScore as RankScore
@@ -26,6 +27,7 @@ __all__ = [
     "best_rank",
     "changed_file",
     "check_results",
+    "load_records",
     "recommended_rank",
     "saved_files",
     "search_score",

@@ -25,17 +25,35 @@ from pydantic import (
     ValidationError,
     with_config,
 )
+from pydantic_core import core_schema
 from typing_extensions import TypedDict
 
 from dylora_exp.config import distinguishing_settings
 from dylora_exp.core import dotted
 
 SCHEMA_VERSION = 1
+# It names files.
+_RUN_ID = r"^[A-Za-z0-9_-]{1,64}$"
+_HUGE = 10**300
 # Every record has had these from the first one on; fields that came later are optional in a file.
 _ORIGINAL_FIELDS = (
     *("run_id", "status", "config", "model", "task", "method", "profile", "seed", "created_at"),
     *("error", "ranks", "parameters", "timing", "memory", "data", "environment"),
 )
+
+
+def _finite(expected: str) -> GetPydanticSchema:
+    """Return the schema of a finite number or null, which is kept as it is: 1 is not made 1.0."""
+    number = core_schema.union_schema(
+        [
+            core_schema.int_schema(strict=True, gt=-_HUGE, lt=_HUGE),
+            core_schema.float_schema(strict=True, allow_inf_nan=False, gt=-1e300, lt=1e300),
+        ],
+        mode="left_to_right",
+        custom_error_type="not_finite",
+        custom_error_message=expected,
+    )
+    return GetPydanticSchema(lambda *_: core_schema.nullable_schema(number))
 
 
 def _expect(expected: str, test: Callable[[Any], bool]) -> AfterValidator:
@@ -63,9 +81,9 @@ def _is_single(value: Any) -> bool:
 
 # What tables read of a record's open parts. All may be null, which stands for nothing.
 _Count = Annotated[StrictInt, Field(ge=0, lt=2**63)] | None
-_Number = Annotated[Any, _expect("a number", _is_finite)]
+_Number = Annotated[Any, _finite("a number")]
 _Single = Annotated[Any, _expect("a text, a number, true or false", _is_single)]
-_Metric = Annotated[Any, _expect("a finite number or null", _is_finite)]
+_Metric = Annotated[Any, _finite("a finite number or null")]
 
 
 def _open(**known: Any) -> GetPydanticSchema:
@@ -151,7 +169,7 @@ class Record:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    run_id: str
+    run_id: Annotated[str, Field(pattern=_RUN_ID)]
     status: Literal["running", "completed", "failed"]
     config: _Config
     model: str
@@ -223,7 +241,7 @@ def _schema() -> TypeAdapter[Record]:
 _EXPECTED = {
     "int_type": "a whole number",
     "string_type": "a text",
-    "string_pattern_mismatch": "a rank",
+    "string_pattern_mismatch": "a text that matches {pattern}",
     "dict_type": "an object",
     "list_type": "a list",
     "dataclass_type": "an object",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
-import pydantic_core
-
-from dylora_exp.core import UNFINISHED, RequestError, did_you_mean, write_atomically
+from dylora_exp.core import (
+    UNFINISHED,
+    RequestError,
+    did_you_mean,
+    parse_json,
+    without_garbage_collection,
+    write_atomically,
+)
 from dylora_exp.records.consistency import contradiction
 from dylora_exp.records.record import Record
 
@@ -68,9 +71,14 @@ class RecordStore:
         Raises:
             RequestError: When two files are different records of the same run.
         """
+        with without_garbage_collection():
+            return self._read_all()
+
+    def _read_all(self) -> tuple[list[Record], list[str]]:
         found: dict[str, tuple[Path, Record]] = {}
         problems, warnings = [], []
-        for path in sorted(self.folder.glob("*.json")):
+        for name in sorted(file.name for file in self.folder.glob("*.json")):
+            path = self.folder / name
             try:
                 record = _parse(path)
             except (ValueError, OSError) as error:
@@ -114,51 +122,10 @@ def check_results(results_dir: Path) -> None:
 def _parse(path: Path) -> Record:
     if not path.is_file():
         raise ValueError("not a regular file")
-    record = Record.from_dict(_parse_json(path.read_bytes()))
+    record = Record.from_dict(parse_json(path.read_bytes()))
     if found := contradiction(record):
         raise ValueError(found)
     return record
-
-
-def _parse_json(content: bytes) -> Any:
-    """Return the JSON of a file.
-
-    Raises:
-        ValueError: When it is none, has a key twice, or half a character.
-    """
-    try:
-        tree = pydantic_core.from_json(content)
-    except ValueError:
-        tree = _parse_json_slowly(content)
-    # Each key has its colon, one that comes twice has two.
-    if content.count(b":") != pydantic_core.to_json(tree).count(b":"):
-        tree = _parse_json_slowly(content)
-    return tree
-
-
-def _parse_json_slowly(content: bytes) -> Any:
-    """Return the JSON of a file as ``_parse_json``, with the reason where it is refused."""
-    try:
-        tree = json.loads(content.decode("utf-8"), object_pairs_hook=_without_duplicates)
-        json.dumps(tree, ensure_ascii=False).encode()
-    except UnicodeDecodeError:
-        raise ValueError("not UTF-8") from None
-    except UnicodeEncodeError:
-        raise ValueError("half a character (a lone surrogate) in it") from None
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"no valid JSON at line {error.lineno}") from None
-    return tree
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    tree = dict(pairs)
-    if len(tree) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key '{twice}' is there twice")
-    return tree
 
 
 def _named(path: Path) -> Record:

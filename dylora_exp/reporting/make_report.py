@@ -21,12 +21,11 @@ def show_report(
     results_dir: Path, where: str = "", tolerance: float | None = None
 ) -> WrittenReport:
     """Print a report; see ``report.make_report`` for the arguments and what it raises."""
-    from rich.console import Console
-
+    from dylora_exp.core import make_console
     from dylora_exp.reporting.render.text import print_report
 
     report = make_report(results_dir, where, tolerance)
-    print_report(report, Console())
+    print_report(report, make_console())
     return WrittenReport((), report.file_warnings)
 
 

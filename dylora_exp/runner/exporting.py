@@ -7,15 +7,24 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dylora_exp.core import RequestError, apply_umask, export_folder, unknown_name
+from dylora_exp.core import (
+    RequestError,
+    apply_umask,
+    export_folder,
+    unknown_name,
+    write_atomically,
+)
 from dylora_exp.records import RankScore, Record, RecordStore
 from dylora_exp.runner.model_card import model_card
 
 if TYPE_CHECKING:
-    from dylora_exp.config import Config
+    from dylora_exp.config import Config, TaskConfig
 
 # Settings of a model that may name a folder; a record knows it by a digest of its files only.
 _FOLDERS = ("name_or_path", "tokenizer")
+
+# What an export reads of a record's config.
+_NEEDED = (("model", "name_or_path"), ("model", "pretrained"), ("ranks", "r_max"))
 
 
 def export(
@@ -51,6 +60,7 @@ def export(
     from dylora_exp.methods import make_method
 
     record = RecordStore(results_dir).find(run)
+    _check_config(record)
     entries = _entries(record, rank, truncation)
     folders = [folder / f"rank-{e.rank}" for e in entries] if rank == "all" else [folder]
     run_folder = outputs_dir / record.run_id
@@ -99,6 +109,28 @@ def _entries(record: Record, rank: str, truncation: str | None) -> list[RankScor
         names = ", ".join(chosen)
         raise RequestError(f"--rank: found {rank}, the run has scored ranks {names}.")
     return [chosen[rank]]
+
+
+def _check_config(record: Record) -> None:
+    """Refuse a record whose config is not whole: what to export follows from it.
+
+    Raises:
+        RequestError: Naming what is missing or wrong.
+    """
+    from dylora_exp.config import load
+
+    problems = []
+    for group, key in _NEEDED:
+        found = record.config.get(group)
+        if not isinstance(found, dict) or found.get(key) is None:
+            problems.append(f"{group}.{key}: found nothing, expected a value.")
+    try:
+        load(record.config)
+    except RequestError as error:
+        problems += error.problems
+    if problems:
+        beginning = f"run {record.run_id}: the config in its record is not whole"
+        raise RequestError(f"{beginning}: {problem}" for problem in dict.fromkeys(problems))
 
 
 def _config(record: Record, run_folder: Path, merge: bool) -> Config:
@@ -157,6 +189,21 @@ def _merge(adapter: Path, folder: Path, config: Config) -> Path:
     backbone, tokenizer = load(config.model, config.task.number_of_outputs, config.hub_cache)
     merged = PeftModel.from_pretrained(backbone, str(adapter)).merge_and_unload()
     merged.save_pretrained(folder)
+    if config.task.number_of_outputs is not None:
+        _name_outputs(folder / "config.json", config.task)
     tokenizer.save_pretrained(folder)
     apply_umask(folder)
     return folder
+
+
+def _name_outputs(file: Path, task: TaskConfig) -> None:
+    """Write the labels of a classifier into its config.json.
+
+    transformers leaves out names that are its own default, and with them the number of labels where
+    an architecture has another default: a BART with two labels would be read as one with three.
+    """
+    names = task.labels or ["LABEL_0"]  # a number's only output, as transformers calls it
+    tree = json.loads(file.read_text(encoding="utf-8"))
+    tree["id2label"] = {str(number): name for number, name in enumerate(names)}
+    tree["label2id"] = {name: number for number, name in enumerate(names)}
+    write_atomically(file, json.dumps(tree, indent=2, sort_keys=True) + "\n")

@@ -38,6 +38,19 @@ def hold_run(store: RecordStore, folder: Path, busy: Callable[[Path], None]) -> 
             folder.rmdir()
 
 
+@contextlib.contextmanager
+def no_empty_folders(*folders: Path) -> Iterator[None]:
+    """Remove folders that were made for a request that turns out to be wrong, if empty."""
+    made = [each for folder in folders for each in [folder, *folder.parents] if not each.exists()]
+    try:
+        yield
+    except RequestError:
+        for folder in sorted(made, reverse=True):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
 def prepare_folder(folder: Path, config: Config, sources: list[dict[str, Any]]) -> None:
     """Write a run's config and data sources, and remove checkpoints made from other data."""
     from dylora_exp.models import local_folders

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from dylora_exp.core import markdown_cell, markdown_text
 from dylora_exp.records import RankScore, Record
 
 _NEIGHBOURS = 1
@@ -30,26 +31,48 @@ def model_card(record: Record, entry: RankScore, merged: bool, r: int, auto_clas
         "---",
         "",
         f"# {'Model with a merged' if merged else 'LoRA'} adapter of rank {entry.rank} for "
-        f"{record.task}",
+        f"{markdown_text(record.task)}",
         "",
-        f"Rank {entry.rank} of one {record.method} training at rank "
-        f"{record.config['ranks']['r_max']} (run `{record.run_id}`, seed {record.seed}, profile "
-        f"{record.profile}), made by {entry.truncation} truncation at scale {entry.scale}.",
-        f"Load it with `{loading}`.",
+        f"Rank {entry.rank} of {_subject(record)} (run `{record.run_id}`, seed {record.seed}, "
+        f"profile {markdown_text(record.profile)}), made by {entry.truncation} truncation at scale "
+        f"{entry.scale}.",
+        f"Load it with `{loading}`, the base model in single precision (`dtype=torch.float32`), "
+        "in which it was scored."
+        if not merged
+        else f"Load it with `{loading}`.",
         *_remarks(record, entry, merged, r),
         "",
         "## Scores on the development set",
         "",
         *_scores(record, entry),
         "",
-        "## How it was trained",
-        "",
-        "```json",
-        json.dumps(record.config, indent=2, sort_keys=True),
-        "```",
-        "",
+        *_origin(record),
     ]
     return "\n".join(lines)
+
+
+def _subject(record: Record) -> str:
+    """Return what the rank is cut from."""
+    r_max = record.config["ranks"]["r_max"]
+    if "imported" in record.training:
+        return f"an adapter of rank {r_max} that was trained elsewhere and imported"
+    return f"one {markdown_text(record.method)} training at rank {r_max}"
+
+
+def _origin(record: Record) -> list[str]:
+    """Return the section on the training, or on where an adapter comes from that had none here."""
+    config, imported = record.config, record.training.get("imported")
+    lines = ["## How it was trained", ""]
+    if imported is not None:
+        opening = "It was not trained here. What was imported, with the sha256 of its files:"
+        lines = ["## Where it comes from", "", opening, "", *_json(imported), ""]
+        lines += ["How it was scored:", ""]
+        config = {group: value for group, value in config.items() if group != "trainer"}
+    return [*lines, *_json(config), ""]
+
+
+def _json(tree: object) -> list[str]:
+    return ["```json", json.dumps(tree, indent=2, sort_keys=True), "```"]
 
 
 def _remarks(record: Record, entry: RankScore, merged: bool, r: int) -> list[str]:
@@ -75,7 +98,7 @@ def _scores(record: Record, entry: RankScore) -> list[str]:
     """Return the lines of a Markdown table of this rank and its neighbours."""
     assert entry.rank is not None
     names = sorted(entry.metrics)
-    lines = [f"| rank | {' | '.join(names)} |", "|---" * (1 + len(names)) + "|"]
+    lines = [f"| rank | {' | '.join(map(markdown_cell, names))} |", "|---" * (1 + len(names)) + "|"]
     for other in record.ranks:
         same_cut = (other.truncation, other.scale) == (entry.truncation, entry.scale)
         if same_cut and abs((other.rank or 0) - entry.rank) <= _NEIGHBOURS:

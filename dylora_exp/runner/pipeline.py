@@ -31,7 +31,14 @@ from dylora_exp.runner.folder import prepare_folder, run_folder
 from dylora_exp.runner.preflight import check
 from dylora_exp.runner.trackers.base import tracking, warn_only
 from dylora_exp.tasks import TaskData
-from dylora_exp.training import EpochSweep, TrainingResult, epoch_scores, score_all_ranks, train
+from dylora_exp.training import (
+    EpochSweep,
+    TrainingResult,
+    epoch_scores,
+    optimizer_steps,
+    score_all_ranks,
+    train,
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,8 @@ def load_run(config: Config, data: TaskData) -> LoadedRun:
     backbone, tokenizer = load(config.model, config.task.number_of_outputs, config.hub_cache)
     objective = make_objective(ObjectiveContext(config, tokenizer, longest_input(backbone), data))
     method = make_method(config)
+    if not method.is_trained_elsewhere:
+        method.check_steps(optimizer_steps(method, len(objective.train_set)))
     model = method.attach(backbone)
     warnings = [*data.warnings, *method.load_adapter(model)]
     return LoadedRun(config, data, method, model, objective, warnings)
@@ -94,9 +103,8 @@ def train_and_record(run: LoadedRun) -> tuple[Record, list[str]]:
             training=method.training_stats(model) | imported,
             scoring=run.objective.scoring(),
             timing={
-                "train_seconds": training.seconds,
                 "sweep_seconds": sum(entry.seconds for ranks in sweeps for entry in ranks),
-                "steps": training.steps,
+                **({} if method.is_untimed else training.timing()),
                 **method.timing,
             },
             memory=peak_memory(),

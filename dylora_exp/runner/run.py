@@ -34,6 +34,7 @@ from dylora_exp.records import Record, RecordStore, changed_file
 from dylora_exp.runner.folder import (
     clean_up,
     hold_run,
+    no_empty_folders,
     remove_checkpoints,
     remove_unfinished,
     run_folder,
@@ -99,9 +100,10 @@ def _run_in_main_process(config: Config, wait: bool) -> Outcome:
             clean_up(store, folder)
             return outcome
         locks.wait(run_locks(store, folder), busy)  # before data are read
-        data = check_all(config)
-        with hold_run(store, folder, busy):
-            return find_completed(config, store) or run_locked(config, store, data, log)
+        with no_empty_folders(store.folder, folder.parent):
+            data = check_all(config)
+            with hold_run(store, folder, busy):
+                return find_completed(config, store) or run_locked(config, store, data, log)
 
 
 def _run_in_worker(config: Config) -> None:

@@ -138,7 +138,7 @@ def csv_rows(text: str, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, 
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         columns = next(rows, [])
-        check_columns(columns, needed)
+        check_columns(columns, needed, is_header=True)
         last = rows.line_num
         for cells in rows:
             first, last = last + 1, rows.line_num
@@ -149,8 +149,14 @@ def csv_rows(text: str, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, 
         raise Broken(f"the CSV is broken ({error})", on_line(rows.line_num)) from None
 
 
-def check_columns(columns: Sequence[str], needed: Sequence[str]) -> None:
-    """Raise ``Broken`` for the first needed column that is missing, with the nearest name."""
+def check_columns(columns: Sequence[str], needed: Sequence[str], is_header: bool = False) -> None:
+    """Raise ``Broken`` for the first needed column that is missing, with the nearest name.
+
+    So is a column that is there twice: any in a header, but one without a name, else a needed one.
+    """
+    for name in columns:
+        if name and columns.count(name) > 1 and (is_header or name in needed):
+            raise Broken(f"the column '{name}' is there twice", on_line(1))
     for name in needed:
         if name not in columns:
             hint = did_you_mean(name, columns)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dylora_exp.config import TaskConfig
-from dylora_exp.core import RequestError, file_sha256
+from dylora_exp.core import RequestError, file_sha256, unique_keys
 from dylora_exp.tasks.base import Reader, TaskData
 from dylora_exp.tasks.files import Broken, existing_folder, on_line, read_splits, read_text
 
@@ -156,9 +156,11 @@ def numbered(entries: list[Any]) -> Iterator[tuple[str, Any]]:
 def parse_json(text: str) -> Any:
     """Return the parsed JSON, or raise ``Broken``."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=unique_keys)
     except json.JSONDecodeError as error:
         raise Broken(f"the JSON is broken ({error.msg})", on_line(error.lineno)) from None
+    except ValueError as error:
+        raise Broken(str(error)) from None
     except RecursionError:
         raise Broken("the JSON is nested too deeply") from None
 

@@ -12,6 +12,10 @@ from dylora_exp.core import RequestError
 from dylora_exp.metrics import Scorer
 from dylora_exp.tasks.files import Broken, csv_rows, lines_of, read_text
 
+# What ROUGE-L, METEOR and TER take grows with the product of two texts' words: a file in one line
+# would take hours, and no sentence is as long.
+_MOST_WORDS, _MOST_CHARACTERS = 1000, 20_000
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -60,6 +64,8 @@ def score_files(
                 f"{predictions}: found {len(ours)} predictions, but {references[0]} has references "
                 f"for {len(theirs)} items."
             )
+        _check_lengths(predictions, [[text] for text in ours])
+        _check_lengths(references[0], theirs)
         values = scorer.score(ours, theirs)
         fewest, most = min(map(len, theirs)), max(map(len, theirs))
         data = f"{task}|items:{len(ours)}|refs:{fewest}-{most}|form:{form}"
@@ -103,6 +109,21 @@ def read_lines(path: Path) -> list[str]:
     if not text:
         raise RequestError(f"{path}: this file is empty.")
     return [line.strip() for line in lines_of(text)]
+
+
+def _check_lengths(path: Path, items: Sequence[Sequence[str]]) -> None:
+    """Refuse texts that are no sentences: a file that lacks its newlines, most likely.
+
+    Raises:
+        RequestError: Naming the file and the item.
+    """
+    for number, text in ((i, text) for i, texts in enumerate(items, 1) for text in texts):
+        if len(text) > _MOST_CHARACTERS or len(text.split()) > _MOST_WORDS:
+            raise RequestError(
+                f"{path}: item {number} has a text of {len(text.split())} words and {len(text)} "
+                f"characters, expected at most {_MOST_WORDS} and {_MOST_CHARACTERS}; are there "
+                "newlines between the texts?"
+            )
 
 
 def _streams(paths: Sequence[Path]) -> list[Path]:

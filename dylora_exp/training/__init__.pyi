@@ -1,4 +1,4 @@
-from .callbacks import TrainingDiverged as TrainingDiverged
+from .arguments import optimizer_steps as optimizer_steps
 from .epoch_sweep import EpochSweep as EpochSweep
 from .epoch_sweep import epoch_scores as epoch_scores
 from .example_order import RandomOrderSampler as RandomOrderSampler
@@ -10,9 +10,9 @@ from .trainer import train as train
 __all__ = [
     "EpochSweep",
     "RandomOrderSampler",
-    "TrainingDiverged",
     "TrainingResult",
     "epoch_scores",
+    "optimizer_steps",
     "order_sampler",
     "score_all_ranks",
     "train",

@@ -27,6 +27,21 @@ class OneGPUArguments(TrainingArguments):
         return min(super().n_gpu, 1)
 
 
+def optimizer_steps(method: Method, examples: int) -> int:
+    """Return the number of optimizer steps that the Trainer takes.
+
+    Args:
+        method: Of the run; some take a fraction of the configured steps alone.
+        examples: The number of training examples.
+    """
+    trainer, steps_share = method.config.trainer, method.steps_share
+    if trainer.max_steps:
+        return math.ceil(trainer.max_steps * steps_share)
+    batches = math.ceil(examples / trainer.batch_size)
+    each_epoch = math.ceil(batches / trainer.accumulation_steps)
+    return math.ceil(trainer.epochs * steps_share * each_epoch)
+
+
 def training_arguments(method: Method, folder: Path) -> TrainingArguments:
     """Return the Trainer's arguments for a method's run; checkpoints go to ``folder``."""
     config, steps_share = method.config, method.steps_share
@@ -38,7 +53,7 @@ def training_arguments(method: Method, folder: Path) -> TrainingArguments:
         per_device_train_batch_size=trainer.batch_size // process_count(),
         gradient_accumulation_steps=trainer.accumulation_steps,
         num_train_epochs=trainer.epochs * steps_share,
-        max_steps=math.ceil(trainer.max_steps * steps_share) if trainer.max_steps else -1,
+        max_steps=optimizer_steps(method, 0) if trainer.max_steps else -1,
         weight_decay=trainer.weight_decay,
         adam_beta1=trainer.adam_beta1,
         adam_beta2=trainer.adam_beta2,

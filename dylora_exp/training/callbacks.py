@@ -9,15 +9,9 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerState, TrainingArguments
 
-from dylora_exp.core import LOG, is_main_process, progress_bar, wait_for_all
+from dylora_exp.core import LOG, TrainingDiverged, is_main_process, progress_bar, wait_for_all
 from dylora_exp.methods import Method
 from dylora_exp.training.checkpoints import checkpoint_folder, write_marker
-
-LEARNING_RATE_ADVICE = "try a lower trainer.learning_rate."
-
-
-class TrainingDiverged(Exception):
-    """The loss or a weight is no longer a finite number."""
 
 
 class UntimedCallback(TrainerCallback):
@@ -68,10 +62,7 @@ class DivergenceCheck(TrainerCallback):
         """Raise ``TrainingDiverged`` when the logged loss is not finite."""
         loss = logs.get("loss", 0.0)
         if not math.isfinite(loss):
-            raise TrainingDiverged(
-                f"the training loss became {loss} by step {state.global_step}; "
-                f"{LEARNING_RATE_ADVICE}"
-            )
+            raise TrainingDiverged(f"the training loss became {loss} by step {state.global_step}")
 
 
 class ProgressBar(TrainerCallback):

@@ -22,17 +22,15 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from dylora_exp.adapters import move_mask_to_model
-from dylora_exp.core import LOG, broadcast_from_main
+from dylora_exp.core import LOG, TrainingDiverged, broadcast_from_main
 from dylora_exp.methods import Batch, Method, TrainedModel
 from dylora_exp.models import compile_where_asked, eager_for_one
 from dylora_exp.objectives import Objective, SharedBatches, batch_part
 from dylora_exp.training.arguments import training_arguments
 from dylora_exp.training.callbacks import (
-    LEARNING_RATE_ADVICE,
     CheckpointCompleter,
     DivergenceCheck,
     ProgressBar,
-    TrainingDiverged,
     TrainingTimer,
     UntimedCallback,
 )
@@ -53,6 +51,10 @@ class TrainingResult:
     steps: int = 0
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
+
+    def timing(self) -> dict[str, float]:
+        """Return the record's part of it."""
+        return {"train_seconds": self.seconds, "steps": self.steps}
 
 
 def train(
@@ -83,6 +85,7 @@ def train(
     method.drawn.update({int(rank): count for rank, count in marker.drawn.items()})
     if checkpoint is not None and marker.finished:
         load_weights(model, checkpoint)
+        _check_finite(model)
         LOG.info("training was finished before: %s", checkpoint.name)
         return TrainingResult(step_of(checkpoint), marker.seconds, resume.warnings)
     untimed = untimed or UntimedCallback()
@@ -107,10 +110,15 @@ def train(
     trainer.remove_callback(PrinterCallback)
     move_mask_to_model(model)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    _check_finite(model)
+    return TrainingResult(trainer.state.global_step, timer.seconds(), resume.warnings)
+
+
+def _check_finite(model: nn.Module) -> None:
+    """Raise ``TrainingDiverged`` for the first trained weight that is not finite."""
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and not parameter.isfinite().all():
-            raise TrainingDiverged(f"'{name}' is no longer finite; {LEARNING_RATE_ADVICE}")
-    return TrainingResult(trainer.state.global_step, timer.seconds(), resume.warnings)
+            raise TrainingDiverged(f"'{name}' holds other values than finite numbers")
 
 
 class MethodTrainer(Trainer):

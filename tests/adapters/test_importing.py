@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
+from dylora_exp.adapters.importing import import_problems
 from dylora_exp.cli.entry import main
 from dylora_exp.config.composition import compose
 from dylora_exp.core.errors import RequestError
@@ -259,7 +260,8 @@ def test_the_method_imported_scores_without_training(state, tmp_path, tiny_words
     with pytest.raises(RequestError) as caught:
         check(compose(["method=imported"]))
     assert caught.value.problems == [
-        "method.adapter: found nothing, expected the file of a state dict."
+        "method.adapter: found nothing, expected the folder of a PEFT adapter or the file of a "
+        "state dict."
     ]
 
 
@@ -271,3 +273,13 @@ def test_a_method_without_adapters_takes_none(state, tmp_path):
     assert problem.startswith(
         "method.adapter: method 'finetune' has no such setting, only dylora, "
     )
+
+
+@pytest.mark.parametrize("ending", ["pt", "safetensors"])
+def test_a_file_with_values_that_are_not_finite_is_refused(ending, tmp_path):
+    file = tmp_path / f"adapter.{ending}"
+    tensors = {"layer.lora_A": torch.tensor([[1.0, float("nan")]])}
+    torch.save(tensors, file) if ending == "pt" else save_file(tensors, file)
+    (problem,) = import_problems(str(file))
+    assert "'layer.lora_A' in" in problem
+    assert "was its training stable?" in problem

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dylora_exp.adapters.truncation import singular_factors, truncate
+from dylora_exp.core.errors import TrainingDiverged
 
 
 @pytest.mark.parametrize(("d_in", "d_out", "r"), [(8, 3, 6), (3, 8, 6), (4, 3, 6), (5, 5, 5)])
@@ -22,3 +23,11 @@ def test_ranks_above_the_narrow_side_are_zeros(d_in, d_out, r):
         assert (cut_a.shape, cut_b.shape) == ((rank, d_in), (d_out, rank))
         rest = torch.linalg.matrix_norm(b @ a - cut_b @ cut_a)
         assert rest == pytest.approx(values[rank:].square().sum().sqrt().item(), abs=1e-4)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_factors_that_are_not_finite_have_no_basis(value):
+    a, b = torch.randn(3, 8), torch.randn(8, 3)
+    b[2, 1] = value
+    with pytest.raises(TrainingDiverged, match=r"was training stable\? Try a lower trainer"):
+        singular_factors(a, b)

@@ -1,6 +1,7 @@
 """``dylora resize``: what it prints, and wrong requests: status 2, and nothing written."""
 
 import json
+import re
 
 import pytest
 
@@ -98,7 +99,8 @@ def test_uniform_and_dtype_reach_the_file(adapter, tmp_path, capsys):
     to = tmp_path / "to"
     words = ["--energy", "0.5", "--uniform", "--dtype", "bfloat16", "--to", str(to)]
     assert main(["resize", str(adapter), *words]) == 0
-    assert "padded with zeros to rank" in capsys.readouterr().out
+    said = re.search(r"padded with zeros to rank (\d): ([\d,]+) values", capsys.readouterr().out)
+    assert int(said[2].replace(",", "")) == 880 * int(said[1])
     assert json.loads((to / "adapter_config.json").read_text())["rank_pattern"] == {}
     header = (to / "adapter_model.safetensors").read_bytes()[:20_000]
     assert b"BF16" in header and b"F32" not in header

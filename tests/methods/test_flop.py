@@ -20,6 +20,7 @@ from dylora_exp.models.loading import load
 from dylora_exp.runner.preflight import check
 from dylora_exp.runner.run import RunFailed, run_if_needed
 from dylora_exp.tasks.base import read
+from tests.support.architectures import ENCODERS, LANGUAGE_MODELS, save_base
 
 
 def attached(*words):
@@ -463,3 +464,23 @@ def test_gates_of_roberta_base_driven_by_the_lagrangian_alone_leave_80_million(m
     assert told["remaining_parameters"] == parameters(compact) == pytest.approx(80e6, rel=0.01)
     ranks = list(told["layer_ranks"].values())
     assert sum(ranks) / len(ranks) == pytest.approx(243, rel=0.02)
+
+
+@pytest.mark.parametrize(("name", "task"), [("t5", "demo"), ("mamba", "demo-e2e")])
+def test_models_that_read_the_weights_of_their_layers(name, task, tmp_path):
+    base = save_base({**ENCODERS, **LANGUAGE_MODELS}[name], tmp_path / "base")
+    words = [f"task={task}", "method=flop", "method.target_sparsity=0.5", "trainer.max_steps=3",
+             "trainer.batch_size=4", "task.max_train_samples=12", "task.max_eval_samples=2",
+             f"results_dir={tmp_path}/results", f"outputs_dir={tmp_path}/outputs"]  # fmt: skip
+    words += ["task.metrics=[bleu]", "task.decode.max_new_tokens=3"] if name == "mamba" else []
+    record = run_if_needed(compose([*words, *base])).record
+    assert record.status == "completed"
+    assert record.training["sparsity"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_weight_that_a_layer_shows_is_the_one_it_computes_with():
+    layer = flop_layers.GatedLinear(torch.randn(5, 7), nn.Parameter(torch.randn(5)), 0.5).eval()
+    x = torch.randn(3, 7)
+    for each in (layer, layer.compact()):
+        shown = nn.functional.linear(x, each.weight, each.bias)
+        torch.testing.assert_close(each(x), shown, rtol=0, atol=1e-5)

@@ -7,8 +7,10 @@ from transformers import TrainerState
 
 from dylora_exp.adapters.layers import factors, lora_layers
 from dylora_exp.config.composition import compose
+from dylora_exp.core.errors import RequestError
 from dylora_exp.methods.base import Batch, make_method
 from dylora_exp.models.loading import load
+from dylora_exp.runner.run import run_if_needed
 
 STEPS = 10
 
@@ -95,3 +97,27 @@ def test_both_parts_have_at_least_one_step(share, steps, expected):
     _, _, _, callbacks = prepared(f"method.share={share}")
     callbacks[0].on_train_begin(None, TrainerState(max_steps=steps), None)
     assert callbacks[0].step == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [
+        (["trainer.max_steps=1"], "trainer.max_steps: found 1"),
+        (["trainer.epochs=1", "trainer.batch_size=96"], "trainer.epochs: found 1, which is one"),
+        (["trainer.epochs=0.3", "trainer.batch_size=40"], "trainer.epochs: found 0.3, which is"),
+        (["trainer.epochs=1", "trainer.accumulation_steps=3"], "trainer.epochs: found 1, which is"),
+    ],
+)
+def test_a_single_step_has_no_room_for_a_rotation(words, field, tiny_words, tmp_path):
+    overrides = [*tiny_words, "method=sorted-lora", "trainer.max_steps=null"]
+    with pytest.raises(RequestError, match=field) as caught:
+        run_if_needed(compose([*overrides, *words]))
+    (problem,) = caught.value.problems
+    assert problem.endswith("method 'sorted-lora' needs at least 2 steps.")
+    assert not list(tmp_path.glob("results/runs/*.json"))
+
+
+def test_two_steps_are_enough(tiny_words):
+    words = ["method=sorted-lora", "trainer.max_steps=null", "trainer.epochs=2"]
+    record = run_if_needed(compose([*tiny_words, *words, "trainer.batch_size=96"])).record
+    assert (record.status, record.timing["steps"]) == ("completed", 2)

@@ -4,12 +4,15 @@ import json
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import BPE, WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
 from dylora_exp.config.composition import compose
 from dylora_exp.core.errors import RequestError
 from dylora_exp.models.loading import load, longest_input
-from tests.support.small_gpt2 import save_small_gpt2, small_gpt2, small_tokenizer
+from tests.support.small_gpt2 import END, save_small_gpt2, small_gpt2, small_tokenizer
 
 
 @pytest.fixture
@@ -120,3 +123,24 @@ def test_no_position_beyond_the_longest_input_is_used(model_type, settings, expe
     assert backbone(input_ids=ids).last_hidden_state.isfinite().all()
     with pytest.raises((IndexError, RuntimeError)):
         backbone(input_ids=torch.full((1, longest + 1), 7))
+
+
+@LABELS_AND_TEXTS
+@pytest.mark.parametrize("kind", ["words", "pieces"])
+def test_a_vocabulary_that_loses_what_it_does_not_know(kind, folder, labels):
+    words = {word: number for number, word in enumerate([END, "a", "pub", "p", "u", "b"])}
+    model = WordLevel(words, unk_token="?") if kind == "words" else BPE(words, [])
+    backend = Tokenizer(model)
+    backend.pre_tokenizer = Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=END).save_pretrained(folder)
+    assert "has no token for 'Z' and none for what is unknown (unk_token)" in problem(
+        folder, labels
+    )
+
+
+def test_positions_that_follow_another_padding_token(tmp_path):
+    overrides = ["model.pretrained=false", "model.config={model_type: roberta, pad_token_id: 5}"]
+    shape = "vocab_size: 800, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2"
+    overrides[1] = overrides[1].replace("}", f", {shape}}}")
+    with pytest.raises(RequestError, match="pads with the token 1, but the model counts positions"):
+        load(compose(overrides).model, 2)

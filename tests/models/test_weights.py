@@ -173,3 +173,37 @@ def test_the_setting_makes_no_new_run_id_by_its_default():
 
     assert dylora_exp.run_id(compose(["model.drop_head=false"])) == dylora_exp.run_id(compose([]))
     assert dylora_exp.run_id(compose(["model.drop_head=true"])) != dylora_exp.run_id(compose([]))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named(folder, value):
+    name = "roberta.embeddings.word_embeddings.weight"
+
+    def damage(tensors):
+        tensors[name][-1, -1] = value  # of a token that no text may have
+        return tensors
+
+    rewrite(folder, damage)
+    with pytest.raises(RequestError, match=f"'{name}' among its weights holds other values than"):
+        load(config(folder), labels=2)
+
+
+def test_weights_are_read_as_they_are_whatever_type_the_config_names(folder):
+    tree = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**tree, "dtype": "bfloat16"}))
+    kept = load_file(folder / "model.safetensors")
+    ours = load(config(folder), labels=2)[0].state_dict()
+    assert all(torch.equal(ours[name], kept[name]) for name in kept if name.startswith("roberta"))
+
+
+@pytest.mark.parametrize("settings", [{"eos_token_id": [2, 5]}, {"return_dict": False}])
+def test_settings_of_the_config_that_change_nothing(folder, settings):
+    plain = load(config(folder), labels=2)[0].eval()
+    tree = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(tree | settings))
+    ids = torch.tensor([[0, 7, 9, 2]])
+    backbone = load(config(folder), labels=2)[0].eval()
+    with torch.no_grad():
+        assert torch.equal(
+            backbone.roberta(ids).last_hidden_state, plain.roberta(ids).last_hidden_state
+        )

@@ -21,6 +21,10 @@ from dylora_exp.reporting.specs import tables as spec
 from dylora_exp.runner.run import Outcome, RunFailed
 from tests.support.records import make_record
 
+SETTINGS = (
+    *("trainer.max_steps=2", "ranks.r_max=2"),
+    *("task.max_train_samples=64", "task.max_eval_samples=16"),
+)
 TABLE = """
 title: T
 caption: C
@@ -145,10 +149,35 @@ def test_the_time_is_that_of_like_runs_else_of_the_profile(capsys, worker, tmp_p
     out = dylora(capsys, "two", "--plan", "--jobs", "2")[1]
     times = {line.split("seed ")[0].split()[2]: line for line in out.splitlines() if "seed" in line}
     assert times["lora"].endswith("lora on demo, seed 42           about 40 s")
-    assert times["dylora-frozen"].endswith("about 20 s")  # (40 + 10 + 10) / 3
+    assert times["dylora-frozen"].endswith(
+        "about 18 s"
+    )  # (30 + 10 / 3 + 10 + 10) / 3: a third of the cuts
     assert out.splitlines()[-1] == (
-        "4 runs, 1 of them done; the other 3: about 40 s, 2 at a time."  # (40 + 20 + 20) / 2
+        "4 runs, 1 of them done; the other 3: about 38 s, 2 at a time."  # (40 + 18 + 18) / 2
     )
+
+
+def test_the_time_grows_with_steps_and_ranks_and_is_unknown_for_another_model(
+    capsys, worker, tables
+):
+    """Runs of 2 steps that took 30 s to train and 10 s to score 2 ranks on 16 examples."""
+    dylora(capsys, "one")
+    text = (tables / "one.yaml").read_text()
+    for change, expected in (
+        ("trainer.max_steps=6", "about 100 s"),  # 90 + 10
+        ("ranks.r_max=4", "about 50 s"),  # 30 + 20
+        ("task.max_eval_samples=48", "about 60 s"),  # 30 + 30
+        ("model=tiny-gpt2", "time unknown"),
+    ):
+        key = change.partition("=")[0]
+        known = [each for each in SETTINGS if not each.startswith(f"{key}=")]
+        (tables / "one.yaml").write_text(
+            text.replace(f"[{', '.join(SETTINGS)}]", f"[{', '.join([*known, change])}]")
+        )
+        lines = dylora(capsys, "one", "--plan")[1].splitlines()
+        assert next(line for line in lines if " dylora " in line).endswith(
+            expected.replace("100 s", "2 min")
+        ), (change, lines)
 
 
 def test_a_run_that_another_process_does_is_running(capsys, worker):

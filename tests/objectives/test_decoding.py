@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import LogitsProcessor, LogitsProcessorList, NoRepeatNGramLogitsProcessor
 
+from dylora_exp.core.errors import TrainingDiverged
 from dylora_exp.objectives.decode_config import DecodeConfig
 from dylora_exp.objectives.torch_parts import decoding
 from dylora_exp.objectives.torch_parts.decoding import NoRepeatedNgram, clean, decode, stop_tokens
@@ -278,3 +279,16 @@ def test_texts_of_other_weights_prompts_or_batches_are_thrown_away(change, decod
     file = tmp_path / "texts"
     decoder(file)
     assert len(decoder(file, **change)[0]) == 5
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("beams", [1, 3])
+def test_outputs_that_are_not_finite_are_no_texts(value, beams, tokenizer, prompts, tmp_path):
+    model = small_gpt2(tokenizer)
+    with torch.no_grad():
+        model.transformer.ln_f.bias[0] = value
+    settings = DecodeConfig(beams=beams, max_new_tokens=4)
+    file = tmp_path / "texts.jsonl"
+    with pytest.raises(TrainingDiverged, match=r"outputs are not finite; was training stable\?"):
+        decode(model, tokenizer, prompts, settings, 2, file, "", "")
+    assert len(file.read_text().splitlines()) == 1  # and none are kept

@@ -183,10 +183,14 @@ def test_what_is_too_long_is_cut_at_the_end_and_may_leave_nothing_to_learn():
     cut = make_objective(tokenizer, PAIRS[:1], f"task.max_length={whole['length'] - 2}")
     assert cut.train_set[0]["input_ids"] == whole["input_ids"][:-2]
     assert cut.train_set[0]["labels"] == whole["labels"][:-2]
-    nothing = make_objective(tokenizer, PAIRS[:1], "task.max_length=3")
-    batch = nothing.collate(list(nothing.train_set))
-    logits = torch.randn(1, 3, len(tokenizer), requires_grad=True)
-    loss = nothing.loss(logits, batch["labels"])
+    short = make_objective(tokenizer, PAIRS[1:2], "task.max_length=200").train_set[0]
+    room = f"task.max_length={short['length'] - 1}"
+    with pytest.raises(RequestError, match="leaves no room for a text after any context"):
+        make_objective(tokenizer, PAIRS[:1], room)
+    beside = make_objective(tokenizer, PAIRS[:2], room)
+    batch = beside.collate([beside.train_set[0]])
+    logits = torch.randn(1, batch["labels"].shape[1], len(tokenizer), requires_grad=True)
+    loss = beside.loss(logits, batch["labels"])
     loss.backward()
     assert loss.item() == 0
     assert not logits.grad.any()

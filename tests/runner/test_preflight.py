@@ -56,3 +56,17 @@ def test_all_problems_are_listed_at_once_and_nothing_is_written(tmp_path):
 def test_data_that_would_have_to_be_fetched_are_not_read():
     assert check(compose(["task=mrpc"]), fetch=False) is None
     assert check(compose([]), fetch=False) is not None
+
+
+def test_a_longest_input_of_special_tokens_alone_is_refused(tiny_words, tmp_path):
+    with pytest.raises(RequestError, match=r"task\.max_length: found 2, expected more than the 2"):
+        run_if_needed(compose([*tiny_words, "task.max_length=2"]))
+    assert not list(tmp_path.glob("results/runs/*.json"))
+    assert run_if_needed(compose([*tiny_words, "task.max_length=3"])).record.status == "completed"
+
+
+@pytest.mark.parametrize("method", ["lora", "dylora", "nested-dropout", "matryoshka"])
+def test_the_smallest_run_there_is(method, tiny_words):
+    words = [f"method={method}", "ranks.r_max=1", "task.max_train_samples=1"]
+    words += ["task.max_eval_samples=1", "trainer.max_steps=1", "trainer.batch_size=32"]
+    assert run_if_needed(compose([*tiny_words, *words])).record.status == "completed"

@@ -1,7 +1,8 @@
 import pytest
 
 from dylora_exp.core.errors import RequestError
-from dylora_exp.tasks.files import read_text
+from dylora_exp.tasks.files import Broken, check_columns, read_text
+from dylora_exp.tasks.generation import parse_json
 
 BOM = b"\xef\xbb\xbf"
 
@@ -23,3 +24,26 @@ def test_a_bom_is_no_part_of_the_text(tmp_path):
     file = tmp_path / "file"
     file.write_bytes(BOM + "é".encode())
     assert read_text(file)[0] == "é"
+
+
+@pytest.mark.parametrize(
+    ("columns", "is_header", "twice"),
+    [
+        (["text", "label", "label"], True, "label"),
+        (["text", "label", "x", "x"], True, "x"),
+        (["text", "label", "", ""], True, None),
+        (["text", "label", "x", "x"], False, None),
+        (["text", "text", "label"], False, "text"),
+    ],
+)
+def test_a_column_that_is_there_twice_is_named(columns, is_header, twice):
+    if twice is None:
+        check_columns(columns, ["text", "label"], is_header)
+        return
+    with pytest.raises(Broken, match=f"the column '{twice}' is there twice"):
+        check_columns(columns, ["text", "label"], is_header)
+
+
+def test_a_key_that_is_there_twice_is_named():
+    with pytest.raises(Broken, match="the key 'text' is there twice"):
+        parse_json('[{"text": "a", "text": "b"}]')

@@ -296,3 +296,13 @@ def test_ter_is_as_the_official_scripts_say(capsys, write, tmp_path):
     words = ["--predictions", folder / "hypothesis", "--references", folder, "--metrics", "ter"]
     found = score(capsys, "dart", *words, "--json")
     assert found["ter"] == pytest.approx(expected["TER_first120"], rel=0, abs=1e-9)
+
+
+def test_a_file_in_one_line_is_refused(write, capsys):
+    """ROUGE-L alone would take hours for it."""
+    file, good = write("one.txt", "word " * 280_000 + "\n"), write("good.txt", "a\n")
+    for words in ((file, good), (good, file)):
+        code = main(["score", "e2e", "--predictions", str(words[0]), "--references", str(words[1])])
+        (line,) = capsys.readouterr().err.splitlines()
+        assert code == 2
+        assert line.startswith(f"dylora: {file}: item 1 has a text of 280000 words")

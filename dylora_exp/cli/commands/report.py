@@ -42,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the report, or write the files that are asked for and print their paths."""
-    from dylora_exp.cli.reporting_output import print_warnings, without_garbage_collection
+    from dylora_exp.cli.reporting_output import print_warnings
+    from dylora_exp.core import without_garbage_collection
     from dylora_exp.records import check_results
     from dylora_exp.reporting import show_report, write_report
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 from dylora_exp.cli.options import add_overrides, add_verbosity
@@ -66,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         return launch(overrides, flags, show)
 
     from dylora_exp.config import compose
-    from dylora_exp.core import echo
+    from dylora_exp.core import echo, print_error
     from dylora_exp.runner import RunBusy, RunFailed, run_if_needed
 
     try:
@@ -75,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         echo(f"{busy}; skipped")
         return 0
     except RunFailed as error:
-        print(f"dylora: run failed: {error}", file=sys.stderr)
+        print_error(f"run failed: {error}")
         return 1
     show(outcome)
     return 0

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Literal
 
+from dylora_exp.cli.options import folder
+
 HELP = "score a file of generated texts against references"
 DESCRIPTION = (
     "Score generated texts as the official scripts of a task do. A metric that needs Java is "
@@ -18,12 +20,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``score``."""
     parser.add_argument("task", metavar="TASK", help="e2e, webnlg or dart")
     parser.add_argument(
-        "--predictions", required=True, metavar="F", help="a text a line; it may be blank"
+        "--predictions",
+        required=True,
+        type=folder,
+        metavar="F",
+        help="a text a line; it may be blank",
     )
     parser.add_argument(
         "--references",
         required=True,
         nargs="+",
+        type=folder,
         metavar="F",
         help="e2e: a text a line, blank lines between items, or the official CSV; webnlg, dart: "
         "a folder with reference0, reference1, ..., DIR/reference, or files that go line by line",

@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Render the named tables, or all that have a block for the profile."""
-    from dylora_exp.cli.reporting_output import render_tables, without_garbage_collection
+    from dylora_exp.cli.reporting_output import render_tables
+    from dylora_exp.core import without_garbage_collection
     from dylora_exp.records import check_results
     from dylora_exp.reporting import profiles_of, table_names
 

@@ -33,6 +33,11 @@ class LowRankLinear(nn.Module):
         return functional.linear(functional.linear(x, self.down), self.up, self.bias)
 
     @property
+    def weight(self) -> torch.Tensor:
+        """The weight (out, in) of the layer multiplied out, which some models read."""
+        return self.up @ self.down
+
+    @property
     def rank(self) -> int:
         """The number of columns of ``up`` and rows of ``down``."""
         return len(self.down)
@@ -73,6 +78,11 @@ class GatedLinear(LowRankLinear):
         """Map (..., in) to (..., out) through the gated ranks."""
         down = functional.linear(x, self.down)
         return functional.linear(down * self.gates().to(down.dtype), self.up, self.bias)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The weight (out, in) of the layer multiplied out, with the gates of one draw."""
+        return self.up @ (self.gates().to(self.down.dtype)[:, None] * self.down)
 
     @torch.no_grad()
     def compact(self) -> LowRankLinear:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +11,13 @@ from typing import ClassVar, Self
 
 import joblib
 
-from dylora_exp.core import RequestError, first_line, unknown_name
+from dylora_exp.core import (
+    RequestError,
+    first_line,
+    install_command,
+    is_installed,
+    unknown_name,
+)
 from dylora_exp.multirun.jobs import Job, JobResult
 
 JobFunction = Callable[[Job], JobResult]
@@ -90,9 +95,11 @@ def executor_class(name: str) -> type[Executor]:
     if name not in executor_names():
         raise RequestError(unknown_name("hydra.launcher.executor", name, executor_names()))
     kind: type[Executor] = importlib.import_module(f"{__package__}.{name}").EXECUTOR
-    if kind.package and importlib.util.find_spec(kind.package) is None:
-        install = f"pip install 'dylora-exp[{kind.extra}]'"
-        raise RequestError(f"hydra/launcher: '{name}' needs {install}.")
+    if kind.package and not is_installed(kind.package):
+        raise RequestError(
+            f"hydra/launcher: '{name}' needs {kind.package}, which is not installed; install it "
+            f"with: {install_command(kind.extra)}"
+        )
     return kind
 
 

@@ -17,6 +17,7 @@ from torch import nn
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
 from dylora_exp.core import (
+    TrainingDiverged,
     broadcast_from_main,
     gather,
     is_main_process,
@@ -66,6 +67,16 @@ class NoRepeatedNgram(LogitsProcessor):
         return scores
 
 
+class FiniteScores(LogitsProcessor):
+    """Raises ``TrainingDiverged`` for scores of a model's that no token could be chosen by."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return the scores, (beams, vocabulary), as they are."""
+        if scores.isnan().any() or scores.isposinf().any():
+            raise TrainingDiverged("the model's outputs are not finite")
+        return scores
+
+
 def decode(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
@@ -95,9 +106,9 @@ def decode(
     """
     order = sorted(range(len(prompts)), key=lambda index: (-len(prompts[index]), index))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    contexts = hashlib.sha256(json.dumps([list(prompt) for prompt in prompts]).encode())
+    digest = hashlib.sha256(json.dumps([list(prompt) for prompt in prompts]).encode())
     head = json.dumps(
-        {"weights": weights, "batch_size": batch_size, "contexts": contexts.hexdigest()[:16]}
+        {"weights": weights, "batch_size": batch_size, "contexts": digest.hexdigest()[:16]}
     )
     done = broadcast_from_main(lambda: _read(file, head, batches))
     seconds = sum(line["seconds"] for line in done)
@@ -107,11 +118,19 @@ def decode(
     with eager(model), _appending(file) as write:
         for first in range(len(done), len(batches), together):
             start = time.monotonic()
-            found = []
+            found, error = [], None
             for batch in batches[first : first + together][own : own + 1]:
-                new = _decode_batch(model, tokenizer, [prompts[index] for index in batch], settings)
+                try:
+                    contexts = [prompts[index] for index in batch]
+                    new = _decode_batch(model, tokenizer, contexts, settings)
+                except TrainingDiverged as diverged:
+                    error = diverged  # raised below, since the other processes wait in ``gather``
+                    break
                 found = list(zip(batch, new, strict=True))
-            lines = [pairs for pairs in gather(found) if pairs]
+            gathered = gather((error, found))
+            if errors := [each for each, _ in gathered if each]:
+                raise errors[0]
+            lines = [pairs for _, pairs in gathered if pairs]
             each = (time.monotonic() - start) / len(lines)
             for pairs in lines:
                 write(_line(head, [list(pair) for pair in pairs], each) + "\n")
@@ -158,7 +177,9 @@ def _decode_batch(
     end = tokenizer.eos_token_id
     ids = [[end] * (width - len(prompt)) + list(prompt) for prompt in prompts]
     seen = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-    banned = [NoRepeatedNgram(settings.no_repeat_ngram, width)] if settings.no_repeat_ngram else []
+    processors: list[LogitsProcessor] = [FiniteScores()]
+    if settings.no_repeat_ngram:
+        processors.append(NoRepeatedNgram(settings.no_repeat_ngram, width))
     output = model.generate(  # type: ignore[operator]
         input_ids=torch.tensor(ids, device=device),
         attention_mask=torch.tensor(seen, device=device),
@@ -168,7 +189,7 @@ def _decode_batch(
         length_penalty=settings.length_penalty if settings.beams > 1 else None,
         eos_token_id=stop_tokens(tokenizer),
         pad_token_id=end,
-        logits_processor=LogitsProcessorList(banned),
+        logits_processor=LogitsProcessorList(processors),
     )
     return [
         clean(str(tokenizer.decode(row, skip_special_tokens=True)))

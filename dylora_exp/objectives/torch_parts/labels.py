@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from dylora_exp.core import gather, process_count, process_index
+from dylora_exp.core import TrainingDiverged, gather, process_count, process_index
 from dylora_exp.models import eager_for_one
 from dylora_exp.objectives.torch_parts.batches import ScoringBatch
 
@@ -47,6 +47,6 @@ def predict(model: nn.Module, batches: Sequence[ScoringBatch], bf16: bool = Fals
     predictions: dict[int, float] = {}
     for each_finite, part in gather((finite, found)):
         if not each_finite:
-            raise ArithmeticError("the model's outputs are not finite; was training stable?")
+            raise TrainingDiverged("the model's outputs are not finite")
         predictions |= part
     return [predictions[index] for index in range(len(predictions))]

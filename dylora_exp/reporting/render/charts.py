@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from dylora_exp.core import file_stems
 from dylora_exp.reporting.analysis.estimates import Estimate
 from dylora_exp.reporting.analysis.groups import Group, Series
 from dylora_exp.reporting.analysis.report import Report
@@ -19,6 +20,7 @@ from dylora_exp.reporting.render.drawing import (
     Picture,
     colour,
     draw_curve,
+    legend_label,
     new_axes,
 )
 
@@ -40,8 +42,9 @@ def pictures_of(report: Report) -> dict[Subject, list[Picture]]:
 
     Their names end in ``ranks``, ``aurac``, ``cost`` and ``drawn``.
     """
-    pictures = {}
-    for about in dict.fromkeys(group.subject for group in report.groups):
+    figures: dict[tuple[Subject, str], Figure] = {}
+    subjects = list(dict.fromkeys(group.subject for group in report.groups))
+    for about in subjects:
         series = sorted(
             (one for one in deciding(report.series) if one.group.subject == about),
             key=lambda one: one.label,
@@ -52,11 +55,11 @@ def pictures_of(report: Report) -> dict[Subject, list[Picture]]:
             "cost": cost_against_quality(series),
             "drawn": drawn_ranks([group for group in report.groups if group.subject == about]),
         }
-        pictures[about] = [
-            Picture("-".join([*about, kind]), figure)
-            for kind, figure in drawn.items()
-            if figure is not None
-        ]
+        figures |= {(about, kind): found for kind, found in drawn.items() if found is not None}
+    pictures: dict[Subject, list[Picture]] = {about: [] for about in subjects}
+    stems = file_stems([(*about, kind) for about, kind in figures])
+    for (about, _), stem, figure in zip(figures, stems, figures.values(), strict=True):
+        pictures[about].append(Picture(stem, figure))
     return pictures
 
 
@@ -127,7 +130,14 @@ def cost_against_quality(series: Sequence[Series]) -> Figure | None:
         paint = colour(one.group.names[3])
         axes.plot([seconds] * 2, [min(means), max(means)], color=paint, linewidth=1, alpha=0.6)
         marker = STYLES[index % len(STYLES)][0]
-        axes.plot(seconds, best, color=paint, marker=marker, linestyle="none", label=one.label)
+        axes.plot(
+            seconds,
+            best,
+            color=paint,
+            marker=marker,
+            linestyle="none",
+            label=legend_label(one.label),
+        )
     for found in _searches(points):
         _draw_search(axes, found)
     axes.set_xlim(left=0)
@@ -151,7 +161,7 @@ def drawn_ranks(groups: Sequence[Group]) -> Figure | None:
             color=colour(group.names[3]),
             hatch=HATCHES[index % len(HATCHES)],
             edgecolor="white",
-            label=group.method,
+            label=legend_label(group.method),
         )
     axes.set_xticks(sorted({rank for _, counts in counted for rank in counts}))
     return _ended(figure)
@@ -192,7 +202,13 @@ def _draw_series(axes: Axes, one: Series, by_rank: dict[int | None, Estimate], i
     method = one.group.names[3]
     if None in by_rank:  # a method without ranks
         style, height = STYLES[index % len(STYLES)][1], by_rank[None].mean
-        axes.axhline(height, color=colour(method), linestyle=style, linewidth=1, label=one.label)
+        axes.axhline(
+            height,
+            color=colour(method),
+            linestyle=style,
+            linewidth=1,
+            label=legend_label(one.label),
+        )
     points = {rank: found for rank, found in by_rank.items() if rank is not None}
     heights = [(found.mean, found.smallest, found.largest) for found in points.values()]
     draw_curve(axes, method, one.label, index, list(points), heights)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import functools
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dylora_exp.core import printable
 from dylora_exp.reporting.render.files import write_files
 
 if TYPE_CHECKING:
@@ -72,13 +74,32 @@ class Picture:
         return write_files(folder / self.name, {".png": self.png, ".svg": self.svg})
 
     def _saved(self, **options: Any) -> bytes:
-        # The layout is computed once, not again for each format.
-        if self.figure.get_layout_engine() is not None:
-            self.figure.draw_without_rendering()
-            self.figure.set_layout_engine("none")
+        _show_texts(self.figure)
         stream = io.BytesIO()
-        self.figure.savefig(stream, **options)
+        with warnings.catch_warnings():
+            # Of characters that the font lacks, and of names that leave no room.
+            warnings.simplefilter("ignore", UserWarning)
+            # The layout is computed once, not again for each format.
+            if self.figure.get_layout_engine() is not None:
+                self.figure.draw_without_rendering()
+                self.figure.set_layout_engine("none")
+            self.figure.savefig(stream, **options)
         return stream.getvalue()
+
+
+def legend_label(text: str) -> str:
+    """Return a text as a label that matplotlib shows: not those that an underscore begins."""
+    return f" {text}" if text.startswith("_") or not text else text
+
+
+def _show_texts(figure: Figure) -> None:
+    """Let the texts of a figure stand as they are: no formulas, no control characters."""
+    texts = [text for legend in figure.legends for text in legend.get_texts()]
+    for axes in figure.axes:
+        texts += [axes.title, axes.xaxis.label, axes.yaxis.label]
+    for text in texts:
+        text.set_parse_math(False)
+        text.set_text(printable(text.get_text()))
 
 
 def new_axes(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
@@ -117,4 +138,6 @@ def draw_curve(
         paint = colour(method)
         marker, style = STYLES[index % len(STYLES)]
         axes.fill_between(ranks, low, high, color=paint, alpha=0.15, linewidth=0)
-        axes.plot(ranks, means, color=paint, marker=marker, linestyle=style, label=label)
+        axes.plot(
+            ranks, means, color=paint, marker=marker, linestyle=style, label=legend_label(label)
+        )

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from dylora_exp.core import file_stems
 from dylora_exp.reporting.analysis.cells import Table
 from dylora_exp.reporting.analysis.measures import Cell
-from dylora_exp.reporting.render.drawing import Picture, colour, draw_curve, new_axes
+from dylora_exp.reporting.render.drawing import Picture, colour, draw_curve, legend_label, new_axes
 from dylora_exp.reporting.specs.layout import RowSpec
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def draw_figures(table: Table, folder: Path) -> list[Path]:
@@ -16,12 +21,13 @@ def draw_figures(table: Table, folder: Path) -> list[Path]:
     Returns:
         The files written: ``<figures>-<task>.png`` and ``.svg``; none for a table without figures.
     """
-    paths: list[Path] = []
-    for column in table.part.headlines() if table.spec.figures is not None else ():
-        picture = _picture(table, column)
-        if picture is not None:
-            paths += picture.save(folder)
-    return paths
+    if table.spec.figures is None:
+        return []
+    drawn = {column: _figure(table, column) for column in table.part.headlines()}
+    figures = {table.columns[column].task: found for column, found in drawn.items() if found}
+    stems = file_stems([(table.spec.figures, str(task)) for task in figures])
+    pictures = map(Picture, stems, figures.values())
+    return [path for picture in pictures for path in picture.save(folder)]
 
 
 def rank_curve(table: Table, row: RowSpec, column: int) -> dict[int, Cell]:
@@ -34,7 +40,7 @@ def rank_curve(table: Table, row: RowSpec, column: int) -> dict[int, Cell]:
     }
 
 
-def _picture(table: Table, column: int) -> Picture | None:
+def _figure(table: Table, column: int) -> Figure | None:
     """Return the curves of all rows, and a level line for each method without ranks."""
     by_rank = [block for block in table.blocks if block.rank is not None]
     # The rows of the first block of one rank: the others have the same.
@@ -53,8 +59,8 @@ def _picture(table: Table, column: int) -> Picture | None:
             for line in block.lines:
                 height = line.cells[column].mean
                 if height is not None:
-                    paint, label = colour(line.spec.method), line.spec.label
+                    paint, label = colour(line.spec.method), legend_label(line.spec.label)
                     axes.axhline(height, color=paint, linewidth=1, label=label)
     axes.set_xticks([block.rank for block in by_rank if block.rank is not None])
     figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False, handlelength=3.2)
-    return Picture(f"{table.spec.figures}-{about.task}", figure)
+    return figure

@@ -7,13 +7,17 @@ import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from dylora_exp.core import write_atomically
+from dylora_exp.core import csv_cell, write_atomically
 
 
 def csv_text(rows: Iterable[Iterable[object]]) -> str:
-    """Return rows, the header first, as CSV: numbers with all digits, None as an empty field."""
+    """Return rows, the header first, as CSV: numbers with all digits, None as an empty field.
+
+    A name that a spreadsheet would compute begins with an apostrophe (``core.csv_cell``).
+    """
     stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(rows)
+    lines = ([csv_cell(value) for value in row] for row in rows)
+    csv.writer(stream, lineterminator="\n").writerows(lines)
     return stream.getvalue()
 
 

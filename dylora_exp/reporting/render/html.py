@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jinja2
 
+from dylora_exp.core import printable
 from dylora_exp.reporting.analysis.report import Report
 from dylora_exp.reporting.analysis.sections import format_value
 from dylora_exp.reporting.render.charts import Subject
@@ -39,11 +40,20 @@ def page(
     )
 
 
+def _without_controls(value: object) -> object:
+    """Return a value for a page: a text without control characters; what is marked safe, as it is.
+
+    Jinja escapes what HTML would obey, this what an eye would not see.
+    """
+    return printable(value) if type(value) is str else value
+
+
 def _environment() -> jinja2.Environment:
     """Return the environment of the templates; every value in them is escaped."""
     found = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE / "templates"),
         autoescape=True,
+        finalize=_without_controls,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -2,6 +2,7 @@ r"""A table as LaTeX: a ``table`` float for ``\input`` in a document that loads 
 
 from __future__ import annotations
 
+from dylora_exp.core import file_stems, one_line
 from dylora_exp.reporting.render.text_table import TextLine, TextTable
 
 _ESCAPES = {
@@ -36,19 +37,21 @@ _SHRINK = (
 
 
 def escape(text: str) -> str:
-    """Return plain text as LaTeX that prints it."""
-    return "".join(_ESCAPES.get(character, character) for character in text)
+    """Return plain text as LaTeX, on one line, that prints it."""
+    return "".join(_ESCAPES.get(character, character) for character in one_line(text))
 
 
 def latex(table: TextTable) -> str:
     """Return the table with caption and notes as a LaTeX float."""
     number = f"{table.number} of the paper; " if table.number else ""
-    caption = f"{table.title} ({number}{table.profile} profile). {table.caption}"
+    heading = f"{table.title} ({number}{table.profile} profile). "
+    caption = escape(heading) + "\n".join(map(escape, table.caption.split("\n")))
+    (label,) = file_stems([("dylora", table.name, table.profile)])
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{escape(caption)}}}",
-        rf"\label{{tab:dylora-{table.name}-{table.profile}}}",
+        rf"\caption{{{caption}}}",
+        rf"\label{{tab:{label}}}",
         r"\scriptsize",
         r"\setlength{\tabcolsep}{3pt}\setlength{\aboverulesep}{1pt}\setlength{\belowrulesep}{1pt}",
         rf"\sbox0{{\begin{{tabular}}{{ll{'r' * len(table.headings)}}}",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dylora_exp.core import aligned_lines, make_grid, one_line
 from dylora_exp.reporting.analysis.report import Report
 from dylora_exp.reporting.analysis.sections import Section, format_value, rank_estimates
 
@@ -27,29 +27,29 @@ def print_report(report: Report, console: Console) -> None:
         console.file.writelines(f"{line}\n" for line in plain_lines(report))
         return
     for line in report.signature:
-        console.print(escape(line), highlight=False)
+        console.print(_shown(line), highlight=False)
     for warning in report.warnings:
-        console.print(f"[yellow]note:[/] {escape(warning)}", highlight=False)
+        console.print(f"[yellow]note:[/] {_shown(warning)}", highlight=False)
     for section in report.sections(every_metric=False):
         console.print(
-            f"\n[bold]{escape(section.title)}[/]\n{escape(section.says)}", highlight=False
+            f"\n[bold]{_shown(section.title)}[/]\n{_shown(section.says)}", highlight=False
         )
         console.print(_rich_grid(section))
         hidden = len(section.rows) - TERMINAL_ROWS
         if hidden > 0:
             console.print(f"... and {hidden} more: --where, --html or --csv, or into a pipe.")
         for note in section.notes:
-            console.print(f"- {escape(note)}", highlight=False)
+            console.print(f"- {_shown(note)}", highlight=False)
 
 
 def plain_lines(report: Report) -> Iterator[str]:
     """Yield a report of the deciding metrics, line by line."""
-    yield from report.signature
-    yield from (f"note: {warning}" for warning in report.warnings)
+    yield from map(one_line, report.signature)
+    yield from (f"note: {one_line(warning)}" for warning in report.warnings)
     for section in report.sections(every_metric=False):
         yield from ("", f"== {section.title}", section.says, "")
         yield from _plain_grid(section)
-        yield from (f"- {note}" for note in section.notes)
+        yield from (f"- {one_line(note)}" for note in section.notes)
 
 
 def average_rows(report: Report) -> Iterator[tuple[object, ...]]:
@@ -74,29 +74,29 @@ def section_rows(section: Section) -> Iterator[tuple[object, ...]]:
     yield from section.rows
 
 
+def _shown(text: str) -> str:
+    """Return a text as markup of ``rich`` that shows it."""
+    return escape(one_line(text))
+
+
 def _rich_grid(section: Section) -> Table:
-    grid = Table(box=None, pad_edge=False)
-    for column in section.columns:
-        side: Literal["left", "right"] = "right" if column.form else "left"
-        grid.add_column(column.heading, justify=side, overflow="fold")
-    for row in section.rows[:TERMINAL_ROWS]:
-        cells = zip(row, section.columns, strict=True)
-        grid.add_row(*(escape(format_value(value, column)) for value, column in cells))
-    return grid
+    columns, rows = _texts(section, TERMINAL_ROWS)
+    return make_grid(columns, rows=rows, box=None, pad_edge=False)
+
+
+def _texts(
+    section: Section, limit: int | None = None
+) -> tuple[list[tuple[str, bool]], list[list[str]]]:
+    """Return the columns and rows of a section as ``core.make_grid`` takes them."""
+    rows = [
+        [format_value(value, column) for value, column in zip(row, section.columns, strict=True)]
+        for row in section.rows[:limit]
+    ]
+    return [(column.heading, bool(column.form)) for column in section.columns], rows
 
 
 def _plain_grid(section: Section) -> Iterator[str]:
     if not section.rows:
         yield "(nothing)"
         return
-    columns = section.columns
-    rows = [
-        [format_value(value, column) for value, column in zip(row, columns, strict=True)]
-        for row in section.rows
-    ]
-    rows.insert(0, [column.heading for column in columns])
-    widths = [max(map(len, texts)) for texts in zip(*rows, strict=True)]
-    for row in rows:
-        cells = zip(row, widths, columns, strict=True)
-        texts = (t.rjust(width) if column.form else t.ljust(width) for t, width, column in cells)
-        yield "  ".join(texts).rstrip()
+    yield from aligned_lines(*_texts(section))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from dylora_exp.core import markdown_cell, markdown_text
+
 
 @dataclass(frozen=True)
 class TextLine:
@@ -72,30 +74,30 @@ class TextTable:
 
 def markdown(table: TextTable) -> str:
     """Return the table with title, caption and notes as Markdown, its columns aligned."""
-    rows = [table.head]
+    rows = [list(map(markdown_cell, table.head))]
     for heading, line in table.lines():
-        label = f"*{line.label}*" if line.paper else line.label
-        cells = [f"**{c}**" if b else c for c, b in zip(line.cells, line.bold, strict=True)]
-        rows.append([heading, label, *cells])
+        label = markdown_cell(line.label)
+        texts = map(markdown_cell, line.cells)
+        cells = [f"**{c}**" if b else c for c, b in zip(texts, line.bold, strict=True)]
+        rows.append([markdown_cell(heading), f"*{label}*" if line.paper else label, *cells])
     parts = [
-        f"## {table.full_title}",
-        table.caption.strip(),
+        f"## {markdown_text(table.full_title)}",
+        "\n".join(map(markdown_text, table.caption.strip().split("\n"))),
         _pipe_table(rows),
-        "\n".join(f"- {note}" for note in table.notes),
+        "\n".join(f"- {markdown_text(note)}" for note in table.notes),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _pipe_table(rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table, the first two columns to the left and the others to the right."""
-    escaped = [[text.replace("|", "\\|") for text in row] for row in rows]
-    widths = [max(3, *map(len, column)) for column in zip(*escaped, strict=True)]
+    widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         [
             text.ljust(width) if index < 2 else text.rjust(width)
             for index, (text, width) in enumerate(zip(row, widths, strict=True))
         ]
-        for row in escaped
+        for row in rows
     ]
     rule = [
         "-" * width if index < 2 else "-" * (width - 1) + ":" for index, width in enumerate(widths)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dylora_exp.config import Config, identity, run_id, setup_id
+from dylora_exp.core import install_command, is_installed
 from dylora_exp.records import Record
 from dylora_exp.runner.trackers.base import Tracker
 
@@ -19,9 +19,10 @@ class WandbTracker(Tracker):
 
     def problems(self) -> list[str]:
         """Return a sentence if the wandb package is not installed."""
-        if importlib.util.find_spec("wandb") is not None:
+        if is_installed("wandb"):
             return []
-        return ["tracker: wandb is not installed; install it with: pip install 'dylora-exp[wandb]'"]
+        install = install_command("wandb")
+        return [f"tracker: wandb is not installed; install it with: {install}"]
 
     def start(self, config: Config, folder: Path) -> None:
         """Open the W&B run, which an online restart resumes."""

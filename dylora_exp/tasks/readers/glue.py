@@ -112,7 +112,7 @@ def _read_file(path: Path, task: TaskConfig, tsv: TsvSource) -> _Split:
         lines = lines[1:]
     needed = [*tsv.text, tsv.label]
     try:
-        check_columns(columns, needed)
+        check_columns(columns, needed, is_header=tsv.columns is None)
     except Broken as flaw:
         raise RequestError(flaw.sentence(path)) from None
     split = _Split(path.name, sha256)

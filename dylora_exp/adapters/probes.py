@@ -1,4 +1,7 @@
-"""Whether each example of a batch can have a rank of its own: not in every layer of every model."""
+"""Tests of a model with adapters before anything is trained: whether they do what is expected.
+
+Some models read a layer's weight past the layer, or call it on something else than examples.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,42 @@ from transformers import PreTrainedModel
 
 from dylora_exp.adapters.layers import factors, lora_layers
 from dylora_exp.adapters.mask import RankMask
+from dylora_exp.adapters.merging import merged
 from dylora_exp.core import RequestError
 from dylora_exp.models import differs, equal_texts, is_probed, probing
+
+# Of random factors: adapters that change a model without taking it over.
+_SMALL = 0.5
+
+
+def check_adapters(model: PeftModel) -> None:
+    """Refuse targets whose adapters do nothing, or something else than a change of their weights.
+
+    Args:
+        model: A model with adapters, not masked yet.
+
+    Raises:
+        RequestError: When random adapters change nothing, or something else once they are merged.
+    """
+    if not is_probed(model):
+        return
+    inputs = equal_texts(model)
+    with probing(model):
+        before = model(**inputs).logits
+        with _random_adapters(model, _SMALL):
+            apart = model(**inputs).logits
+            with merged(model):
+                together = model(**inputs).logits
+    if torch.equal(apart, before):
+        raise RequestError(
+            "model.targets: no layer among them has any effect on what the model computes; name "
+            "others."
+        )
+    if differs(apart, together):
+        raise RequestError(
+            "model.targets: the model reads the weight of a layer among them past the layer, so "
+            "that its adapter would have another effect once it is merged; leave it out."
+        )
 
 
 def check_example_ranks(model: PreTrainedModel | PeftModel, mask: RankMask) -> None:
@@ -58,8 +95,13 @@ def check_example_ranks(model: PreTrainedModel | PeftModel, mask: RankMask) -> N
 
 
 @contextmanager
-def _random_adapters(model: torch.nn.Module) -> Iterator[None]:
-    """Give all adapters a product that is not zero, and theirs back; no global draw is used up."""
+def _random_adapters(model: torch.nn.Module, size: float = 1.0) -> Iterator[None]:
+    """Give all adapters a product that is not zero, and theirs back; no global draw is used up.
+
+    Args:
+        model: A model with adapters.
+        size: Of both factors; 1 keeps the size of what goes through them.
+    """
     generator = torch.Generator().manual_seed(0)
     kept = [
         (factor, factor.detach().clone()) for each in lora_layers(model) for factor in factors(each)
@@ -67,7 +109,7 @@ def _random_adapters(model: torch.nn.Module) -> Iterator[None]:
     try:
         for factor, _ in kept:
             values = torch.randn(factor.shape, generator=generator)
-            factor.data.copy_(values / factor.shape[1] ** 0.5)
+            factor.data.copy_(size * values / factor.shape[1] ** 0.5)
         yield
     finally:
         for factor, values in kept:

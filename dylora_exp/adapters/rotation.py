@@ -1,0 +1,36 @@
+"""The factors of a model's layers in the singular basis of their products."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+
+from dylora_exp.adapters.layers import ADAPTER, factors, lora_layers
+from dylora_exp.adapters.truncation import singular_factors
+
+
+@torch.no_grad()
+def rotate(layer: LoraLayer, adapter: str = ADAPTER) -> None:
+    """Rotate a layer's factors into their singular basis, in place."""
+    a, b = factors(layer, adapter)
+    new_a, new_b = singular_factors(a, b)
+    a.data.copy_(new_a)
+    b.data.copy_(new_b)
+
+
+@contextmanager
+def rotated(model: nn.Module, adapter: str = ADAPTER) -> Iterator[None]:
+    """Rotate the factors of all layers into their singular basis, and restore them bit by bit."""
+    kept: list[tuple[nn.Parameter, Tensor]] = []
+    try:
+        for layer in lora_layers(model, adapter):
+            kept += [(each, each.detach().clone()) for each in factors(layer, adapter)]
+            rotate(layer, adapter)
+        yield
+    finally:
+        for parameter, value in kept:
+            parameter.data.copy_(value)
