@@ -20,6 +20,7 @@ from dylora_exp.runner.pipeline import load_run
 from dylora_exp.runner.preflight import check
 from dylora_exp.runner.run import run_if_needed
 from dylora_exp.training.calibration import calibration_batches
+from tests.support.stock_adapters import make_base, train_stock
 
 TRUNCATIONS = ["leading", "svd", "energy", "global", "activation", "gradient"]
 CUTS = [f"{{truncation: {name}, scale: alpha/r}}" for name in TRUNCATIONS]
@@ -62,13 +63,32 @@ def gpt2_classifier(folder):
             "model.targets=[c_attn.q,c_attn.v,mlp.c_fc]"]  # fmt: skip
 
 
+def stock_adapter(folder):
+    """An rsLoRA that stock PEFT trained, whose layers differ in rank, scale and shape."""
+    folder.mkdir()
+    base = make_base("roberta", folder)
+    settings = {
+        "r": 4,
+        "target_modules": ["query", "value", "intermediate.dense"],
+        "rank_pattern": {"layer.1.attention.self.query": 2, "layer.0.attention.self.value": 7},
+        "alpha_pattern": {"layer.1.attention.self.value": 40, "query": 4},
+        "use_rslora": True,
+    }
+    adapter = train_stock(base, folder / "adapter", "SEQ_CLS", **settings)
+    of_training = ("method=", "ranks.r_max", "trainer.max_steps", "trainer.learning_rate")
+    words = [word for word in SHORT if not word.startswith(of_training)]
+    return ["method=imported", f"method.adapter={adapter}", *words]
+
+
 BASES = {
-    "labels": lambda folder: ["model.targets=[query,value,output.dense]"],
-    "fused": gpt2_classifier,
+    "labels": lambda folder: [*SHORT, "model.targets=[query,value,output.dense]"],
+    "fused": lambda folder: [*SHORT, *gpt2_classifier(folder)],
     "texts": lambda folder: [
+        *SHORT,
         *("profile=demo-nlg", "task.metrics=[bleu]", "task.decode.beams=1"),
         "task.decode.max_new_tokens=3",
     ],
+    "imported": stock_adapter,
 }
 
 
@@ -79,7 +99,7 @@ def made(request, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("cuts")
     where = [f"results_dir={folder / 'results'}", f"outputs_dir={folder / 'outputs'}"]
-    config = compose([*BASES[request.param](folder / "base"), *SHORT, *where])
+    config = compose([*BASES[request.param](folder / "base"), *where])
     outcome = run_if_needed(config)
     run = load_run(config, check(config))
     saved = folder / "outputs" / outcome.record.run_id / "model" / WEIGHTS
@@ -149,7 +169,7 @@ def test_an_export_has_the_ranks_of_the_record_within_the_parameters(made, tmp_p
         rows = sum(len(each) for name, each in tensors.items() if ".lora_A." in name)
         assert rows == sum(entry.layer_ranks.values())
         spent = sum(r * (sizes[n].d_in + sizes[n].d_out) for n, r in entry.layer_ranks.items())
-        whole = sum(entry.rank * (each.d_in + each.d_out) for each in sizes.values())
+        whole = sum(min(entry.rank, each.r) * (each.d_in + each.d_out) for each in sizes.values())
         assert spent <= whole
 
 
