@@ -1,6 +1,11 @@
 from .composition import compose as compose
 from .composition import from_hydra as from_hydra
 from .composition import missing_config as missing_config
+from .cuts import CALIBRATED as CALIBRATED
+from .cuts import RANKS_PER_LAYER as RANKS_PER_LAYER
+from .cuts import CutConfig as CutConfig
+from .cuts import Scale as Scale
+from .cuts import Truncation as Truncation
 from .loading import default_tree as default_tree
 from .loading import known_keys as known_keys
 from .loading import load as load
@@ -22,14 +27,11 @@ from .run_identity import is_identity as is_identity
 from .run_identity import recompute_run_id as recompute_run_id
 from .run_identity import run_id as run_id
 from .run_identity import setup_id as setup_id
-from .schema import CALIBRATED as CALIBRATED
 from .schema import OF_SCORING as OF_SCORING
-from .schema import RANKS_PER_LAYER as RANKS_PER_LAYER
 from .schema import WEIGHTS as WEIGHTS
 from .schema import ClosedShare as ClosedShare
 from .schema import Config as Config
 from .schema import Count as Count
-from .schema import CutConfig as CutConfig
 from .schema import HubSource as HubSource
 from .schema import Mark as Mark
 from .schema import MethodSettings as MethodSettings
@@ -38,10 +40,8 @@ from .schema import OpenShare as OpenShare
 from .schema import Positive as Positive
 from .schema import PublishedFile as PublishedFile
 from .schema import RanksConfig as RanksConfig
-from .schema import Scale as Scale
 from .schema import Share as Share
 from .schema import TaskConfig as TaskConfig
-from .schema import Truncation as Truncation
 from .schema import TsvSource as TsvSource
 from .schema import has_ranks as has_ranks
 

@@ -17,15 +17,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializeAsAny
 
+from dylora_exp.config.cuts import CutConfig
 from dylora_exp.config.distributions import DISTRIBUTIONS
 from dylora_exp.core import StrictModel, unknown_name
 from dylora_exp.metrics import METRICS
-
-Scale = Literal["alpha/b", "alpha/r"]
-Truncation = Literal["leading", "svd", "energy", "global", "activation", "gradient"]
-# Truncations that give each layer a rank of its own, and those that are measured on examples.
-RANKS_PER_LAYER: frozenset[str] = frozenset({"energy", "global", "gradient"})
-CALIBRATED: frozenset[str] = frozenset({"activation", "gradient"})
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -180,16 +175,6 @@ class TaskConfig(StrictModel):
 # The settings of the ranks group by which ranks are drawn in training.
 WEIGHTS = frozenset({"distribution", "p", "tail", "weights"})
 DRAWING = WEIGHTS | {"sample_every", "sandwich"}
-
-
-class CutConfig(StrictModel):
-    """How a lower rank is made from trained factors."""
-
-    truncation: Truncation = "leading"
-    scale: Scale = "alpha/b"
-
-    def __str__(self) -> str:
-        return f"{self.truncation} {self.scale}"
 
 
 class MethodSettings(StrictModel):
