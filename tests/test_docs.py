@@ -10,7 +10,7 @@ from peft import PeftModel
 from dylora_exp.cli.entry import main
 from dylora_exp.records.store import RecordStore
 from tests.support.stock_adapters import TINY_ROBERTA, train_stock
-from tests.support.tiny_runs import ROOT, TINY
+from tests.support.tiny_runs import FEW, ROOT
 
 PAGE = ROOT / "docs" / "my-adapter.md"
 
@@ -41,7 +41,7 @@ def test_the_page_on_ones_own_adapter_runs(place):
         if "RUN" in words:
             (run, *_) = RecordStore("results").read_all()[0]
             words[words.index("RUN")] = run.run_id
-        assert main([*words[1:], *(TINY if words[1] == "run" else [])]) == 0, command
+        assert main([*words[1:], *(FEW if words[1] == "run" else [])]) == 0, command
     found = {}
     exec(blocks("python")[0], found)
     assert isinstance(found["model"], PeftModel)

@@ -7,31 +7,31 @@ that ``hub_cache=DIR`` names to every loader.
 from __future__ import annotations
 
 import argparse
-import http.client
+import shutil
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from dylora_exp.cli.download import download_file
 from dylora_exp.config import ModelConfig, PublishedFile, TaskConfig, compose, options
 from dylora_exp.core import (
     FetchFailed,
     RequestError,
     check_writable,
     download,
+    echo,
     file_sha256,
     in_package,
     install_command,
-    progress_bar,
+    locks,
+    reading,
     unknown_name,
 )
 from dylora_exp.models import hub_repositories
-from dylora_exp.tasks import repository
+from dylora_exp.tasks import Broken, count_texts, repository
 
-_CHUNK = 1 << 16
-_SECONDS = 60
 _WEIGHTS = "*.safetensors"
+_LOCK, _UNFINISHED = ".fetch.lock", ".fetch-"
 
 
 def check_action(arguments: argparse.Namespace) -> None:
@@ -66,7 +66,11 @@ def fetch_tasks(names: Sequence[str], folder: Path) -> Iterator[str]:
         if task.published:
             published = True
             for path, checked in fetch(task, folder):
-                yield str(path) if checked else f"{path} (no checksum of it is known)"
+                yield (
+                    str(path)
+                    if checked
+                    else f"{path} (no checksum of it is known; its form was checked)"
+                )
         elif (source := repository(task)) is not None:
             if source.name not in repositories:
                 repositories[source.name] = download(source, folder)
@@ -153,46 +157,53 @@ def fetch(task: TaskConfig, folder: Path) -> list[tuple[Path, bool]]:
 
     Raises:
         RequestError: When the folder cannot be written to.
-        FetchFailed: When a file cannot be had, or has another checksum; nothing is left of it.
+        FetchFailed: When a file cannot be had, has another checksum, or is no file of the task
+            where none is known; nothing is left of it.
     """
-    check_writable(folder)
     fetched = []
-    for file in task.published:
-        path = folder / file.name
-        if not path.exists() or (file.sha256 and file_sha256(path) != file.sha256):
-            _download(file, path)
-        fetched.append((path, file.sha256 is not None))
+    check_writable(folder)
+    with locks.hold([folder / _LOCK], lambda path: echo(f"{locks.owner(path)} fetches; waiting")):
+        for file in task.published:
+            path = folder / file.name
+            check_writable(path.parent)
+            for left in path.parent.glob(f"{_UNFINISHED}*"):  # by a kill
+                shutil.rmtree(left, ignore_errors=True)
+            if _problem(task, file, path) is not None:
+                _download(task, file, path)
+            fetched.append((path, file.sha256 is not None))
     return fetched
 
 
-def _download(file: PublishedFile, path: Path) -> None:
+def _problem(task: TaskConfig, file: PublishedFile, path: Path) -> str | None:
+    """Return why what lies at a path is not a published file, as the end of a sentence.
+
+    Raises:
+        RequestError: When the path is a folder, or a file that cannot be read now.
+    """
+    if path.is_dir():
+        raise RequestError(f"{path}: a folder, expected a file or nothing.")
+    if not path.exists():
+        return "it is not there"
+    try:
+        with reading(path):
+            if file.sha256 is None:
+                texts = count_texts(task, path)
+                if file.texts in (None, texts):
+                    return None
+                return f"it has {texts or 0:,} texts, expected {file.texts:,}"
+            found = file_sha256(path)
+    except Broken as flaw:
+        return f"it is no file of task '{task.name}': {flaw}"
+    if found == file.sha256:
+        return None
+    return f"its sha256 is {found}, expected {file.sha256}; it was changed, or cut short in transit"
+
+
+def _download(task: TaskConfig, file: PublishedFile, path: Path) -> None:
     """Download one file beside its path and move it there when it is the right one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as folder:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=_UNFINISHED) as folder:
         part = Path(folder) / path.name
-        try:
-            _copy(file.url, part)
-        except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-            reason = getattr(error, "reason", None) or error
-            raise FetchFailed(f"{file.url}: could not be fetched ({reason}).") from error
-        found = file_sha256(part)
-        if file.sha256 and found != file.sha256:
-            raise FetchFailed(
-                f"{file.url}: its sha256 is {found}, expected {file.sha256}; it was changed, or "
-                "cut short in transit."
-            )
+        download_file(file.url, part)
+        if (problem := _problem(task, file, part)) is not None:
+            raise FetchFailed(f"{file.url}: {problem}.")
         part.replace(path)
-
-
-def _copy(url: str, part: Path) -> None:
-    with urllib.request.urlopen(url, timeout=_SECONDS) as source, part.open("wb") as target:
-        size = int(source.headers.get("Content-Length") or 0)
-        bar = progress_bar(
-            total=size or None, desc=part.name, unit="B", unit_scale=True, unit_divisor=1024
-        )
-        while chunk := source.read(_CHUNK):
-            target.write(chunk)
-            bar.update(len(chunk))
-        bar.close()
-    if (written := part.stat().st_size) < size:
-        raise OSError(f"cut short at {written} of {size} bytes")

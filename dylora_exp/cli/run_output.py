@@ -1,4 +1,4 @@
-"""What ``dylora run`` prints about a run: its scores at each rank, and where its record is."""
+"""What ``dylora run`` prints about a run: its scores, which rank to deploy, where its record is."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from rich.table import Table
 
 from dylora_exp import metrics
 from dylora_exp.core import is_quiet, make_console, make_grid, print_warning
-from dylora_exp.records import Record
+from dylora_exp.records import Record, rank_verdict
 from dylora_exp.runner import Outcome
 
 
 def show(outcome: Outcome) -> None:
-    """Print a run's table of rank and metric, and where its record is."""
+    """Print a run's table of rank and metric, which rank to deploy, and where its record is."""
     for warning in [] if is_quiet() else outcome.warnings:
         print_warning(warning)
     record = outcome.record
@@ -20,6 +20,8 @@ def show(outcome: Outcome) -> None:
     with console.capture() as table:
         console.print(rank_table(record))
     lines += [table.get().rstrip("\n"), *rank_choice(record)]
+    if verdict := rank_verdict([record]):
+        lines.append(verdict.sentence)
     last = f"record: {outcome.path}"
     # In one go: several processes may print at the same time.
     print("\n".join([last] if is_quiet() else [*lines, last]), flush=True)

@@ -18,6 +18,7 @@ from .ranks import Ranks as Ranks
 from .registry import method_class as method_class
 from .registry import method_kinds as method_kinds
 from .registry import objective_class as objective_class
+from .run_identity import OF_SCORING as OF_SCORING
 from .run_identity import configs_match as configs_match
 from .run_identity import digest as digest
 from .run_identity import distinguishing_settings as distinguishing_settings
@@ -27,7 +28,6 @@ from .run_identity import is_identity as is_identity
 from .run_identity import recompute_run_id as recompute_run_id
 from .run_identity import run_id as run_id
 from .run_identity import setup_id as setup_id
-from .schema import OF_SCORING as OF_SCORING
 from .schema import WEIGHTS as WEIGHTS
 from .schema import ClosedShare as ClosedShare
 from .schema import Config as Config
@@ -44,6 +44,7 @@ from .schema import Share as Share
 from .schema import TaskConfig as TaskConfig
 from .schema import TsvSource as TsvSource
 from .schema import has_ranks as has_ranks
+from .schema import without_targets as without_targets
 
 __all__ = [
     "CALIBRATED",
@@ -92,4 +93,5 @@ __all__ = [
     "recompute_run_id",
     "run_id",
     "setup_id",
+    "without_targets",
 ]

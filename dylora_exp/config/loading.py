@@ -8,14 +8,13 @@ from typing import Any
 
 from pydantic import BaseModel, create_model
 
+from dylora_exp.config.effect import settings_without_effect
 from dylora_exp.config.registry import BASES, GROUPS, TAGS, Group, implementations, settings_classes
-from dylora_exp.config.schema import Config, Mark
+from dylora_exp.config.schema import TEXT_READERS, Config, Mark
 from dylora_exp.core import RequestError, keys, parse, path_problem, unknown_name
 
 # OmegaConf's own sign for a setting without a value.
 MISSING = "???"
-# Records and files that name no objective are read by these readers, or have labels or a number.
-_TEXT_READERS = ("e2e", "dart", "webnlg")
 
 
 def load(tree: Mapping[str, Any], overridden: Collection[str] = ()) -> Config:
@@ -42,7 +41,7 @@ def load(tree: Mapping[str, Any], overridden: Collection[str] = ()) -> Config:
         if schemas["task"] is not BASES["task"]:  # only an objective knows what goes together
             problems += [*config.problems(), *_path_problems(config)]
             if schemas["method"] is not BASES["method"]:
-                problems += config.unused(overridden)
+                problems += settings_without_effect(config, overridden)
     except RequestError as error:
         problems += error.problems
     if problems:
@@ -135,7 +134,7 @@ def _chosen(group: Group, tree: Mapping[str, Any]) -> tuple[str, Any]:
 
 
 def _implied_objective(task: Mapping[str, Any]) -> str:
-    return "generation" if task.get("reader") in _TEXT_READERS else "classification"
+    return "generation" if task.get("reader") in TEXT_READERS else "classification"
 
 
 def _own_settings(

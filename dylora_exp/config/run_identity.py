@@ -16,7 +16,7 @@ from typing import Any
 import pydantic_core
 
 from dylora_exp.config.loading import known_names, marked_keys, own_defaults
-from dylora_exp.config.schema import OF_SCORING, Config, Mark
+from dylora_exp.config.schema import Config, Mark
 from dylora_exp.core import file_sha256
 
 # The groups of settings that every config has.
@@ -25,6 +25,12 @@ _GROUPS = ("model", "task", "method", "ranks", "trainer")
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 # What desktops leave in folders that are looked at.
 _OF_FILE_BROWSERS = (".DS_Store", "Thumbs.db", "desktop.ini")
+
+# Of two groups, the settings that also matter where nothing is trained.
+OF_SCORING = {
+    "trainer": frozenset({"eval_batch_size", "bf16", "compile", "threads"}),
+    "method": frozenset({"name", "kind", "alpha", "adapter", "score"}),
+}
 
 
 def identity(config: Config) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, SerializeAsAny
+from pydantic import AfterValidator, Field, SerializeAsAny
 
 from dylora_exp.config.cuts import CutConfig
 from dylora_exp.config.distributions import DISTRIBUTIONS
@@ -29,6 +30,19 @@ OpenShare = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 ClosedShare = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _check_language(name: str) -> str:
+    """Return a language as the hub takes it: a code of ISO 639, or one of two words."""
+    if re.fullmatch(r"[a-z]{2,3}|code|multilingual", name) is None:
+        raise ValueError(f"found '{name}', expected a code such as en, or multilingual.")
+    return name
+
+
+Language = Annotated[str, AfterValidator(_check_language)]
+
+# The readers of tasks whose answers are texts; the others have labels or a number.
+TEXT_READERS = ("e2e", "dart", "webnlg")
 
 
 class Mark(enum.Enum):
@@ -94,28 +108,36 @@ class TsvSource(StrictModel):
 
 
 class PublishedFile(StrictModel):
-    """A file of a task as its publisher has it; ``sha256`` None where it is not known."""
+    """A file of a task as its publisher has it.
+
+    ``sha256`` is None where it is not known, and so is the number of its texts, by which a file
+    without a digest is told from another version.
+    """
 
     name: str = ""
     url: str = ""
     sha256: str | None = None
+    texts: int | None = None
 
 
 class TaskConfig(StrictModel):
     """What is learned, where its data are and how it is scored.
 
-    ``labels`` are in id order; none means a number. A subclass beside each objective adds the
-    settings that it alone has, marks those without effect as unused, and describes the objective:
+    ``labels`` are in id order; none means a number; ``language`` is for model cards. A subclass
+    beside each objective adds the settings that it alone has, marks those without effect as unused,
+    and describes the objective:
 
     Attributes:
         auto_model_class: The class of transformers that loads a model for it.
         peft_task_type: PEFT's name for it.
         trains_head: Whether the modules of ``model.head`` are trained beside an adapter.
+        pipeline_tag: The hub's name for it.
     """
 
     auto_model_class: ClassVar[str]
     peft_task_type: ClassVar[str]
     trains_head: ClassVar[bool]
+    pipeline_tag: ClassVar[str]
 
     name: str = ""
     objective: str
@@ -133,6 +155,7 @@ class TaskConfig(StrictModel):
     max_eval_samples: Count | None = None
     eval_split: Literal["dev", "test"] | None = None
     published: Annotated[list[PublishedFile], Mark.NOT_IDENTITY] = Field(default_factory=list)
+    language: Annotated[Language | None, Mark.NOT_IDENTITY] = None
 
     @property
     def scored(self) -> str:
@@ -153,6 +176,12 @@ class TaskConfig(StrictModel):
             found.append(unknown_name("task.headline", self.headline, self.metrics))
         if len(self.labels) == 1:
             found.append("task.labels: found one label, expected several, or none for a number.")
+        if (self.reader in TEXT_READERS) != (self.scored == "texts"):
+            read = "texts" if self.reader in TEXT_READERS else "labels or numbers"
+            found.append(
+                f"task.reader: found {self.reader}, which reads {read}, but the answers of task "
+                f"'{self.name}' are {self.scored}."
+            )
         for index, name in enumerate(self.metrics):
             if name not in METRICS:
                 found.append(unknown_name(f"task.metrics[{index}]", name, METRICS))
@@ -175,6 +204,8 @@ class TaskConfig(StrictModel):
 # The settings of the ranks group by which ranks are drawn in training.
 WEIGHTS = frozenset({"distribution", "p", "tail", "weights"})
 DRAWING = WEIGHTS | {"sample_every", "sandwich"}
+# Those that say which ranks there are.
+_LISTING = frozenset({"r_max", "values", "score"})
 
 
 class MethodSettings(StrictModel):
@@ -198,7 +229,7 @@ class MethodSettings(StrictModel):
     @property
     def unused_ranks(self) -> frozenset[str]:
         """The settings of the ranks group that change nothing, of a method that draws no ranks."""
-        return DRAWING
+        return DRAWING if self.cuts else DRAWING | _LISTING
 
     @property
     def unused(self) -> dict[str, str]:
@@ -308,13 +339,6 @@ class TrainerConfig(StrictModel):
     threads: Annotated[Annotated[int, Field(ge=1, lt=4097)] | None, Mark.NOT_IDENTITY] = None
 
 
-# Of two groups, the settings that also matter where nothing is trained.
-OF_SCORING = {
-    "trainer": frozenset({"eval_batch_size", "bf16", "compile", "threads"}),
-    "method": frozenset({"name", "kind", "alpha", "adapter", "score"}),
-}
-
-
 class TrackerConfig(StrictModel):
     """Where curves go besides the record; ``name`` is that of a module of ``runner.trackers``."""
 
@@ -343,34 +367,6 @@ class Config(StrictModel):
     hub_cache: Annotated[str | None, Mark.NOT_IDENTITY, Mark.FOLDER] = None
     running: Annotated[Literal["wait", "skip"], Mark.NOT_IDENTITY] = "wait"
 
-    def unused(self, overridden: Collection[str]) -> list[str]:
-        """Return a sentence for each setting that changes nothing though the user gave it.
-
-        Args:
-            overridden: The keys that the user gave; ``ranks`` where a file of it was chosen.
-        """
-        ranks, name = self.ranks, self.method.name
-        idle = dict.fromkeys(self.method.unused_ranks, f"method '{name}' draws no ranks by it")
-        for key, needed in (("p", "geometric"), ("tail", "geometric"), ("weights", "custom")):
-            if ranks.distribution != needed:
-                idle.setdefault(key, f"ranks.distribution is {ranks.distribution}, not {needed}")
-        found = []
-        for key, reason in sorted(idle.items()):
-            is_other = getattr(ranks, key) != RanksConfig.model_fields[key].default
-            if f"ranks.{key}" in overridden or ("ranks" in overridden and is_other):
-                found.append(f"ranks.{key}: it would change nothing, {reason}.")
-        found += [
-            f"method.{key}: it would change nothing, {reason}."
-            for key, reason in self.method.unused.items()
-            if f"method.{key}" in overridden
-        ]
-        if "trainer.label_smoothing" in overridden and self.task.scored != "texts":
-            found.append(
-                "trainer.label_smoothing: it would change nothing, the answers of task "
-                f"'{self.task.name}' are {self.task.scored}, not texts."
-            )
-        return found
-
     def problems(self) -> list[str]:
         """Return a sentence for each setting that does not go with the others."""
         return (
@@ -382,6 +378,11 @@ class Config(StrictModel):
                 if getattr(self, name) == ""
             ]
         )
+
+
+def without_targets(model: ModelConfig) -> ModelConfig:
+    """Return the config of a model in which no layer is to be adapted."""
+    return model.model_copy(update={"targets": [], "fused": None})
 
 
 def has_ranks(method: MethodSettings) -> bool:

@@ -32,6 +32,7 @@ from .hub import commit_of as commit_of
 from .hub import describe_unfetched as describe_unfetched
 from .hub import download as download
 from .hub import find_fetched as find_fetched
+from .hub import hub_name as hub_name
 from .hub import is_unreachable as is_unreachable
 from .hub import locate as locate
 from .hub import repository_of as repository_of
@@ -102,6 +103,7 @@ __all__ = [
     "find_fetched",
     "first_line",
     "gather",
+    "hub_name",
     "in_package",
     "install_command",
     "is_installed",

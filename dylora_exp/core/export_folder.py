@@ -22,7 +22,10 @@ _PREFIX, _LOCK, _OLD = ".export-", ".lock", "old"
 _EXPORTS = ({"README.md", "adapter_config.json"}, {"README.md", "config.json"})
 # The files that an export writes.
 _WRITTEN = {"README.md", "adapter_config.json", "adapter_model.safetensors"}
-_WRITTEN |= {"config.json", "model.safetensors"}
+_WRITTEN |= {"config.json", "generation_config.json", "model.safetensors"}
+_WRITTEN |= {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}
+_WRITTEN |= {"added_tokens.json", "chat_template.jinja", "vocab.json", "vocab.txt", "merges.txt"}
+_WRITTEN |= {"spiece.model", "sentencepiece.bpe.model", "tokenizer.model"}
 
 
 def check_target(target: Path, force: bool) -> None:

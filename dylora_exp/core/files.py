@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -81,7 +82,7 @@ def reading(path: Path) -> Iterator[None]:
     """Turn an error of the system while a file is read into a sentence.
 
     A file that is not there is left to the caller: ``FileNotFoundError`` passes, and stands also
-    for a path of which a part is no folder, or that is a folder itself.
+    for a path of which a part is no folder, that is a folder itself, or a link that leads nowhere.
 
     Raises:
         FileNotFoundError: When there is no such file.
@@ -95,6 +96,8 @@ def reading(path: Path) -> Iterator[None]:
         raise FileNotFoundError(*error.args) from None
     except OSError as error:
         reason = error.strerror or str(error)
+        if error.errno == errno.ELOOP:
+            raise FileNotFoundError(*error.args) from None
         raise RequestError(f"{path}: cannot be read ({reason}).") from None
 
 

@@ -156,6 +156,18 @@ def describe_unfetched(repository: Repository) -> str:
     )
 
 
+def hub_name(name: str) -> str | None:
+    """Return a name if the hub allows it, as ``OWNER/NAME`` or ``NAME``; None for a path."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return None
+    return name or None
+
+
 def is_unreachable(error: BaseException) -> bool:
     """Return whether an error arose because the hub did not answer, or is not to be asked."""
     from huggingface_hub import errors

@@ -111,7 +111,8 @@ def _open(path: Path) -> int:
     for left in reversed(range(_TRIES)):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # less the umask
+            # Never through a link: who holds the lock is written into the file.
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)  # less the umask
         except FileNotFoundError:
             if not left:
                 raise

@@ -78,6 +78,7 @@ class Metric:
         higher_is_better: Whether the highest value is the best one.
         two_labels_only: Whether it is undefined for more than two labels.
         needs_java: Whether it has no value without Java.
+        on_hub: Its name among the hub's metrics; empty where it is the same.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Metric:
     higher_is_better: bool = True
     two_labels_only: bool = False
     needs_java: bool = False
+    on_hub: str = ""
 
     @property
     def factor(self) -> int:
@@ -120,6 +122,7 @@ _ENTRIES = [
         "Pearson",
         "numbers",
         {ANY_TASK: Computation(glue.pearson, "{scipy}", range=(-1, 1))},
+        on_hub="pearsonr",
     ),
     Metric(
         "spearmanr",
@@ -155,6 +158,7 @@ _ENTRIES = [
                 nist, "case:lc|n:5|tok:13a|reflen:mean|{sacrebleu}", range=(0, math.inf)
             )
         },
+        on_hub="nist_mt",
     ),
     Metric(
         "meteor",
@@ -187,6 +191,7 @@ _ENTRIES = [
             )
         },
         needs_java=True,
+        on_hub="rouge",
     ),
     Metric(
         "cider",
@@ -277,6 +282,42 @@ def score_range(name: str, protocol: str | None = ANY_TASK) -> tuple[float, floa
     own = metric.computations.get(protocol)
     known = [own] if own else list(metric.computations.values())
     return min(each.range[0] for each in known), max(each.range[1] for each in known)
+
+
+def metric_sign(name: str) -> int:
+    """Return ``sign`` of a metric of a record, which need not be registered.
+
+    Of a metric that is not, the higher value is the better.
+    """
+    return sign(name) if base_name(name) in METRICS else 1
+
+
+def display_factor(name: str, protocol: str | None = ANY_TASK) -> int:
+    """Return what tables multiply a value with: 100 for percent, 1 for a scale of its own.
+
+    Args:
+        name: The name of a metric or of one of its parts; percent where it is not registered.
+        protocol: The name of the task's reader, which decides how the metric is computed.
+    """
+    metric = METRICS.get(base_name(name))
+    computations = metric.computations if metric else {}
+    found = computations.get(protocol) or computations.get(ANY_TASK)
+    return 100 if found is None or found.is_fraction else 1
+
+
+def title(name: str) -> str:
+    """Return the name of a metric in print; that of a part ends with it, as ``TER (seen)``."""
+    base = base_name(name)
+    if base not in METRICS:
+        return name
+    part = name.removeprefix(base).lstrip("_")
+    return METRICS[base].title + (f" ({part})" if part else "")
+
+
+def hub_name(name: str) -> str:
+    """Return the name of a metric, or of the one whose part it is, among the hub's metrics."""
+    base = base_name(name)
+    return (METRICS[base].on_hub if base in METRICS else "") or base
 
 
 def is_better(name: str, value: float, other: float) -> bool:

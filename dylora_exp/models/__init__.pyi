@@ -1,6 +1,7 @@
 from .architecture import hub_repositories as hub_repositories
 from .architecture import local_folders as local_folders
 from .architecture import model_problems as model_problems
+from .architecture import resolve as resolve
 from .bases import find_base as find_base
 from .bases import is_hub_name as is_hub_name
 from .compiling import compile_where_asked as compile_where_asked
@@ -12,6 +13,7 @@ from .layer_names import Part as Part
 from .layer_names import fused_part as fused_part
 from .layer_names import name_matches as name_matches
 from .loading import load as load
+from .loading import load_tokenizer as load_tokenizer
 from .loading import longest_input as longest_input
 from .loading import revision as revision
 from .loading import skeleton as skeleton
@@ -35,11 +37,13 @@ __all__ = [
     "is_hub_name",
     "is_probed",
     "load",
+    "load_tokenizer",
     "local_folders",
     "longest_input",
     "model_problems",
     "name_matches",
     "probing",
+    "resolve",
     "revision",
     "skeleton",
     "split_fused",

@@ -5,14 +5,13 @@ Neither torch nor transformers is imported.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from dylora_exp.config import CONF_DIR, options
-from dylora_exp.core import NotInstalled, in_package, package_folder
+from dylora_exp.core import NotInstalled, hub_name, in_package, package_folder
 
 # The hub renamed what had no owner once: ``gpt2`` is ``openai-community/gpt2`` there.
 _OWNERS_OF_OLD_NAMES = (
@@ -48,7 +47,7 @@ def find_base(name: str | None, revision: str | None = None) -> dict[str, Any] |
 def is_hub_name(name: str) -> bool:
     """Return whether a name may be one of the hub: ``NAME`` or ``OWNER/NAME``, no path or file."""
     is_file = name.endswith((".bin", ".pt", ".pth", ".safetensors", ".ckpt"))
-    return not is_file and re.fullmatch(r"(?:\w[\w.-]*/)?\w[\w.-]*", name, re.ASCII) is not None
+    return not is_file and hub_name(name) is not None
 
 
 def _is_same(known: str, name: str) -> bool:

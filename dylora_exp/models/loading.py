@@ -14,12 +14,12 @@ from dylora_exp.core import (
     RequestError,
     commit_of,
     describe_unfetched,
-    did_you_mean,
     is_unreachable,
     unknown_name,
 )
 from dylora_exp.models.architecture import hub_repositories, locations
 from dylora_exp.models.layer_names import fused_part, name_matches
+from dylora_exp.models.settings import new_architecture, override
 from dylora_exp.models.tokenizer_checks import (
     agree_on_padding,
     check_tokenizer,
@@ -32,18 +32,35 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
-# Names in a configuration that say what is loaded or run, or follow from other settings.
-_RESERVED = {
-    *("trust_remote_code", "code_revision", "auto_map", "custom_pipelines", "model_type"),
-    *("architectures", "num_labels", "id2label", "label2id", "dtype", "torch_dtype"),
-    *("_name_or_path", "name_or_path", "transformers_version"),
-}
-
-
 def revision(model: Module) -> dict[str, str]:
     """Return the commit of the hub that a model was loaded at, nothing where it is not from it."""
     found = getattr(getattr(model, "config", None), "_commit_hash", None)
     return {"model_revision": found} if isinstance(found, str) else {}
+
+
+def load_tokenizer(
+    model: ModelConfig, hub_cache: str | None = None, ask_hub: bool = True
+) -> PreTrainedTokenizerBase:
+    """Load a tokenizer alone; it pads with its own token, without one with its end token.
+
+    Args:
+        model: The model config.
+        hub_cache: As for ``load``.
+        ask_hub: Whether to fetch what is not on this machine.
+
+    Raises:
+        RequestError: When it cannot be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    _, location = locations(model, hub_cache)
+    with _loading(model):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            location, revision=model.revision, local_files_only=not ask_hub, **NO_CODE
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 def load(
@@ -158,26 +175,11 @@ def _architecture(model: ModelConfig, location: str, settings: dict[str, Any]) -
             location, revision=model.revision, **NO_CODE, **settings
         )
     else:
-        _check_overrides(model, AutoConfig.for_model(**model.config))
-        return AutoConfig.for_model(**{**model.config, **(model.overrides or {}), **settings})
-    _check_overrides(model, config)
-    # Not as arguments of ``from_pretrained``, which takes some names for its own.
-    for name, value in (model.overrides or {}).items():
-        setattr(config, name, value)
+        config = new_architecture(model.config)
+        for name, value in settings.items():
+            setattr(config, name, value)
+    override(config, model.overrides or {})
     return config
-
-
-def _check_overrides(model: ModelConfig, config: PretrainedConfig) -> None:
-    """Refuse settings that this kind of model does not have."""
-    # A folder's config.json may hold any name, and transformers acts on some of them.
-    known = {name: value for name, value in config.to_dict().items() if name not in _RESERVED}
-    names = [name for name in model.overrides or {} if name not in known]
-    if names:
-        raise RequestError(
-            f"model.overrides.{name}: a model of type {config.model_type} has no such setting"
-            f"{did_you_mean(name, known) or '.'}"
-            for name in names
-        )
 
 
 def _refuse_encoders(config: PretrainedConfig, model: ModelConfig) -> None:

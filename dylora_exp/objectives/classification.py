@@ -24,6 +24,7 @@ class ClassificationTask(TaskConfig):
     auto_model_class: ClassVar[str] = "AutoModelForSequenceClassification"
     peft_task_type: ClassVar[str] = "SEQ_CLS"
     trains_head: ClassVar[bool] = True
+    pipeline_tag: ClassVar[str] = "text-classification"
 
     objective: str = "classification"
     eval_split: Annotated[Literal["dev", "test"] | None, Mark.UNUSED] = None

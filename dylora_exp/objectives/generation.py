@@ -40,6 +40,7 @@ class GenerationTask(TaskConfig):
     auto_model_class: ClassVar[str] = "AutoModelForCausalLM"
     peft_task_type: ClassVar[str] = "CAUSAL_LM"
     trains_head: ClassVar[bool] = False
+    pipeline_tag: ClassVar[str] = "text-generation"
 
     objective: str = "generation"
     labels: Annotated[list[str], Mark.UNUSED] = Field(default_factory=list)

@@ -1,6 +1,12 @@
 from .digests import changed_file as changed_file
 from .digests import saved_files as saved_files
 from .frame import load_records as load_records
+from .rank_verdicts import CutName as CutName
+from .rank_verdicts import RankVerdict as RankVerdict
+from .rank_verdicts import cut_text as cut_text
+from .rank_verdicts import deciding_metric as deciding_metric
+from .rank_verdicts import rank_verdict as rank_verdict
+from .rank_verdicts import run_tolerance as run_tolerance
 from .record import EpochScores as EpochScores
 from .record import LayerSize as LayerSize
 from .record import RankScore as RankScore
@@ -17,9 +23,11 @@ from .summary import summarise as summarise
 
 __all__ = [
     "DEFAULT_SHARE",
+    "CutName",
     "EpochScores",
     "LayerSize",
     "RankScore",
+    "RankVerdict",
     "Record",
     "RecordStore",
     "allowed_loss",
@@ -27,8 +35,12 @@ __all__ = [
     "best_rank",
     "changed_file",
     "check_results",
+    "cut_text",
+    "deciding_metric",
     "load_records",
+    "rank_verdict",
     "recommended_rank",
+    "run_tolerance",
     "saved_files",
     "search_score",
     "summarise",

@@ -163,8 +163,10 @@ class Record:
     """The result of a run. Times are in seconds, memory in bytes, metrics as fractions.
 
     ``ranks`` are the scores at the end, ``epochs`` those after the epochs before it, where asked
-    for, ``files`` the sha256 of what the run saved, by name, ``layers`` the adapted layers where a
-    cut gives each a rank of its own. A new field needs a default and a line here.
+    for, ``files`` the sha256 of what the run saved, by name, ``verdict`` the rank to deploy (of
+    records without it ``rank_verdict`` says the same), ``language`` that of the task, ``layers``
+    the adapted layers where a cut gives each a rank of its own. A new field needs a default and a
+    line here.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -182,6 +184,7 @@ class Record:
     ranks: list[RankScore] = field(default_factory=list)
     epochs: list[EpochScores] = field(default_factory=list)
     summary: list[dict[str, Any]] = field(default_factory=list)
+    verdict: dict[str, Any] = field(default_factory=dict)
     parameters: _Parameters = field(default_factory=dict)
     training: _Training = field(default_factory=dict)
     scoring: _Scoring = field(default_factory=dict)
@@ -189,6 +192,7 @@ class Record:
     memory: dict[str, Any] = field(default_factory=dict)
     data: list[dict[str, Any]] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
+    language: str | None = None
     environment: _Environment = field(default_factory=dict)
     layers: dict[str, LayerSize] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION

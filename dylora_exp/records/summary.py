@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dylora_exp.metrics import sign as metric_sign
+from dylora_exp.metrics import metric_sign
 from dylora_exp.records.record import RankScore, Record
 
 Curve = Mapping[int, float]

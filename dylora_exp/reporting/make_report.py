@@ -18,14 +18,24 @@ class WrittenReport:
 
 
 def show_report(
-    results_dir: Path, where: str = "", tolerance: float | None = None
+    results_dir: Path, where: str = "", tolerance: float | None = None, whole: bool = False
 ) -> WrittenReport:
-    """Print a report; see ``report.make_report`` for the arguments and what it raises."""
+    """Print a report: its answer on one screen, or the whole of it.
+
+    Args:
+        results_dir: Where the records are.
+        where: As ``report.make_report`` takes it.
+        tolerance: As ``report.make_report`` takes it.
+        whole: Whether to print all of it.
+
+    Raises:
+        RequestError: As ``report.make_report``.
+    """
     from dylora_exp.core import make_console
-    from dylora_exp.reporting.render.text import print_report
+    from dylora_exp.reporting.render.text import print_brief, print_report
 
     report = make_report(results_dir, where, tolerance)
-    print_report(report, make_console())
+    (print_report if whole else print_brief)(report, make_console())
     return WrittenReport((), report.file_warnings)
 
 

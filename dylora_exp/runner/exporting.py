@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dylora_exp.core import (
-    RequestError,
-    apply_umask,
-    export_folder,
-    unknown_name,
-    write_atomically,
-)
-from dylora_exp.records import RankScore, Record, RecordStore
+from dylora_exp.core import RequestError, apply_umask, export_folder, write_atomically
+from dylora_exp.records import Record, RecordStore
+from dylora_exp.runner.card_metadata import Exported
+from dylora_exp.runner.exported_ranks import choose_scores
 from dylora_exp.runner.model_card import model_card
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from dylora_exp.adapters import SavedAdapter
     from dylora_exp.config import Config, TaskConfig
 
 # Settings of a model that may name a folder; a record knows it by a digest of its files only.
@@ -34,6 +35,7 @@ def export(
     results_dir: Path,
     outputs_dir: Path,
     truncation: str | None = None,
+    scale: str | None = None,
     merge: bool = False,
     force: bool = False,
 ) -> list[Path]:
@@ -41,11 +43,12 @@ def export(
 
     Args:
         run: A run id or the beginning of one.
-        rank: A scored rank, or ``all``.
+        rank: A scored rank, ``recommended``, ``best`` or ``all``.
         folder: What to write; with ``all`` the parent of ``rank-1``, ``rank-2``, ...
         results_dir: Where the run's record lies.
         outputs_dir: Where the run's folder lies.
-        truncation: ``leading`` or ``svd``; by default ``svd`` where the run has scored it.
+        truncation: How ranks are cut; by default as the run's verdict names it.
+        scale: Their scale; by default the first that was scored with the truncation.
         merge: Whether to write the whole model instead of an adapter.
         force: Whether to replace what lies in the folder.
 
@@ -61,7 +64,7 @@ def export(
 
     record = RecordStore(results_dir).find(run)
     _check_config(record)
-    entries = _entries(record, rank, truncation)
+    entries = choose_scores(record, rank, truncation, scale)
     folders = [folder / f"rank-{e.rank}" for e in entries] if rank == "all" else [folder]
     run_folder = outputs_dir / record.run_id
     for target in folders:
@@ -70,7 +73,10 @@ def export(
         export_folder.clean_up(target.parent)
         export_folder.check_target(target, force)
     saved = read_adapter(run_folder / "model", record)
-    config = _config(record, run_folder, merge)
+    base = _find_base(record, run_folder)
+    if merge:
+        _check_merge(record, base)
+    config, tokenizer = base.config, None if merge else base.tokenizer()
     method = make_method(config)
     for entry, target in zip(entries, folders, strict=True):
         adapter = export_rank(
@@ -78,37 +84,18 @@ def export(
         )
         with export_folder.work_folder(target) as work:
             written = work / "adapter"
-            write_adapter(written, adapter)
+            write_adapter(written, _without_copies(adapter, base.name()))
             if merge:
                 written = _merge(written, work / "merged", config)
-            auto_class = config.task.auto_model_class
-            card = model_card(record, entry, merge, adapter.settings["r"], auto_class)
-            (written / "README.md").write_text(card, encoding="utf-8")
+            elif tokenizer is not None:
+                tokenizer.save_pretrained(written)
+                apply_umask(written)
+            exported = Exported(
+                record, entry, config, merge, adapter.settings["r"], tokenizer is not None
+            )
+            (written / "README.md").write_text(model_card(exported), encoding="utf-8")
             export_folder.replace(target, written)
     return folders
-
-
-def _entries(record: Record, rank: str, truncation: str | None) -> list[RankScore]:
-    """Return the scores of the ranks asked for, of svd where the run has it, else its first cut."""
-    if record.status != "completed":
-        raise RequestError(f"run {record.run_id} is {record.status}, not completed.")
-    cuts = [entry for entry in record.ranks if entry.rank is not None]
-    if not cuts:
-        raise RequestError(f"run {record.run_id} is of method {record.method}, without ranks.")
-    truncations = list(dict.fromkeys(entry.truncation or "" for entry in cuts))
-    wanted = truncation or ("svd" if "svd" in truncations else truncations[0])
-    if wanted not in truncations:
-        raise RequestError(unknown_name("--truncation", wanted, truncations))
-    chosen: dict[str, RankScore] = {}
-    for entry in cuts:
-        if entry.truncation == wanted:
-            chosen.setdefault(str(entry.rank), entry)
-    if rank == "all":
-        return list(chosen.values())
-    if rank not in chosen:
-        names = ", ".join(chosen)
-        raise RequestError(f"--rank: found {rank}, the run has scored ranks {names}.")
-    return [chosen[rank]]
 
 
 def _check_config(record: Record) -> None:
@@ -133,17 +120,59 @@ def _check_config(record: Record) -> None:
         raise RequestError(f"{beginning}: {problem}" for problem in dict.fromkeys(problems))
 
 
-def _config(record: Record, run_folder: Path, merge: bool) -> Config:
-    """Return the run's config, with the folders in which the run found its model where merging.
+def _without_copies(adapter: SavedAdapter, base: str) -> SavedAdapter:
+    """Return an adapter whose settings name each saved module once, and the base as found here.
 
-    Raises:
-        RequestError: When the model to merge into is gone or has changed.
+    PEFT adds the usual names of heads to those that are there, whether the model has them or not.
     """
+    names = adapter.settings.get("modules_to_save") or []
+    saved = [n for n in dict.fromkeys(names) if any(f".{n}." in name for name in adapter.head)]
+    settings = {"modules_to_save": saved or None, "base_model_name_or_path": base}
+    return dataclasses.replace(adapter, settings={**adapter.settings, **settings})
+
+
+@dataclass(frozen=True)
+class _Base:
+    """The base of a run on this machine.
+
+    Attributes:
+        config: The run's, with the folders in which it found its model.
+        is_there: Whether the model's folders are there and hold the same files.
+    """
+
+    config: Config
+    is_there: bool
+
+    def name(self) -> str:
+        """Return what stock libraries find the base by: its name on the hub, or a folder."""
+        from dylora_exp.models import resolve
+
+        name = self.config.model.name_or_path
+        if not self.is_there:
+            return name
+        try:
+            location = resolve(self.config.model)
+        except RequestError:  # a package that is not installed
+            return name
+        return str(Path(location).resolve()) if Path(location).is_dir() else location
+
+    def tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """Return the tokenizer of the run; None where it is not on this machine."""
+        from dylora_exp.models import load_tokenizer
+
+        if not self.is_there:
+            return None
+        try:
+            return load_tokenizer(self.config.model, self.config.hub_cache, ask_hub=False)
+        except RequestError:
+            return None
+
+
+def _find_base(record: Record, run_folder: Path) -> _Base:
+    """Return the base of a run."""
     from dylora_exp.config import identity, load
 
     config = load(record.config)
-    if not merge:
-        return config
     named = record.config["model"]
     local = [field for field in _FOLDERS if str(named.get(field)).startswith("local:")]
     folders = _noted_folders(run_folder)
@@ -151,20 +180,28 @@ def _config(record: Record, run_folder: Path, merge: bool) -> Config:
     for field in local:
         setattr(config.model, field, folders.get(field, named[field]))
     found = identity(config)["model"]
-    if any(field not in folders or found[field] != named[field] for field in local):
+    return _Base(config, all(field in folders and found[field] == named[field] for field in local))
+
+
+def _check_merge(record: Record, base: _Base) -> None:
+    """Refuse to merge into a model that is gone or has changed.
+
+    Raises:
+        RequestError: When it is.
+    """
+    if not base.is_there:
         raise RequestError(
             f"--merge: the model folder that run {record.run_id} was made from is not there any "
             "more, or holds other files; export without --merge."
         )
     used = {name: record.environment.get(name) for name in ("torch", "transformers")}
     here = {name: metadata.version(name) for name in used}
-    if not config.model.pretrained and used != here:
+    if not base.config.model.pretrained and used != here:
         raise RequestError(
             f"--merge: the random weights of the run's model are those of torch {used['torch']} "
             f"and transformers {used['transformers']}, here are {here['torch']} and "
             f"{here['transformers']}."
         )
-    return config
 
 
 def _noted_folders(run_folder: Path) -> dict[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,11 @@ from typing import Any
 from dylora_exp.config import Config, configs_match, identity, run_id
 from dylora_exp.core import LOG, RequestError, locks, reading, unfinished, write_atomically
 from dylora_exp.records import RecordStore
+
+_CHECKPOINTS = "checkpoint-*"
+# What a run writes into its folder, beside what a tracker does.
+_WRITTEN = (_CHECKPOINTS, "epochs", "model", "predictions", "*.json", "*.log")
+_MOST_PROBLEMS = 5
 
 
 def run_folder(config: Config) -> Path:
@@ -51,13 +58,42 @@ def no_empty_folders(*folders: Path) -> Iterator[None]:
         raise
 
 
+def refuse_links(folder: Path) -> None:
+    """Refuse a run's folder that is a symbolic link or has one among what the run would write.
+
+    What lies behind a link may be another run's, or no run's; it would be overwritten or removed.
+    The folder of all runs may be a link.
+
+    Raises:
+        RequestError: With a sentence for each link, and for a checkpoint that is no folder.
+    """
+    own = [path for name in _WRITTEN for path in sorted(folder.glob(name))]
+    below = [
+        Path(parent, name)
+        for each in own
+        for parent, folders, files in os.walk(each)
+        for name in sorted([*folders, *files])
+    ]
+    problems = [
+        f"{path}: a symbolic link to '{os.readlink(path)}', expected what the run itself wrote; "
+        "remove the link, or put there what it leads to."
+        for path in [folder, *own, *below]
+        if path.is_symlink()
+    ]
+    for path in folder.glob(_CHECKPOINTS):
+        if re.fullmatch(r"checkpoint-\d+", path.name) and path.is_file() and not path.is_symlink():
+            problems.append(f"{path}: a file, expected a folder; remove it.")
+    if problems:
+        raise RequestError(problems[:_MOST_PROBLEMS])
+
+
 def prepare_folder(folder: Path, config: Config, sources: list[dict[str, Any]]) -> None:
     """Write a run's config and data sources, and remove checkpoints made from other data."""
     from dylora_exp.models import local_folders
 
     file = folder / "run.json"
     text = json.dumps({"config": identity(config), "data": sources}, indent=2, sort_keys=True)
-    if any(folder.glob("checkpoint-*")) and not _is_of(file, config, sources):
+    if any(folder.glob(_CHECKPOINTS)) and not _is_of(file, config, sources):
         LOG.warning("checkpoints of %s were made from other data: training starts anew", folder)
         remove_checkpoints(folder)
     write_atomically(file, text)
@@ -79,8 +115,8 @@ def _is_of(file: Path, config: Config, sources: list[dict[str, Any]]) -> bool:
 
 def remove_checkpoints(folder: Path) -> None:
     """Remove the checkpoints of a run."""
-    for checkpoint in folder.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint, ignore_errors=True)
+    for checkpoint in folder.glob(_CHECKPOINTS):
+        shutil.rmtree(checkpoint, ignore_errors=True)  # which leaves links and files alone
 
 
 def remove_unfinished(store: RecordStore, folder: Path) -> None:
@@ -91,8 +127,10 @@ def remove_unfinished(store: RecordStore, folder: Path) -> None:
 
 def clean_up(store: RecordStore, folder: Path) -> None:
     """Remove what a process left that was killed after it had written the record."""
+    if folder.is_symlink():  # it leads to a folder that is not the run's
+        return
     files = run_locks(store, folder)
-    waste = [*files, *folder.glob("checkpoint-*"), *unfinished(folder)]
+    waste = [*files, *folder.glob(_CHECKPOINTS), *unfinished(folder)]
     if any(path.exists() for path in [*waste, *store.unfinished(folder.name)]):
         present = [path for path in files if path.parent.is_dir()]
         # Another process may hold a lock, or the folder be read-only by now.

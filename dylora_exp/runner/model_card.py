@@ -5,50 +5,58 @@ from __future__ import annotations
 import json
 
 from dylora_exp.core import markdown_cell, markdown_text
-from dylora_exp.records import RankScore, Record
+from dylora_exp.records import RankScore, Record, rank_verdict
+from dylora_exp.runner.card_metadata import Exported, front_matter
 
 _NEIGHBOURS = 1
 
 
-def model_card(record: Record, entry: RankScore, merged: bool, r: int, auto_class: str) -> str:
-    """Return the README of an export: what it is, its scores, its neighbours', how to load it.
-
-    Args:
-        record: The run's.
-        entry: The rank that is exported.
-        merged: Whether the whole model was written.
-        r: The rank as PEFT counts it.
-        auto_class: The class of transformers that loads the model.
-    """
-    base = record.config["model"]["name_or_path"]
-    loading = "PeftModel.from_pretrained(base_model, FOLDER)"
-    if merged:
-        loading = f"{auto_class}.from_pretrained(FOLDER)"
-    front = {"base_model": base, "library_name": "transformers" if merged else "peft"}
+def model_card(exported: Exported) -> str:
+    """Return the README of an export: what it is, its scores, its neighbours', how to load it."""
+    record, entry = exported.record, exported.entry
+    verdict = rank_verdict([record])
+    kind = "Model with a merged" if exported.merged else "LoRA"
+    split = "test" if exported.config.task.eval_split == "test" else "development"
     lines = [
         "---",
-        *(f"{key}: {json.dumps(value)}" for key, value in front.items()),
+        front_matter(exported).to_yaml(),
         "---",
         "",
-        f"# {'Model with a merged' if merged else 'LoRA'} adapter of rank {entry.rank} for "
-        f"{markdown_text(record.task)}",
+        f"# {kind} adapter of rank {entry.rank} for {markdown_text(record.task)}",
         "",
         f"Rank {entry.rank} of {_subject(record)} (run `{record.run_id}`, seed {record.seed}, "
         f"profile {markdown_text(record.profile)}), made by {entry.truncation} truncation at scale "
         f"{entry.scale}.",
-        f"Load it with `{loading}`, the base model in single precision (`dtype=torch.float32`), "
-        "in which it was scored."
-        if not merged
-        else f"Load it with `{loading}`.",
-        *_remarks(record, entry, merged, r),
+        *([f"Of all its ranks: {verdict.sentence}."] if verdict else []),
+        *_loading(exported),
+        *_remarks(exported),
         "",
-        "## Scores on the development set",
+        f"## Scores on the {split} set",
         "",
         *_scores(record, entry),
         "",
         *_origin(record),
     ]
     return "\n".join(lines)
+
+
+def _loading(exported: Exported) -> list[str]:
+    """Return how to load it; without the number of outputs PEFT would take the base's own."""
+    task = exported.config.task
+    auto_class = task.auto_model_class
+    if exported.merged:
+        return [f"Load it with `{auto_class}.from_pretrained(FOLDER)`."]
+    arguments = ["FOLDER"]
+    if task.number_of_outputs is not None:
+        arguments.append(f"num_labels={task.number_of_outputs}")
+        if exported.config.model.drop_head:
+            arguments.append("ignore_mismatched_sizes=True")
+    return [
+        "Load it with `PeftModel.from_pretrained(base_model, FOLDER)`, or where PEFT finds the "
+        f"base by its name in `adapter_config.json`, with `{auto_class.replace('Auto', 'AutoPeft')}"
+        f".from_pretrained({', '.join(arguments)})`, the base in single precision "
+        "(`dtype=torch.float32`), in which it was scored."
+    ]
 
 
 def _subject(record: Record) -> str:
@@ -75,22 +83,32 @@ def _json(tree: object) -> list[str]:
     return ["```json", json.dumps(tree, indent=2, sort_keys=True), "```"]
 
 
-def _remarks(record: Record, entry: RankScore, merged: bool, r: int) -> list[str]:
+def _remarks(exported: Exported) -> list[str]:
     """Return what one has to know before loading it."""
-    remarks = []
+    remarks, model, entry = [], exported.record.config["model"], exported.entry
     if entry.layer_ranks is not None:
         ranks = entry.layer_ranks.values()
         remarks.append(
             f"Its layers have ranks of their own, from {min(ranks)} to {max(ranks)}, together of "
             f"no more parameters than rank {entry.rank} in every layer."
         )
-    elif r != entry.rank:
-        remarks.append(f"PEFT calls its rank {r}: adapted parts of one layer stand side by side.")
-    if not merged and not record.config["model"]["pretrained"]:
+    elif exported.r != entry.rank:
         remarks.append(
-            f"Its base model has random weights (seed {record.seed}); `dylora export --merge` "
-            "makes them again."
+            f"PEFT calls its rank {exported.r}: adapted parts of one layer stand side by side."
         )
+    if not model.get("pretrained", True):
+        if not exported.merged:
+            remarks.append(
+                f"Its base model has random weights (seed {exported.record.seed}); `dylora export "
+                "--merge` makes them again."
+            )
+    elif exported.base_on_hub is None:
+        remarks.append(
+            f"Its base model is {exported.record.model} (`{model['name_or_path']}`), which has no "
+            "name on the hub."
+        )
+    if not exported.merged and not exported.has_tokenizer:
+        remarks.append("Its tokenizer is that of the base; it was not here to be copied.")
     return remarks
 
 

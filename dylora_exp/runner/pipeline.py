@@ -6,6 +6,7 @@ This module imports the heavy libraries; ``run.py`` imports it only when there i
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +15,12 @@ from typing import Any, Literal
 from transformers import TrainerCallback, set_seed
 
 from dylora_exp.adapters import layer_sizes
-from dylora_exp.config import Config, identity, run_id
+from dylora_exp.config import Config, has_ranks, identity, run_id, without_targets
 from dylora_exp.core import apply_umask, start_workers
 from dylora_exp.methods import Method, TrainedModel, count_parameters, make_method
 from dylora_exp.models import load, longest_input, revision
 from dylora_exp.objectives import Objective, ObjectiveContext, make_objective
-from dylora_exp.records import RankScore, Record, saved_files, summarise
+from dylora_exp.records import RankScore, Record, rank_verdict, saved_files, summarise
 from dylora_exp.runner.environment import (
     environment,
     peak_memory,
@@ -63,7 +64,8 @@ def load_run(config: Config, data: TaskData) -> LoadedRun:
     use_threads(config.trainer.threads)
     reset_peak_memory()
     set_seed(config.seed)
-    backbone, tokenizer = load(config.model, config.task.number_of_outputs, config.hub_cache)
+    needed = config.model if has_ranks(config.method) else without_targets(config.model)
+    backbone, tokenizer = load(needed, config.task.number_of_outputs, config.hub_cache)
     objective = make_objective(ObjectiveContext(config, tokenizer, longest_input(backbone), data))
     method = make_method(config)
     if not method.is_trained_elsewhere:
@@ -96,6 +98,7 @@ def train_and_record(run: LoadedRun) -> tuple[Record, list[str]]:
             "completed",
             data=run.data.sources,
             files=saved_files(folder / "model"),
+            language=config.task.language,
             ranks=scores,
             epochs=epochs,
             summary=summarise(scores, config.task.headline, config.ranks.tolerance),
@@ -111,6 +114,8 @@ def train_and_record(run: LoadedRun) -> tuple[Record, list[str]]:
             environment=software,
             layers=layer_sizes(model) if _have_layer_ranks(sweeps) else {},
         )
+        if verdict := rank_verdict([record]):
+            record = dataclasses.replace(record, verdict=verdict.as_dict())
         with warn_only():
             tracker.log(record)
     return record, training.warnings

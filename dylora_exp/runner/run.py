@@ -35,6 +35,7 @@ from dylora_exp.runner.folder import (
     clean_up,
     hold_run,
     no_empty_folders,
+    refuse_links,
     remove_checkpoints,
     remove_unfinished,
     run_folder,
@@ -102,6 +103,7 @@ def _run_in_main_process(config: Config, wait: bool) -> Outcome:
         locks.wait(run_locks(store, folder), busy)  # before data are read
         with no_empty_folders(store.folder, folder.parent):
             data = check_all(config)
+            refuse_links(folder)
             with hold_run(store, folder, busy):
                 return find_completed(config, store) or run_locked(config, store, data, log)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dylora_exp.config import TaskConfig
@@ -59,6 +60,15 @@ class Reader:
         """
         return {}
 
+    def count_texts(self, path: Path) -> int | None:
+        """Return the number of texts in a file that a publisher has; None where it is not known.
+
+        Raises:
+            Broken: When the file is none of the task's, such as what a server gave instead: the
+                message ends a sentence.
+        """
+        return None
+
     def repository(self, task: TaskConfig) -> Repository | None:
         """Return the repository of the hub that the task is read from, None where it is not."""
         return None
@@ -93,6 +103,19 @@ def checksums(task: TaskConfig, hub_cache: str | None = None) -> dict[str, str]:
 def repository(task: TaskConfig) -> Repository | None:
     """Return the repository of the hub that a task is read from, None where it is not."""
     return _reader(task).repository(task)
+
+
+def count_texts(task: TaskConfig, path: Path) -> int | None:
+    """Return the number of texts in a file of a task; None where its reader does not know.
+
+    Args:
+        task: The task.
+        path: A file that has the name under which it is published.
+
+    Raises:
+        Broken: When it is no file of the task: the message ends a sentence.
+    """
+    return _reader(task).count_texts(path)
 
 
 def needs_hub(task: TaskConfig) -> bool:

@@ -22,6 +22,16 @@ from dylora_exp.tasks.files import Broken, existing_folder, on_line, read_splits
 if TYPE_CHECKING:
     from datasets import Dataset
 
+# What servers give instead of data, by how it begins.
+_NO_DATA = {
+    b"<!doctype html": "an HTML page",
+    b"<html": "an HTML page",
+    b"\x1f\x8b": "compressed data (gzip)",
+    b"pk\x03\x04": "an archive (zip)",
+    b"version https://git-lfs": "a pointer of Git LFS",
+}
+_LOOKED_AT = 512
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -93,6 +103,23 @@ class GenerationReader(Reader):
             warnings,
         )
 
+    def count_texts(self, path: Path) -> int | None:
+        """Return the number of texts in a file; single broken entries are left to ``read``.
+
+        Raises:
+            Broken: When it has none, is empty, compressed, a page, or of another form.
+        """
+        beginning = path.read_bytes()[:_LOOKED_AT]
+        for mark, what in _NO_DATA.items():
+            if beginning.lstrip().lower().startswith(mark):
+                raise Broken(f"found {what}")
+        if not beginning.strip():
+            raise Broken("found an empty file")
+        for form in self.forms:
+            if any(path.name in names for names in form.files.values()):
+                return _count_texts(form, path)
+        return None
+
     def entries(self, path: Path) -> list[Entry]:
         """Return the entries of one file or folder, named as a publisher names it.
 
@@ -140,6 +167,18 @@ class GenerationReader(Reader):
             f"task.data_dir: found no file of task '{task.name}' in '{root}' or "
             f"'{root / self.folders[0]}', such as {' or '.join(names)}{_hint(task, str(root))}."
         )
+
+
+def _count_texts(form: Form, path: Path) -> int:
+    """Return the number of texts of a file in a form, or raise ``Broken`` when there is none."""
+    try:
+        split = _read_split(form, path)
+    except RequestError as error:
+        raise Broken(error.problems[0].removeprefix(str(path)).lstrip(":. ").rstrip(".")) from None
+    if not split.entries:
+        first = split.broken[0].removeprefix(str(path)) if split.broken else "there are no texts"
+        raise Broken(first.lstrip(":. ").rstrip("."))
+    return sum(len(entry.texts) for entry in split.entries)
 
 
 def triples_context(triples: Iterable[Iterable[str]]) -> str:

@@ -21,6 +21,7 @@ from transformers import TrainerState, TrainingArguments
 
 from dylora_exp.core import RequestError, apply_umask, file_sha256, reading, write_atomically
 from dylora_exp.methods import TrainedModel
+from dylora_exp.training.checkpoint_contents import unusable_file, weights_file
 
 _MARKER = "complete.json"
 _NAME = re.compile(r"checkpoint-\d+")
@@ -68,14 +69,16 @@ class ResumePoint:
     warnings: list[str]
 
 
-def find_resume_point(folder: Path) -> ResumePoint:
+def find_resume_point(folder: Path, model: TrainedModel | None = None) -> ResumePoint:
     """Return the newest complete checkpoint, after removing incomplete and damaged ones.
 
-    A checkpoint counts as damaged when a file is missing or is not what was written, never because
-    the system cannot read it now.
+    A checkpoint counts as damaged when a file is missing, is not what was written, or holds what
+    training cannot go on from, never because the system cannot read it now.
 
     Args:
         folder: The run's folder.
+        model: The model that is to be trained further, against which files are checked; None
+            where that is not asked.
 
     Raises:
         RequestError: When a file is there and cannot be read, or what is damaged not removed.
@@ -85,6 +88,9 @@ def find_resume_point(folder: Path) -> ResumePoint:
     for checkpoint in sorted(filter(Path.is_dir, found), key=step_of, reverse=True):
         try:
             marker = _read_verified(checkpoint)
+            reason = unusable_file(checkpoint, model) if marker and model else None
+            if reason is not None:
+                raise _Damaged(reason)
         except _Damaged as damage:
             damages.append(f"{checkpoint} is damaged ({damage})")
         else:
@@ -94,8 +100,8 @@ def find_resume_point(folder: Path) -> ResumePoint:
         try:
             shutil.rmtree(checkpoint)
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise RequestError(f"{checkpoint}: cannot be removed ({reason}).") from None
+            why = error.strerror or str(error)
+            raise RequestError(f"{checkpoint}: cannot be removed ({why}).") from None
     warnings = [f"{damage}; training starts anew." for damage in damages]
     return ResumePoint(None, CompletionMarker(0.0, False), warnings)
 
@@ -222,9 +228,8 @@ def load_weights(model: TrainedModel, checkpoint: Path) -> None:
     The Trainer itself would add a step to a training that is finished.
     """
     if isinstance(model, PeftModel):
-        weights = load_file(checkpoint / "adapter_model.safetensors")
-        set_peft_model_state_dict(model, weights)
+        set_peft_model_state_dict(model, load_file(checkpoint / weights_file(model)))
     else:
-        load_model(model, checkpoint / "model.safetensors")
+        load_model(model, checkpoint / weights_file(model))
     if (device := torch.accelerator.current_accelerator(check_available=True)) is not None:
         nn.Module.to(model, device)

@@ -24,9 +24,8 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from dylora_exp.config import Config
 from dylora_exp.core import broadcast_from_main, draw_permutation, is_main_process
+from dylora_exp.training.checkpoint_contents import EPOCH_RANDOM_STATE
 from dylora_exp.training.checkpoints import checkpoint_folder
-
-_FILE = "epoch_rng.safetensors"
 
 
 class RandomOrderSampler(Sampler[int]):
@@ -88,7 +87,7 @@ class EpochRandomState(TrainerCallback):
     """
 
     def __init__(self, resumed: Path | None) -> None:
-        file = resumed / _FILE if resumed else None
+        file = resumed / EPOCH_RANDOM_STATE if resumed else None
         self.resumed = load_file(file)["state"] if file and file.is_file() else None
         self.state = torch.get_rng_state()
 
@@ -104,4 +103,4 @@ class EpochRandomState(TrainerCallback):
         if is_main_process():
             at_end = (state.epoch or 0.0).is_integer()
             rng_state = torch.get_rng_state() if at_end else self.state
-            save_file({"state": rng_state}, checkpoint_folder(args, state) / _FILE)
+            save_file({"state": rng_state}, checkpoint_folder(args, state) / EPOCH_RANDOM_STATE)

@@ -78,7 +78,7 @@ def train(
     Raises:
         TrainingDiverged: When the loss or a weight is no longer finite.
     """
-    resume = broadcast_from_main(lambda: find_resume_point(folder))
+    resume = broadcast_from_main(lambda: find_resume_point(folder, model))
     for warning in resume.warnings:
         LOG.warning(warning)
     checkpoint, marker = resume.checkpoint, resume.marker

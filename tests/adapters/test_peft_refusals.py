@@ -14,7 +14,7 @@ from dylora_exp.methods.base import Cut, make_method
 from dylora_exp.runner.pipeline import load_run
 from dylora_exp.runner.preflight import check
 from tests.support.stock_adapters import IDS, TINY_ROBERTA, stock_logits, train_stock
-from tests.support.tiny_runs import TINY
+from tests.support.tiny_runs import FEW
 
 WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 P = "base_model.model."
@@ -140,7 +140,7 @@ def test_what_is_wrong_is_one_sentence(what, adapter, tmp_path, capsys):
     change, overrides, expected = WRONG[what]
     change(adapter)
     places = [f"results_dir={tmp_path / 'new' / 'r'}", f"outputs_dir={tmp_path / 'new' / 'o'}"]
-    words = ["run", "method=imported", f"method.adapter={adapter}", *TINY, *places, *overrides]
+    words = ["run", "method=imported", f"method.adapter={adapter}", *FEW, *places, *overrides]
     assert main(words) == 2
     output = capsys.readouterr()
     assert output.out == ""
@@ -199,7 +199,7 @@ def test_labels_in_another_order_are_refused(adapter, tmp_path, capsys):
     model.save_pretrained(base)
     AutoTokenizer.from_pretrained(TINY_ROBERTA).save_pretrained(base)
     settings(base_model_name_or_path=str(base))(adapter)
-    words = ["run", "method=imported", f"method.adapter={adapter}", *TINY]
+    words = ["run", "method=imported", f"method.adapter={adapter}", *FEW]
     assert main([*words, f"results_dir={tmp_path / 'r'}", f"outputs_dir={tmp_path / 'o'}"]) == 2
     assert "the order POSITIVE, NEGATIVE, task 'demo' has negative" in capsys.readouterr().err
 
@@ -213,7 +213,7 @@ def test_a_head_may_be_the_bases(adapter, tmp_path):
     AutoTokenizer.from_pretrained(TINY_ROBERTA).save_pretrained(base)
     settings(base_model_name_or_path=str(base), modules_to_save=None)(adapter)
     without("classifier")(adapter)
-    words = ["run", "method=imported", f"method.adapter={adapter}", *TINY, "ranks.score=[4]"]
+    words = ["run", "method=imported", f"method.adapter={adapter}", *FEW, "ranks.score=[4]"]
     assert main([*words, f"results_dir={tmp_path / 'r'}", f"outputs_dir={tmp_path / 'o'}"]) == 0
     (record,) = (tmp_path / "r" / "runs").glob("*.json")
     words = ["export", record.stem, "--rank", "4", "--to", str(tmp_path / "x"),
@@ -225,7 +225,7 @@ def test_a_head_may_be_the_bases(adapter, tmp_path):
 
 def test_a_rank_above_the_width_is_read(tmp_path):
     adapter = train_stock(TINY_ROBERTA, tmp_path / "wide", r=80, target_modules=["query"])
-    words = ["method=imported", f"method.adapter={adapter}", *TINY, "ranks.score=[1,80]"]
+    words = ["method=imported", f"method.adapter={adapter}", *FEW, "ranks.score=[1,80]"]
     config = compose(words)
     run = load_run(config, check(config))
     model = run.model.eval()

@@ -7,7 +7,7 @@ import sys
 
 from tests.support.fake_hub import FakeHub, serving
 from tests.support.stock_adapters import TINY_ROBERTA, train_stock
-from tests.support.tiny_runs import TINY
+from tests.support.tiny_runs import FEW
 
 COMMANDS = """
 import json, sys
@@ -29,7 +29,7 @@ def test_an_adapter_is_fetched_from_the_hub(tmp_path):
 
     def words(adapter, place, *more):
         places = [f"results_dir={tmp_path / place / 'r'}", f"outputs_dir={tmp_path / place / 'o'}"]
-        return ["run", "method=imported", f"method.adapter={adapter}", *TINY, *places, *more]
+        return ["run", "method=imported", f"method.adapter={adapter}", *FEW, *places, *more]
 
     home, prepared = {"HF_HOME": str(tmp_path / "home")}, str(tmp_path / "prepared")
     with serving(hub) as address:

@@ -160,7 +160,17 @@ def test_code_beside_the_weights_is_never_run(folder, what, answer, monkeypatch)
     assert not (folder / "ran").exists()
 
 
-@pytest.mark.parametrize("name", ["trust_remote_code", "code_revision", "auto_map", "dtype"])
+ARGUMENTS = """
+trust_remote_code code_revision auto_map dtype torch_dtype attn_implementation _commit_hash
+_attn_implementation quantization_config _name_or_path name_or_path architectures id2label
+gradient_checkpointing return_dict output_hidden_states output_attentions problem_type revision
+token device_map low_cpu_mem_usage cache_dir subfolder use_safetensors weights_only state_dict
+_from_auto gguf_file proxies local_files_only max_memory experts_implementation torchscript
+model_type kwargs
+"""
+
+
+@pytest.mark.parametrize("name", ARGUMENTS.split())
 def test_a_setting_of_the_model_is_no_argument_of_the_loader(folder, name):
     tree = {name: {}} | json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(tree))
@@ -207,3 +217,25 @@ def test_settings_of_the_config_that_change_nothing(folder, settings):
         assert torch.equal(
             backbone.roberta(ids).last_hidden_state, plain.roberta(ids).last_hidden_state
         )
+
+
+@pytest.mark.parametrize("name", ["use_cache", "eos_token_id", "pad_token_id"])
+def test_a_setting_of_the_model_without_effect_is_refused(folder, name):
+    with pytest.raises(RequestError, match=f"model.overrides.{name}: it would change nothing"):
+        load(config(folder, f"model.overrides={{{name}: 1}}"), labels=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("hidden_dropout_prob", "much"), ("num_hidden_layers", "two")]
+)
+def test_a_setting_of_the_model_of_another_type_is_one_sentence(folder, name, value):
+    with pytest.raises(RequestError, match=f"^model.overrides.{name}: found '{value}'") as refused:
+        load(config(folder, f"model.overrides={{{name}: {value}}}"), labels=2)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_new_architecture_is_made_of_its_own_settings_alone(folder):
+    model = config(folder, "model.pretrained=false")
+    model.config = {"model_type": "roberta", "trust_remote_code": True}
+    with pytest.raises(RequestError, match=r"^model.config.trust_remote_code: .* of a loader"):
+        load(model, labels=2)

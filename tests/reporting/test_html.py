@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 import shutil
@@ -7,11 +8,14 @@ from html.parser import HTMLParser
 
 import pytest
 
+from dylora_exp.reporting.analysis.decisions import FAILS, HOLDS
 from dylora_exp.reporting.analysis.report import make_report
+from dylora_exp.reporting.render import html
 from dylora_exp.reporting.render.charts import pictures_of
-from dylora_exp.reporting.render.drawing import METHOD_COLOURS
 from dylora_exp.reporting.render.html import page
+from dylora_exp.reporting.render.live import library
 from dylora_exp.reporting.render.paper_tables import tables_of
+from dylora_exp.reporting.render.styles import METHOD_STYLES
 from dylora_exp.reporting.render.text_table import TextLine, TextTable, markdown
 from tests.support.records import ENVIRONMENT, LEADING, Results
 from tests.support.tables import rows_of
@@ -81,16 +85,17 @@ def text(report):
 
 
 def test_the_page_is_whole_and_needs_nothing_else(text):
-    found = outline(text)
+    found = outline(without_library(text))
     assert found.counts["html"] == found.counts["body"] == found.counts["script"] == 1
     assert found.counts["img"] == 4
     assert not {"link", "iframe"} & found.counts.keys()
-    assert not [name for name, _ in found.attributes if name in ("href", "onclick")]
+    assert "onclick" not in dict(found.attributes)
     sources = [value for name, value in found.attributes if name == "src"]
     assert all(value.startswith("data:image/svg+xml;base64,") for value in sources)
-    assert not re.search(r"https?://|@import|url\(", text)
+    assert not re.search(r"https?://|@import|url\(", without_library(text))
     said = " ".join(found.texts)
     for title in (
+        "The answer",
         "Claims",
         "Recommended rank",
         "Cost",
@@ -102,6 +107,83 @@ def test_the_page_is_whole_and_needs_nothing_else(text):
     assert "seeds: 10, 42, 1010" in said and "commits: abcdef0" in said
     assert "in 7 of 7 records made before records held metric versions" in said
     assert "Holm" in said and "difference above -0.01 (project's bound)" in said
+
+
+def test_the_answer_comes_first_and_every_link_has_its_place(text):
+    found = outline(without_library(text))
+    parts = [f'<h2 id="{part}">' for part in ("answer", "claims", "tables", "figures", "details")]
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+    ids = [value for name, value in found.attributes if name == "id"]
+    links = [value for name, value in found.attributes if name == "href"]
+    assert len(ids) == len(set(ids)) and len(links) > 8
+    assert {link.removeprefix("#") for link in links} <= set(ids)
+    assert all(value for name, value in found.attributes if name == "alt")
+    assert found.counts["figcaption"] == found.counts["figure"] == found.counts["img"]
+
+
+def test_the_answer_is_a_pivot_in_percent(text):
+    answer = text[text.index('<h2 id="answer">') : text.index('<h2 id="claims">')]
+    rows = [
+        [unescape(re.sub("<[^>]+>", "", cell)) for cell in re.findall(CELL, row, re.DOTALL)]
+        for row in re.findall(r"<tr>.*?</tr>", answer, re.DOTALL)
+    ]
+    head, *body = rows
+    by_name = {row[0]: dict(zip(head, row, strict=True)) for row in body}
+    assert by_name["DyLoRA (leading α/b)"]["rank 1"] == "77.67 ±2.52"
+    assert by_name["LoRA (SVD α/r)"]["rank 8"] == "72.33 ±2.52"
+    assert by_name["DyLoRA (leading α/b)"]["deploy"] == "1"
+    assert by_name["Fine-tune"]["without ranks"] == "95.00"
+    assert by_name["Fine-tune"]["train s"] == "300.0"
+    assert "<b>77.67</b>" in answer and "<b>72.33</b>" not in answer
+    assert "deploy rank 1" in answer
+
+
+def test_claims_without_data_are_folded_away(report):
+    one, other, *rest = report.verdicts
+    decided = (
+        dataclasses.replace(one, word=HOLDS, reason=""),
+        dataclasses.replace(other, word=FAILS, reason=""),
+    )
+    text = page(dataclasses.replace(report, verdicts=(*decided, *rest)), {}, [])
+    claims = text[text.index('<h2 id="claims">') : text.index('<h2 id="tables">')]
+    before, folded = claims.split("<details>", 1)
+    assert re.findall('<tr class="(good|bad)">', before) == ["good", "bad"]
+    assert "<td class=t>not enough data</td>" not in before
+    assert folded.count("<td class=t>not enough data</td>") == len(rest)
+    assert "1 hold<" in before and "1 do not hold<" in before
+
+
+def test_the_library_of_live_charts_is_embedded_whole(text):
+    if library() is None:
+        pytest.skip("youplot, which carries uPlot, is not installed")
+    assert library().script in text and library().style in text
+    assert "Copyright (c) 2022 Leon Sorokin" in text
+    assert len(library().script + library().style) < 60_000
+    found = outline(without_library(text))
+    charts = [json.loads(value) for name, value in found.attributes if name == "data-chart"]
+    ranks, cost = charts
+    assert ranks["at"] == list(range(1, 9)) and ranks["y"] == "Accuracy (%)"
+    values = {line["label"]: line["values"] for line in ranks["series"]}
+    assert values["DyLoRA (leading α/b)"] == pytest.approx([77.6667] * 8)
+    assert values["Fine-tune"] == [95.0] * 8
+    assert cost["x"] == "training, seconds" and 300.0 in cost["at"]
+
+
+def test_without_the_library_the_page_has_its_images(report, monkeypatch):
+    monkeypatch.setattr(html, "library", lambda: None)
+    text = page(report, pictures_of(report), [])
+    found = outline(text)
+    assert found.counts["script"] == 1 and found.counts["img"] == 4
+    assert "data-chart" not in dict(found.attributes) and "uPlot" not in text
+
+
+def without_library(text):
+    """Return a page without the script and the style that are not the project's own."""
+    found = library()
+    if found is None:
+        return text
+    return text.replace(found.script, "").replace(found.style, "")
 
 
 def test_texts_are_escaped(text):
@@ -143,9 +225,10 @@ def test_marks_of_a_table_are_elements_and_its_texts_are_escaped(report):
     )
     found = page(report, {}, [table])
     outline(found)
-    assert "<h3>A &lt; B (demo)</h3>" in found
+    assert '<h3 id="table-1">A &lt; B (demo)</h3>' in found
     assert "<p>Some\nwords.</p>" in found
-    assert "<th class=t></th><th class=t>Method</th><th>p</th><th>q</th>" in found
+    heads = ('" class=t>', '" class=t>Method', '">p', '">q')
+    assert "".join(f'<th scope="col{head}</th>' for head in heads) in found
     assert (
         "<td class=t>block</td><td class=t>x | y</td><td><b>1</b></td><td>&lt;i&gt;</td>" in found
     )
@@ -160,7 +243,7 @@ def bare(cell):
 
 def page_tables(text):
     """Return the cells of the tables at the end of a page, row by row."""
-    tables = re.findall(r"<table>.*?</table>", text[text.index("<h2>Tables</h2>") :], re.DOTALL)
+    tables = re.findall(r"<table>.*?</table>", text[text.index('<h2 id="tables">') :], re.DOTALL)
     rows = [re.findall(r"<tr>.*?</tr>", table, re.DOTALL) for table in tables]
     return [
         [
@@ -186,21 +269,28 @@ def test_charts(report):
     (axes,) = figures["ranks"].axes
     lines = {line.get_label(): line for line in axes.lines}
     assert len(axes.collections) == 4  # a band for each series with ranks
-    leading = lines["lora (leading alpha/b)"]
-    assert leading.get_color() == METHOD_COLOURS["lora"]
+    leading = lines["LoRA (leading α/b)"]
+    assert leading.get_color() == METHOD_STYLES["lora"].colour
     assert list(leading.get_xdata()) == list(range(1, 9))
-    assert leading.get_ydata() == pytest.approx([0.7 + 0.07 / 3] * 8)
-    band = axes.collections[[*lines].index("lora (leading alpha/b)") - ("finetune" in lines)]
-    assert {round(y, 9) for _, y in band.get_paths()[0].vertices} == {0.7, 0.75}
-    assert list(lines["finetune"].get_ydata()) == [0.95, 0.95]  # a level line
-    assert lines["dylora (leading alpha/b)"].get_color() == METHOD_COLOURS["dylora"]
-    assert lines["dylora (leading alpha/b)"].get_marker() != leading.get_marker()
-    heights = [bar.get_height() for bar in figures["aurac"].axes[0].patches]
-    assert heights == pytest.approx([0.8 - 0.07 / 3, *[0.7 + 0.07 / 3] * 3])
+    assert leading.get_ydata() == pytest.approx([70 + 7 / 3] * 8)
+    bands = [{round(y, 9) for _, y in band.get_paths()[0].vertices} for band in axes.collections]
+    assert {70.0, 75.0} in bands and {75.0, 80.0} in bands
+    assert list(lines["Fine-tune"].get_ydata()) == [95.0, 95.0]  # a level line
+    assert lines["DyLoRA (leading α/b)"].get_color() == METHOD_STYLES["dylora"].colour
+    assert lines["DyLoRA (leading α/b)"].get_marker() != leading.get_marker()
+    assert lines["LoRA (SVD α/r)"].get_marker() == leading.get_marker()
+    assert lines["LoRA (SVD α/r)"].get_linestyle() != leading.get_linestyle()
+    areas = figures["aurac"].axes[0]
+    assert areas.get_yticklabels()[0].get_text() == "DyLoRA (leading α/b)"
+    dots = [line.get_xdata()[0] for line in areas.lines if line.get_marker() in "os"]
+    assert dots == pytest.approx([80 - 7 / 3, *[70 + 7 / 3] * 3])
+    assert areas.get_xlabel() == "AURAC of Accuracy (%) over ranks 1–8"
     points = {line.get_label(): line for line in figures["cost"].axes[0].lines}
-    assert [*points["finetune"].get_xdata(), *points["finetune"].get_ydata()] == [300.0, 0.95]
-    shares = [bar.get_height() for bar in figures["drawn"].axes[0].patches]
-    assert shares == pytest.approx([0.3, 0.7])
+    assert [*points["Fine-tune"].get_xdata(), *points["Fine-tune"].get_ydata()] == [300.0, 95.0]
+    (drawn,) = figures["drawn"].axes[0].lines
+    assert drawn.get_ydata() == pytest.approx([30, 70])
+    assert "bands" in pictures_of(report)[subject][0].caption.lower()
+    assert "DyLoRA (leading α/b): 77.67 at rank 1" in pictures_of(report)[subject][0].alt
 
 
 def test_a_search_costs_all_its_runs(tmp_path):
@@ -217,7 +307,7 @@ def test_a_search_costs_all_its_runs(tmp_path):
         line for line in figures["cost"].axes[0].lines if "search over 2" in line.get_label()
     ]
     # Rank 4 after its own run, rank 8 after both.
-    assert [*found.get_xdata(), *found.get_ydata()] == [30.0, 80.0, 0.8, 0.7]
+    assert [*found.get_xdata(), *found.get_ydata()] == pytest.approx([30, 80, 80, 70])
     assert [text.get_text() for text in figures["cost"].axes[0].texts] == ["4", "8"]
 
 
@@ -250,7 +340,24 @@ CHECKS = """
     return JSON.stringify([up, column()]);
   });
   const images = [...document.images].map((i) => [i.naturalWidth, i.getBoundingClientRect().width]);
-  document.documentElement.dataset.seen = JSON.stringify({ sorts, images });
+  const charts = [...document.querySelectorAll("figure.live")].map((figure) => {
+    const width = figure.querySelector("canvas").getBoundingClientRect().width;
+    const over = figure.querySelector(".u-over");
+    const box = over.getBoundingClientRect();
+    const at = { bubbles: true, clientX: box.left + 2, clientY: box.top + 9 };
+    over.dispatchEvent(new MouseEvent("mousemove", at));
+    const name = figure.querySelectorAll(".u-series:not(.band) th")[1];
+    name.click();
+    return [width, figure, name.closest("tr").className];
+  });
+  const root = document.documentElement;
+  setTimeout(() => {
+    const live = charts.map(([width, figure, off]) => [
+      width, figure.querySelector(".u-legend").innerText, off,
+    ]);
+    const page = [root.scrollWidth, root.clientWidth];
+    root.dataset.seen = JSON.stringify({ sorts, images, live, page });
+  }, 300);
 </script>
 """
 
@@ -284,8 +391,16 @@ def test_a_browser_opens_sorts_and_shows(browser, text, tmp_path):
     dom = visit(browser, tmp_path, path, "--dump-dom")
     assert "Averages over seeds" in dom
     seen = json.loads(unescape(re.search(r'data-seen="([^"]*)"', dom)[1]))
-    assert len(seen["images"]) == 4
-    assert all(natural > 300 and shown > 300 for natural, shown in seen["images"])
+    assert len(seen["images"]) == 4 and seen["page"][0] <= seen["page"][1]
+    live = seen["live"] if library() else []
+    assert len(live) == (2 if library() else 0)
+    # An image that a live chart stands for is not shown.
+    assert sorted(shown > 300 for _, shown in seen["images"]) == [False] * len(live) + [True] * (
+        4 - len(live)
+    )
+    assert all(natural > 300 for natural, _ in seen["images"])
+    assert all(width > 300 and "u-off" in off for width, _, off in live)
+    assert not live or "77.67" in live[0][1]  # DyLoRA's value at the mouse
     (sorts,) = [found for found in seen["sorts"] if found]
     up, down = ([float(cell) for cell in column if cell] for column in json.loads(sorts))
     assert up == sorted(up) and down == sorted(down, reverse=True) and len(set(up)) > 1

@@ -14,6 +14,7 @@ from dylora_exp.cli.entry import main
 from dylora_exp.reporting.analysis.report import make_report
 from dylora_exp.reporting.analysis.sections import Section, choices, differences, rank_choice
 from dylora_exp.reporting.render.files import csv_text
+from dylora_exp.reporting.render.html import page
 from dylora_exp.reporting.render.text import average_rows, plain_lines, print_report
 from tests.support.records import LEADING, many_records
 
@@ -44,6 +45,32 @@ def test_averages(results):
     assert first["95 % low"] == pytest.approx(0.75 - reach, abs=1e-9)
     assert (first["min"], first["max"]) == (0.7, 0.8)
     assert last["std"] == 0
+
+
+def test_which_rank_to_deploy_by_the_rule_of_each_situation(results):
+    for seed, values in ((10, {1: 0.78, 8: 0.79}), (42, {1: 0.79, 8: 0.81})):
+        curve(results, "dylora", seed, values)
+    curve(results, "lora", 10, {1: 0.88, 8: 0.9}, summary=[{"tolerance": 0.05}])
+    results.add("profile=demo task=demo method=finetune", 10, {(None,) * 3: {"accuracy": 0.9}})
+    report = make_report(results.folder)
+    lora, dylora = sorted(rows(section(report, "Which rank")), key=lambda row: row["n"])
+    # A standard error of 0.01 at rank 8: 0.785 at rank 1 is below 0.79.
+    assert dylora["verdict"] == (
+        "deploy rank 8 (leading): Accuracy 80.00, the best of all ranks; mean of 2 seeds"
+    )
+    assert lora["verdict"].startswith("deploy rank 1 (leading): Accuracy 88.00, 2.00 below rank 8")
+    recommended = {row["method"]: row["recommended"] for row in rows(section(report, "Recomm"))}
+    assert recommended == {"dylora": 8, "lora": 1}
+    loose = {
+        row["method"]: row["verdict"]
+        for row in rows(section(make_report(results.folder, tolerance=0.02), "Which rank"))
+    }
+    assert loose["dylora"] == (
+        "deploy rank 1 (leading): Accuracy 78.50, 1.50 below rank 8, "
+        "12.5 % of its adapter parameters; mean of 2 seeds"
+    )
+    assert "mean of 2 seeds" in "\n".join(plain_lines(report))
+    assert dylora["verdict"] in page(report, {}, [])
 
 
 def test_differences_are_on_common_seeds_of_the_same_settings(results):
@@ -215,6 +242,19 @@ def test_in_a_terminal_long_grids_are_cut(results):
     console = Console(file=stream, force_terminal=True, width=200)
     print_report(make_report(results.folder), console)
     assert "more: --where, --html or --csv" in stream.getvalue()
+
+
+def test_all_prints_every_section_and_the_answer_only_one_screen(results, capsys):
+    for seed in (10, 42):
+        results.demo("dylora", seed, 0.8 + seed / 1000)
+        results.demo("lora", seed, 0.7)
+    assert main(["report", "--all", "--results", str(results.folder)]) == 0
+    whole = capsys.readouterr().out
+    assert "== Averages over seeds" in whole and "== Paired differences" in whole
+    assert main(["report", "--results", str(results.folder)]) == 0
+    brief = capsys.readouterr().out
+    assert "== " not in brief and "dylora report --all" in brief
+    assert len(brief) < len(whole) / 4
 
 
 def test_needs_no_torch(results):

@@ -5,9 +5,10 @@ import struct
 from pathlib import Path
 
 from dylora_exp.config.overrides import options
-from dylora_exp.reporting.render.drawing import METHOD_COLOURS, STYLES
+from dylora_exp.reporting.analysis.display import METHOD_NAMES
 from dylora_exp.reporting.render.figures import draw_figures, rank_curve
-from tests.support.records import Results
+from dylora_exp.reporting.render.styles import CUT_LINES, METHOD_STYLES, style_of
+from tests.support.records import LEADING, SVD, Results
 from tests.support.tables import build, mini
 
 
@@ -45,16 +46,38 @@ def test_a_method_has_its_colour_in_every_figure(results: Results, tmp_path: Pat
     alone = draw_figures(build(results, "demo"), tmp_path)[1].read_text(encoding="utf-8")
     results.demo("lora", 10, 0.6)
     both = draw_figures(build(results, "demo"), tmp_path)[1].read_text(encoding="utf-8")
-    colour = METHOD_COLOURS["dylora"].lower()
+    colour = METHOD_STYLES["dylora"].colour.lower()
     assert colour in alone and colour in both
-    assert METHOD_COLOURS["lora"].lower() not in alone
-    assert METHOD_COLOURS["lora"].lower() in both
+    assert METHOD_STYLES["lora"].colour.lower() not in alone
+    assert METHOD_STYLES["lora"].colour.lower() in both
 
 
 def test_methods_and_rows_can_be_told_apart() -> None:
-    assert set(options("method")) >= set(METHOD_COLOURS)
-    assert len(set(METHOD_COLOURS.values())) == len(METHOD_COLOURS)
-    assert len({marker for marker, _ in STYLES}) == len({line for _, line in STYLES}) == 8
+    assert set(options("method")) == set(METHOD_STYLES) == set(METHOD_NAMES)
+    styles = METHOD_STYLES.values()
+    assert len({style.colour for style in styles}) == len(METHOD_STYLES)
+    assert len({style.marker for style in styles}) == len(METHOD_STYLES)
+    cuts = {cut: line for cut, line in CUT_LINES.items() if cut}
+    assert len(set(cuts.values())) == len(cuts)
+    assert style_of("a user's own") == style_of("a user's own") != style_of("another of theirs")
+    assert not style_of("lora", again=True).filled
+
+
+def test_a_table_of_many_rows_has_figures_of_six_series_each(
+    results: Results, tmp_path: Path
+) -> None:
+    methods = ("dylora", "dylora-frozen", "lora", "nested-dropout", "matryoshka", "sorted-lora")
+    for method in methods:
+        cut = ("leading", "alpha/r") if method in ("matryoshka", "sorted-lora") else LEADING
+        cuts = [cut, *([SVD] if method == "lora" else [])]
+        scores = {(rank, *each): {"accuracy": 0.8} for rank in range(1, 9) for each in cuts}
+        results.add(f"profile=demo task=demo method={method}", 10, scores)
+    scores = {(None, None, None): {"accuracy": 0.9}}
+    results.add("profile=demo task=demo method=finetune", 10, scores)
+    paths = draw_figures(build(results, "demo", "methods"), tmp_path)
+    assert [path.name for path in paths if path.suffix == ".svg"] == [
+        *("methods-demo.svg", "methods-demo-2.svg")
+    ]
 
 
 def test_fine_tuning_is_a_level_line(results: Results, tmp_path: Path) -> None:
@@ -62,7 +85,7 @@ def test_fine_tuning_is_a_level_line(results: Results, tmp_path: Path) -> None:
     scores = {(None, None, None): {"accuracy": 0.9}}
     results.add("profile=demo task=demo method=finetune", 10, scores)
     svg = draw_figures(build(results, "demo"), tmp_path)[1].read_text(encoding="utf-8")
-    assert re.search(rf"stroke: {METHOD_COLOURS['finetune']}", svg)
+    assert re.search(rf"stroke: {METHOD_STYLES['finetune'].colour}", svg)
 
 
 def chunk_types(png: bytes) -> list[bytes]:

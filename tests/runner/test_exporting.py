@@ -4,11 +4,13 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from peft import AutoPeftModelForCausalLM, AutoPeftModelForSequenceClassification
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, set_seed
 
 from dylora_exp.adapters.peft_folder import SETTINGS, WEIGHTS
 from dylora_exp.cli.entry import main
@@ -19,6 +21,7 @@ from dylora_exp.models.architecture import resolve
 from dylora_exp.models.loading import load
 from dylora_exp.runner import exporting
 from dylora_exp.runner.run import run_if_needed
+from tests.support.small_gpt2 import save_small_gpt2
 
 IDS = [[0, 40, 50, 60, 70, 2], [0, 30, 31, 32, 33, 2]]
 PLAIN_PEFT = """
@@ -111,6 +114,55 @@ def test_plain_peft_gives_the_logits_of_the_sweep(method, cut, scale, runs, tmp_
     assert loaded["scale"] == [pytest.approx(scale)]
     ours = sweep_logits(folder, config, outcome, cut)
     torch.testing.assert_close(ours, torch.tensor(loaded["logits"]), rtol=0, atol=1e-5)
+
+
+def test_every_scored_cut_can_be_exported_and_is_what_was_scored(runs, tmp_path, capsys):
+    folder, made = runs
+    config, outcome = made["lora"]
+    cuts = [(e.truncation, e.scale) for e in outcome.record.ranks if e.rank == 2]
+    assert ("leading", "alpha/r") in cuts and len(cuts) == 3
+    folders = [tmp_path / str(number) for number in range(len(cuts))]
+    for (truncation, scale), target in zip(cuts, folders, strict=True):
+        words = ["--cut", truncation, "--scale", scale, "--rank", "2", "--to", str(target)]
+        assert export(runs, "lora", capsys, *words)[0] == 0
+    shown = plain_peft(config, *folders)
+    assert [entry["scale"] for entry in shown] == [[8], [4], [4]]
+    for (truncation, scale), entry in zip(cuts, shown, strict=True):
+        ours = sweep_logits(folder, config, outcome, Cut(2, truncation, scale))
+        torch.testing.assert_close(ours, torch.tensor(entry["logits"]), rtol=0, atol=1e-5)
+    assert len({json.dumps(entry["logits"]) for entry in shown}) == 3  # they are different models
+
+
+def test_peft_finds_base_and_tokenizer_by_itself(runs, tmp_path, capsys):
+    folder, made = runs
+    assert export(runs, "dylora", capsys, "--rank", "3", "--to", str(tmp_path / "a"))[0] == 0
+    settings = json.loads((tmp_path / "a" / SETTINGS).read_text())
+    assert settings["modules_to_save"] == ["classifier"]
+    card = (tmp_path / "a" / "README.md").read_text()
+    assert "AutoPeftModelForSequenceClassification.from_pretrained(FOLDER, num_labels=2)" in card
+    loaded = AutoPeftModelForSequenceClassification.from_pretrained(tmp_path / "a", num_labels=2)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "a")
+    assert tokenizer("the food is fine") == load(made["dylora"][0].model, 2)[1]("the food is fine")
+    with torch.no_grad():
+        theirs = loaded.eval()(input_ids=torch.tensor(IDS)).logits
+    ours = sweep_logits(folder, *made["dylora"], Cut(3, "leading", "alpha/b"))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_peft_finds_a_language_model_in_a_folder(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_small_gpt2(Path("base"))
+    words = ["profile=demo-nlg", "task=demo-e2e", "model.name_or_path=base", "ranks.r_max=2",
+             "trainer.max_steps=1", "task.max_train_samples=16", "task.max_eval_samples=1",
+             "task.decode.beams=1", "task.decode.max_new_tokens=4",
+             "task.metrics=[bleu]"]  # fmt: skip
+    record = run_if_needed(compose(words)).record
+    assert main(["export", record.run_id, "--rank", "1", "--to", "out/a"]) == 0
+    monkeypatch.chdir(tmp_path / "out")
+    loaded = AutoPeftModelForCausalLM.from_pretrained("a")
+    assert loaded.peft_config["default"].r == 2  # of two parts of one layer
+    assert len(AutoTokenizer.from_pretrained("a")) <= loaded.config.vocab_size
+    assert str(tmp_path) not in Path("a", "README.md").read_text()
 
 
 @pytest.mark.slow
@@ -406,6 +458,8 @@ def test_a_base_that_is_gone_is_refused_when_merging(tmp_path, capsys):
         assert main([*command, "--merge"]) == 2
         assert "--merge: the model folder that run" in capsys.readouterr().err
     assert main(command) == 0
+    assert "it was not here to be copied" in (tmp_path / "x" / "README.md").read_text()
+    assert not list((tmp_path / "x").glob("tokenizer*"))
 
 
 def test_force_spares_the_run_and_what_is_no_export(runs, tmp_path, capsys):

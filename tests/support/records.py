@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import random
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dylora_exp.config.composition import compose
-from dylora_exp.config.run_identity import identity, run_id
+from dylora_exp.config.run_identity import identity, recompute_run_id, run_id
 from dylora_exp.config.schema import Config
 from dylora_exp.records.record import RankScore, Record
 from dylora_exp.records.store import RecordStore
@@ -101,6 +102,16 @@ class Results:
         return self.add(f"profile=demo task=demo method={method}", seed, scores, **fields)
 
 
+def renamed(record: Record, **names: str) -> Record:
+    """Return a record as of another model, task or method, in its config and run id too."""
+    config = {**record.config}
+    for group, name in names.items():
+        config[group] = {**config.get(group, {}), "name": name}
+    number = recompute_run_id(config) or record.run_id
+    fields: dict[str, Any] = {**names, "run_id": number, "config": config}
+    return dataclasses.replace(record, **fields)
+
+
 def many_records(count: int) -> Iterator[Record]:
     """Yield records with random scores of many runs, with more seeds as more are asked for."""
     numbers = random.Random(0)
@@ -133,6 +144,41 @@ def many_records(count: int) -> Iterator[Record]:
             parameters={"trainable": 1000, "total": 100000},
             training={"drawn_ranks": {str(rank): rank for rank in range(1, 9)}},
             timing=timing,
+        )
+
+
+def mixed_records(count: int) -> Iterator[Record]:
+    """Yield at most 42 records of 7 methods on 3 tasks with 2 seeds, as a reproduction has them."""
+    numbers = random.Random(1)
+    tasks = ("profile=mini task=mrpc", "profile=mini task=sst2", "profile=demo task=demo")
+    methods = (
+        *("lora", "dylora", "dylora-frozen", "nested-dropout", "sorted-lora", "matryoshka"),
+        "finetune",
+    )
+    runs = itertools.product(tasks, methods, (10, 42))
+    for words, method, seed in itertools.islice(runs, count):
+        config = composed((*words.split(), f"method={method}")).model_copy(update={"seed": seed})
+        cuts = [(cut.truncation, cut.scale) for cut in getattr(config.method, "score", ())]
+        keys: list[tuple[int | None, str | None, str | None]] = [
+            (rank, *cut) for cut in cuts for rank in range(1, config.ranks.r_max + 1)
+        ] or [(None, None, None)]
+        base, slope = (0.72, 0.02) if method == "lora" else (0.82, 0.005)
+        yield make_record(
+            config,
+            ranks=[
+                RankScore(
+                    *key,
+                    {
+                        metric: base + slope * (key[0] or 8) + numbers.gauss(0, 0.004)
+                        for metric in config.task.metrics
+                    },
+                    0.1,
+                )
+                for key in keys
+            ],
+            environment=ENVIRONMENT,
+            parameters={"trainable": 1000, "total": 100000},
+            timing={"train_seconds": numbers.uniform(90, 110), "sweep_seconds": 5.0, "steps": 100},
         )
 
 

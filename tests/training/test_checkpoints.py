@@ -7,8 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from dylora_exp.config.composition import compose
+from dylora_exp.core import locks
 from dylora_exp.core.errors import RequestError
 from dylora_exp.runner.run import RunFailed, run_if_needed
 from dylora_exp.training import checkpoints
@@ -31,8 +34,11 @@ def cut(tmp_path_factory):
     whole = run_if_needed(compose([*words, f"outputs_dir={folder / 'whole'}"])).record
     (folder / "results" / "runs" / f"{whole.run_id}.json").unlink()
 
+    models = []
+
     def stop(trainer, *arguments):
         if trainer.state.global_step == 5:
+            models.append(trainer.model)
             raise TerminationRequested
         return STEPS(trainer, *arguments)
 
@@ -44,7 +50,7 @@ def cut(tmp_path_factory):
     names = sorted(path.name for path in (folder / "cut" / whole.run_id).glob("checkpoint-*"))
     assert names == ["checkpoint-2", "checkpoint-4"]
     weights = (folder / "whole" / whole.run_id / "model" / "adapter_model.safetensors").read_bytes()
-    return folder / "cut" / whole.run_id, whole, weights
+    return folder / "cut" / whole.run_id, whole, weights, models[0]
 
 
 def halve(path):
@@ -105,7 +111,7 @@ def drop_digests(path):
     ],
 )
 def test_the_checkpoint_before_is_taken(damage, said, cut, tmp_path):
-    stopped, whole, weights = cut
+    stopped, whole, weights, _ = cut
     folder = tmp_path / "outputs" / whole.run_id
     shutil.copytree(stopped, folder)
     for name, spoil in damage.items():
@@ -148,7 +154,7 @@ def test_a_marker_names_every_file(tmp_path):
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.EMFILE])
 @pytest.mark.parametrize("name", ["complete.json", "adapter_model.safetensors"])
 def test_a_file_that_cannot_be_read_costs_no_checkpoint(name, number, cut, tmp_path, monkeypatch):
-    stopped, whole, _weights = cut
+    stopped, whole, *_ = cut
     folder = tmp_path / "outputs" / whole.run_id
     shutil.copytree(stopped, folder)
     open_file = Path.open
@@ -167,7 +173,7 @@ def test_a_file_that_cannot_be_read_costs_no_checkpoint(name, number, cut, tmp_p
 
 
 def test_files_of_checkpoints_and_adapters_have_the_mode_of_the_umask(cut):
-    stopped, _, _ = cut
+    stopped, *_ = cut
     mask = os.umask(0o022)
     os.umask(mask)
     files = [path for path in stopped.rglob("*") if path.is_file() and path.suffix != ".log"]
@@ -176,7 +182,7 @@ def test_files_of_checkpoints_and_adapters_have_the_mode_of_the_umask(cut):
 
 
 def test_a_checkpoint_of_another_run_or_step_is_not_believed(cut, tmp_path):
-    stopped, whole, _ = cut
+    stopped, whole, *_ = cut
     shutil.copytree(stopped, tmp_path / "another")
     found = checkpoints.find_resume_point(tmp_path / "another")
     assert found.checkpoint is None and f"of run {whole.run_id}" in found.warnings[0]
@@ -185,3 +191,122 @@ def test_a_checkpoint_of_another_run_or_step_is_not_believed(cut, tmp_path):
     (folder / "checkpoint-4").rename(folder / "checkpoint-6")
     found = checkpoints.find_resume_point(folder)
     assert found.checkpoint == folder / "checkpoint-2" and "checkpoint-4 of" in found.warnings[0]
+
+
+class Foreign:
+    """An object that no checkpoint holds; torch refuses to make it."""
+
+
+def sign_again(checkpoint):
+    """Write the digests of a checkpoint's files anew, as somebody would who changes one."""
+    marker = json.loads((checkpoint / "complete.json").read_text())
+    checkpoints.write_marker(checkpoint, marker["seconds"], marker["finished"], marker["drawn"])
+
+
+def without(name):
+    def spoil(path):
+        saved = torch.load(path, weights_only=False)
+        del saved[name]
+        torch.save(saved, path)
+
+    return spoil
+
+
+def rename_tensors(path):
+    save_file({f"other.{name}": tensor for name, tensor in load_file(path).items()}, path)
+
+
+def widen_tensors(path):
+    save_file({name: torch.cat([t, t]) for name, t in load_file(path).items()}, path)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("optimizer.pt", lambda path: torch.save(Foreign(), path)),
+        ("optimizer.pt", lambda path: torch.save({}, path)),
+        ("optimizer.pt", without("param_groups")),
+        ("optimizer.pt", lambda path: path.write_bytes(b"")),
+        ("scheduler.pt", lambda path: torch.save(Foreign(), path)),
+        ("scheduler.pt", without("last_epoch")),
+        ("scheduler.pt", lambda path: path.unlink()),
+        ("rng_state.pth", lambda path: torch.save({"python": Foreign()}, path)),
+        ("rng_state.pth", without("cpu")),
+        ("trainer_state.json", lambda path: path.write_text("[]")),
+        ("trainer_state.json", change(global_step=3)),
+        ("trainer_state.json", change(surprise=3)),
+        ("adapter_model.safetensors", lambda path: path.write_bytes(b"<html>")),
+        ("adapter_model.safetensors", rename_tensors),
+        ("adapter_model.safetensors", widen_tensors),
+        ("epoch_rng.safetensors", rename_tensors),
+        ("model.safetensors", lambda path: save_file({"a": torch.ones(1)}, path)),
+    ],
+)
+def test_what_cannot_be_loaded_is_not_resumed_from(name, spoil, signed, cut, tmp_path):
+    """Whether the digests are those of what lies there, or, as in old versions, not known."""
+    stopped, whole, model = cut[0], cut[1], cut[3]
+    folder = tmp_path / whole.run_id
+    shutil.copytree(stopped, folder)
+    spoil(folder / "checkpoint-4" / name)
+    if signed:
+        sign_again(folder / "checkpoint-4")
+    else:
+        drop_digests(folder / "checkpoint-4" / "complete.json")
+    found = checkpoints.find_resume_point(folder, model)
+    assert found.checkpoint == folder / "checkpoint-2"
+    (warning,) = found.warnings
+    assert name in warning and "weights_only" not in warning and "\n" not in warning
+
+
+def link(path, target):
+    target.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(target)
+
+
+def leave_and_link(path, target):
+    """Put what lies at a path elsewhere, and a link to it in its place."""
+    path.rename(target)
+    path.symlink_to(target)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder, other: leave_and_link(folder / "checkpoint-4", other / "checkpoint-4"),
+        lambda folder, other: leave_and_link(folder / "checkpoint-4" / "optimizer.pt", other / "o"),
+        lambda folder, other: leave_and_link(folder, other / folder.name),
+        lambda folder, other: (folder / "checkpoint-6").symlink_to(other / "nowhere"),
+        lambda folder, other: (folder / "checkpoint-6").symlink_to(folder / "checkpoint-6"),
+        lambda folder, other: (folder / "checkpoint-6").write_text("a file"),
+        lambda folder, other: link(folder / "model", other),
+        lambda folder, other: link(folder / "predictions", other),
+        lambda folder, other: link(folder / "epochs" / "step-3", other),
+        lambda folder, other: leave_and_link(folder / "run.log", other / "log"),
+    ],
+)
+def test_nothing_is_written_or_removed_through_a_link(spoil, cut, tmp_path):
+    stopped, whole, *_ = cut
+    folder, other = tmp_path / "outputs" / whole.run_id, tmp_path / "other"
+    shutil.copytree(stopped, folder)
+    other.mkdir()
+    spoil(folder, other)
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+    words = [*WORDS, "task.max_eval_samples=40", f"outputs_dir={tmp_path / 'outputs'}"]
+    with pytest.raises(RequestError, match=r"symbolic link to|a file, expected a folder"):
+        run_if_needed(compose([*words, f"results_dir={tmp_path / 'results'}"]))
+    after = {path: path.is_file() and path.read_bytes() for path in before if path.exists()}
+    assert after == {path: content for path, content in before.items() if path.exists()}
+    assert len(after) >= len(before) - 1  # a link that leads nowhere does not exist
+
+
+def test_a_lock_is_never_written_through_a_link(cut, tmp_path):
+    (tmp_path / "precious").write_text("a text")
+    (tmp_path / ".lock").symlink_to(tmp_path / "precious")
+    with (
+        pytest.raises(RequestError, match=r"\.lock: cannot be locked"),
+        locks.hold([tmp_path / ".lock"], lambda path: None),
+    ):
+        pass
+    assert (tmp_path / "precious").read_text() == "a text"

@@ -17,11 +17,25 @@ DESCRIPTION = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``export``."""
     parser.add_argument("run", metavar="RUN", help="a run id or the beginning of one")
-    parser.add_argument("--rank", required=True, metavar="B", help="a scored rank, or all")
+    parser.add_argument(
+        "--rank",
+        required=True,
+        metavar="B",
+        help="a scored rank, recommended (as the run's verdict says), best, or all",
+    )
     parser.add_argument(
         "--to", required=True, type=folder, metavar="DIR", help="with all: its parent"
     )
-    parser.add_argument("--truncation", help="leading or svd (default: svd where scored)")
+    parser.add_argument(
+        "--cut",
+        "--truncation",
+        dest="truncation",
+        metavar="CUT",
+        help="how the rank is cut, leading, svd, ... as scored (default: as the verdict says)",
+    )
+    parser.add_argument(
+        "--scale", metavar="S", help="alpha/b or alpha/r (default: the first scored with the cut)"
+    )
     parser.add_argument("--merge", action="store_true", help="write the whole model, merged")
     parser.add_argument("--force", action="store_true", help="replace what is in DIR")
     add_results(parser)
@@ -39,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         Path(arguments.results),
         Path(arguments.outputs),
         truncation=arguments.truncation,
+        scale=arguments.scale,
         merge=arguments.merge,
         force=arguments.force,
     )

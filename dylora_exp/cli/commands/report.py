@@ -9,13 +9,17 @@ from dylora_exp.cli.options import add_results
 
 HELP = "averages over seeds, differences, recommended ranks, cost, claims"
 DESCRIPTION = (
-    "What the records say: averages over seeds, paired differences between methods, recommended "
-    "ranks, cost, and the claims of the paper. As text, or as files in the results folder."
+    "What the records say, on one screen: rank by method, the rank to deploy, cost, differences "
+    "that matter, and how the claims of the paper stand. All averages, differences and claims by "
+    "--all, or as files in the results folder."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``report``."""
+    parser.add_argument(
+        "--all", action="store_true", help="print everything, not only what fits one screen"
+    )
     parser.add_argument("--html", action="store_true", help="write report.html, one file")
     parser.add_argument(
         "--csv", action="store_true", help="write averages, differences and claims as CSV"
@@ -55,6 +59,6 @@ def run(arguments: argparse.Namespace) -> int:
             report = write_report(results, where, arguments.tolerance, **formats)
             print("\n".join(map(str, report.paths)))
         else:
-            report = show_report(results, where, arguments.tolerance)
+            report = show_report(results, where, arguments.tolerance, whole=arguments.all)
     print_warnings(report.warnings)
     return 0

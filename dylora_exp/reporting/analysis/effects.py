@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from dylora_exp.metrics import metric_sign
 from dylora_exp.reporting.analysis.decisions import Bounds, BySeed, Evidence, Rank, weigh
 from dylora_exp.reporting.analysis.groups import Group, headline
 from dylora_exp.reporting.analysis.plan import records_of_groups, setups_by_rank
@@ -18,7 +19,6 @@ from dylora_exp.reporting.analysis.resolution import one_example
 from dylora_exp.reporting.analysis.values import Values
 from dylora_exp.reporting.specs.claims import ClaimSpec
 from dylora_exp.reporting.specs.layout import ColumnSpec, RowSpec
-from dylora_exp.reporting.specs.select import metric_sign
 
 
 @dataclass(frozen=True)

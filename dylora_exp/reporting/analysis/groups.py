@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dylora_exp.config import default_tree
-from dylora_exp.records import Record
-from dylora_exp.reporting.specs.select import metric_sign
+from dylora_exp.metrics import metric_sign
+from dylora_exp.records import Record, deciding_metric
 
 # Runs of one setup may differ in these: scoring after every epoch does not change the last scores.
 SAME_SETUP = ("seed", "trainer.score_every")
@@ -189,14 +189,7 @@ def series_of(group: Group) -> list[Series]:
 
 def headline(group: Group) -> str:
     """Return the metric that decides: the task's, or the first that was scored without it."""
-    named = group.records[0].config.get("task", {}).get("headline")
-    scored = {
-        metric: None
-        for record in group.records
-        for score in record.ranks
-        for metric in score.metrics
-    }
-    return named if named in scored or not scored else next(iter(scored))
+    return deciding_metric(group.records)
 
 
 def undefined_notes(groups: Iterable[Group]) -> list[str]:

@@ -30,6 +30,7 @@ from dylora_exp.reporting.analysis.sections import (
     deciding,
     differences,
     rank_choice,
+    rank_verdicts,
 )
 from dylora_exp.reporting.analysis.verdicts import Verdict, judge
 from dylora_exp.reporting.analysis.where import Where
@@ -88,6 +89,7 @@ class Report:
         series = self.series if every_metric else deciding(self.series)
         return [
             claims_section(self.verdicts),
+            rank_verdicts(self.groups, self.tolerance),
             rank_choice(self.choices, self.tolerance),
             costs(self.groups),
             averages(series),

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from dylora_exp.records import DEFAULT_SHARE
+from dylora_exp.records import DEFAULT_SHARE, rank_verdict, run_tolerance
 from dylora_exp.reporting.analysis.curves import areas, choose_ranks
 from dylora_exp.reporting.analysis.estimates import Estimate, estimate, paired
 from dylora_exp.reporting.analysis.groups import Group, Series, headline, series_of
@@ -110,7 +110,7 @@ def differences(series: Sequence[Series]) -> Section:
     agree in everything but the method's and the ranks'.
     """
     rows: list[tuple[Value, ...]] = []
-    for same in _comparable(series):
+    for same in comparable(series):
         for first, second in itertools.combinations(same, 2):
             rows += _difference_rows(first, second)
     return Section(
@@ -134,17 +134,53 @@ def choices(series: Sequence[Series], tolerance: float | None) -> list[Choice]:
     Args:
         series: Any series.
         tolerance: What the recommended rank may lose, as a part of the best mean; None for one
-            standard error over seeds.
+            standard error over seeds, with one seed for what the run itself allows.
     """
     found = []
     for one in deciding(series):
         curve = one.ranked()
         values = {rank: list(by_seed.values()) for rank, by_seed in curve.items()}
-        ranks = choose_ranks(values, one.sign, tolerance)
+        records, allowed = one.group.records, tolerance
+        if allowed is None and len(records) == 1:
+            allowed = run_tolerance(records[0])
+        ranks = choose_ranks(values, one.sign, allowed)
         if ranks is not None:
             both = [areas(curve, log2) for log2 in (False, True)]
             found.append(Choice(one, *ranks, *(estimate(area) if area else None for area in both)))
     return found
+
+
+def rank_verdicts(groups: Sequence[Group], tolerance: float | None) -> Section:
+    """Return which rank of each group to deploy, of all its cuts.
+
+    Args:
+        groups: Any groups; those of methods without ranks are left out.
+        tolerance: As ``choices`` takes it.
+    """
+    found = [(group, rank_verdict(group.records, tolerance)) for group in groups]
+    rows = [
+        (*group.subject, group.method, len(group.records), verdict.sentence)
+        for group, verdict in found
+        if verdict is not None
+    ]
+    return Section(
+        "Which rank to deploy",
+        f"The smallest rank, of all cuts, within {_loss(tolerance)} of the best mean; of equal "
+        "ranks the one with fewer adapter parameters, then with the better score, then scored "
+        "last. Scores in % where tables show them so.",
+        (*SUBJECT, Column("method"), Column("n", "d"), Column("verdict")),
+        tuple(rows),
+    )
+
+
+def _loss(tolerance: float | None) -> str:
+    """Return in words what a recommended rank may lose."""
+    if tolerance is not None:
+        return f"{100 * tolerance:g} %"
+    return (
+        "one standard error over seeds (with one seed, within its ranks.tolerance: "
+        f"{100 * DEFAULT_SHARE:g} % unless set)"
+    )
 
 
 def rank_choice(found: Sequence[Choice], tolerance: float | None) -> Section:
@@ -161,16 +197,11 @@ def rank_choice(found: Sequence[Choice], tolerance: float | None) -> Section:
         )
         for choice in found
     ]
-    loss = (
-        f"one standard error over seeds ({100 * DEFAULT_SHARE:g} % with one seed)"
-        if tolerance is None
-        else f"{100 * tolerance:g} %"
-    )
     return Section(
         "Recommended rank and area under the curve",
-        f"Recommended: the smallest rank within {loss} of the best mean. AURAC: area under the "
-        "rank-quality curve divided by its width, over the rank and over its log2, mean and std "
-        "over the seeds with a value at every rank.",
+        f"Recommended: the smallest rank of this cut within {_loss(tolerance)} of the best mean. "
+        "AURAC: area under the rank-quality curve divided by its width, over the rank and over its "
+        "log2, mean and std over the seeds with a value at every rank.",
         (
             *(*_SERIES, Column("metric"), Column("best rank", "d"), Column("recommended", "d")),
             *(Column("AURAC", ".4f"), Column("std", ".4f")),
@@ -213,7 +244,7 @@ def train_seconds(group: Group) -> Estimate | None:
     return _recorded(group, "timing", "train_seconds")
 
 
-def _comparable(series: Iterable[Series]) -> Iterable[list[Series]]:
+def comparable(series: Iterable[Series]) -> Iterable[list[Series]]:
     """Return series of the same profile, model, task, metric and other settings but the ranks'."""
     found: dict[tuple[object, ...], list[Series]] = {}
     for one in series:

@@ -2,253 +2,195 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-import textwrap
+import dataclasses
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
 
 from dylora_exp.core import file_stems
-from dylora_exp.reporting.analysis.estimates import Estimate
+from dylora_exp.reporting.analysis.display import (
+    chart_names,
+    factor,
+    group_name,
+    metric_name,
+    series_name,
+    subject_name,
+)
+from dylora_exp.reporting.analysis.facets import MOST_SERIES, Facet, facets
 from dylora_exp.reporting.analysis.groups import Group, Series
 from dylora_exp.reporting.analysis.report import Report
-from dylora_exp.reporting.analysis.sections import Choice, deciding, rank_estimates, train_seconds
+from dylora_exp.reporting.analysis.sections import deciding, rank_estimates
+from dylora_exp.reporting.render.areas import area_pictures
+from dylora_exp.reporting.render.cost import cost_pictures
 from dylora_exp.reporting.render.drawing import (
-    HATCHES,
-    STYLES,
     Picture,
-    colour,
+    add_legend,
     draw_curve,
+    draw_level,
     legend_label,
+    marks,
     new_axes,
+    share_range,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-# How many characters of a legend stand side by side in half of a figure.
-_HALF_WIDTH = 50
+from dylora_exp.reporting.render.live import live_curves
+from dylora_exp.reporting.render.styles import style_of
 
 # Profile, model and task.
 Subject = tuple[str, str, str]
-# A series, the mean seconds of its training and its best mean.
-_Point = tuple[Series, float, float]
+
+# More charts of a kind than these are left to the tables and to ``--where``.
+MOST_FACETS = 8
+
+CURVES_SAY = (
+    "Lines: mean over seeds. Bands: from the lowest to the highest seed, none with one seed. "
+    "Level lines: methods without ranks."
+)
+DRAWN_SAY = (
+    "How often each rank was drawn in training, all seeds together. Methods that drew equally "
+    "often share a line."
+)
 
 
 def pictures_of(report: Report) -> dict[Subject, list[Picture]]:
     """Return the figures of each profile, model and task; those without data are left out.
 
-    Their names end in ``ranks``, ``aurac``, ``cost`` and ``drawn``.
+    Their names hold ``ranks``, ``aurac``, ``cost`` and ``drawn``, and a number from the second on.
     """
-    figures: dict[tuple[Subject, str], Figure] = {}
+    drawn: dict[tuple[str, ...], tuple[Subject, Picture]] = {}
     subjects = list(dict.fromkeys(group.subject for group in report.groups))
     for about in subjects:
         series = sorted(
             (one for one in deciding(report.series) if one.group.subject == about),
-            key=lambda one: one.label,
+            key=series_name,
         )
-        drawn = {
-            "ranks": curves(series),
-            "aurac": areas([one for one in report.choices if one.series.group.subject == about]),
-            "cost": cost_against_quality(series),
-            "drawn": drawn_ranks([group for group in report.groups if group.subject == about]),
-        }
-        figures |= {(about, kind): found for kind, found in drawn.items() if found is not None}
+        kinds: list[tuple[str, Callable[[Sequence[Series]], list[Picture]]]] = [
+            ("ranks", curves),
+            ("aurac", area_pictures),
+            ("cost", cost_pictures),
+            ("drawn", drawn_ranks),
+        ]
+        for kind, draw in kinds:
+            for number, picture in enumerate(draw(series), 1):
+                end = [str(number)] if number > 1 else []
+                drawn[(*about, kind, *end)] = (about, picture)
     pictures: dict[Subject, list[Picture]] = {about: [] for about in subjects}
-    stems = file_stems([(*about, kind) for about, kind in figures])
-    for (about, _), stem, figure in zip(figures, stems, figures.values(), strict=True):
-        pictures[about].append(Picture(stem, figure))
+    for stem, (about, picture) in zip(file_stems(list(drawn)), drawn.values(), strict=True):
+        pictures[about].append(dataclasses.replace(picture, name=stem))
     return pictures
 
 
-def curves(series: Sequence[Series]) -> Figure | None:
+def curves(series: Sequence[Series]) -> list[Picture]:
     """Return quality over ranks, a line for each series in a band from lowest to highest seed."""
-    ranked = [(one, dict(rank_estimates(one))) for one in series]
-    ranks = sorted({rank for _, by_rank in ranked for rank in by_rank if rank is not None})
-    if not ranks:
-        return None
-    figure, axes = _begin(series[0], "quality over ranks", "rank", series[0].metric)
-    for index, (one, by_rank) in enumerate(ranked):
-        _draw_series(axes, one, by_rank, index)
-    axes.set_xticks(ranks)
-    return _ended(figure)
+    found = facets([one for one in series if one.values])
+    charts = [facet for facet in found if any(one.ranked() for one in facet.series)]
+    pictures = [_curves(facet) for facet in charts[:MOST_FACETS]]
+    share_range(pictures, "y")
+    return _with_rest(pictures, len(charts))
 
 
-def areas(found: Sequence[Choice]) -> Figure | None:
-    """Return a bar for each series' area under the curve, with its deviation over seeds."""
-    known = sorted(
-        ((choice.series, choice.area) for choice in found if choice.area is not None),
-        key=lambda pair: pair[0].label,
-    )
-    if not known:
-        return None
-    series = known[0][0]
-    # Areas lie close together: bars from zero would all look the same, so the axis is cut.
-    figure, axes = _begin(series, "area under the curve (cut axis)", "", series.metric)
-    for index, (one, area) in enumerate(known):
-        axes.bar(
-            index + 1,
-            area.mean,
-            yerr=area.std or 0,
-            capsize=3,
-            color=colour(one.group.names[3]),
-            hatch=HATCHES[index % len(HATCHES)],
-            edgecolor="white",
-            label=f"{index + 1}: {one.label}: {area.mean:.4f}",
-        )
-    low = min(area.mean - (area.std or 0) for _, area in known)
-    high = max(area.mean + (area.std or 0) for _, area in known)
-    room = 0.1 * (high - low) or 0.01 * abs(high) or 1.0
-    axes.set_ylim(low - 3 * room, high + room)
-    axes.set_xticks(range(1, len(known) + 1))
-    return _ended(figure)
+def drawn_ranks(series: Sequence[Series]) -> list[Picture]:
+    """Return how often each rank was drawn in training, all seeds of a group together.
 
-
-def cost_against_quality(series: Sequence[Series]) -> Figure | None:
-    """Return the mean quality of each series over the seconds of its training.
-
-    A mark stands at the best rank; the line through it spans the ranks that the same training has
-    reached. Where runs of LoRA at several maximum ranks differ in nothing else, a further line is
-    the search among them, from the smallest rank on: the quality at each, for the seconds of all
-    so far.
+    Groups that drew each rank equally often share a line.
     """
-    points = [
-        (one, time.mean, highest.mean)
-        for one in series
-        if (time := train_seconds(one.group)) and (highest := _best(one))
-    ]
-    if not points:
-        return None
-    metric = series[0].metric
-    figure, axes = _begin(
-        series[0], "quality against training time", "training, seconds", f"mean {metric}"
-    )
-    for index, (one, seconds, best) in enumerate(points):
-        means = [found.mean for _, found in rank_estimates(one)]
-        paint = colour(one.group.names[3])
-        axes.plot([seconds] * 2, [min(means), max(means)], color=paint, linewidth=1, alpha=0.6)
-        marker = STYLES[index % len(STYLES)][0]
+    groups = {id(one.group): one.group for one in series}.values()
+    lines: dict[tuple[tuple[int, float], ...], list[Group]] = {}
+    for group in groups:
+        if counts := _drawn(group):
+            shares = ((r, round(100 * counts[r] / counts.total(), 3)) for r in sorted(counts))
+            lines.setdefault(tuple(shares), []).append(group)
+    found = list(lines.items())
+    parts = [found[start : start + MOST_SERIES] for start in range(0, len(found), MOST_SERIES)]
+    return _with_rest([_drawn_ranks(part) for part in parts[:MOST_FACETS]], len(parts))
+
+
+def _with_rest(pictures: list[Picture], found: int) -> list[Picture]:
+    """Say under the last chart how many there are no room for."""
+    if found > len(pictures):
+        last = pictures[-1]
+        rest = f"{found - len(pictures)} more charts of other settings: report --where KEY=VALUE."
+        pictures[-1] = dataclasses.replace(last, caption=f"{last.caption} {rest}")
+    return pictures
+
+
+def heading(facet: Facet, about: str) -> str:
+    """Return the title of a facet's chart."""
+    end = f"\n{facet.about}" if facet.about else ""
+    return f"{subject_name(facet.series[0].group.subject)}: {about}{end}"
+
+
+def _curves(facet: Facet) -> Picture:
+    series = facet.series
+    metric = metric_name(series[0])
+    title = heading(facet, f"{metric} over ranks")
+    figure, axes = new_axes(title, "rank", metric)
+    drawn: set[tuple[str, str]] = set()
+    ranks: set[int] = set()
+    for one, label in zip(series, chart_names(series), strict=True):
+        times = factor(one)
+        kind = (one.group.names[3], one.cut)
+        style = style_of(*kind, again=kind in drawn)
+        drawn.add(kind)
+        by_rank = dict(rank_estimates(one))
+        if None in by_rank:  # a method without ranks
+            draw_level(axes, style, label, times * by_rank.pop(None).mean)
+        points = {rank: found for rank, found in by_rank.items() if rank is not None}
+        heights = [
+            (times * found.mean, times * found.smallest, times * found.largest)
+            for found in points.values()
+        ]
+        draw_curve(axes, style, label, list(points), heights)
+        ranks.update(points)
+    axes.set_xticks(_ticks(ranks))
+    add_legend(figure)
+    return Picture("", figure, CURVES_SAY, _alt(title, series), live_curves(metric, series))
+
+
+def _ticks(ranks: Iterable[int]) -> list[int]:
+    """Return the ranks to name on an axis: so few that their numbers do not touch."""
+    ticks: list[int] = []
+    ordered = sorted(ranks)
+    apart = (ordered[-1] - ordered[0]) / 20 if ordered else 0
+    for rank in reversed(ordered):
+        if not ticks or ticks[-1] - rank >= apart:
+            ticks.append(rank)
+    return ticks[::-1]
+
+
+def _alt(title: str, series: Sequence[Series]) -> str:
+    """Return the numbers of a chart in words."""
+    words = []
+    for one, name in zip(series, chart_names(series), strict=True):
+        found = [(rank, factor(one) * each.mean) for rank, each in rank_estimates(one)]
+        ends = found if len(found) < 3 else [found[0], found[-1]]
+        numbers = " and ".join(
+            f"{mean:.2f}" + ("" if rank is None else f" at rank {rank}") for rank, mean in ends
+        )
+        words.append(f"{name}: {numbers}")
+    return f"{'; '.join(title.splitlines())}. {'; '.join(words)}."
+
+
+def _drawn_ranks(lines: Sequence[tuple[tuple[tuple[int, float], ...], list[Group]]]) -> Picture:
+    title = f"{subject_name(lines[0][1][0].subject)}: drawn ranks"
+    figure, axes = new_axes(title, "rank", "share of draws (%)")
+    said = []
+    for shares, groups in lines:
+        names = list(dict.fromkeys(map(group_name, groups)))
+        label = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        ranks, heights = zip(*shares, strict=True)
+        style = style_of(groups[0].names[3])
         axes.plot(
-            seconds,
-            best,
-            color=paint,
-            marker=marker,
-            linestyle="none",
-            label=legend_label(one.label),
-        )
-    for found in _searches(points):
-        _draw_search(axes, found)
-    axes.set_xlim(left=0)
-    return _ended(figure)
-
-
-def drawn_ranks(groups: Sequence[Group]) -> Figure | None:
-    """Return how often each rank was drawn in training, all seeds of a group together."""
-    counted = [(group, counts) for group in groups if (counts := _drawn(group))]
-    if not counted:
-        return None
-    profile, model, task = groups[0].subject
-    figure, axes = _axes(f"{task} ({profile}, {model}): drawn ranks", "rank", "share of draws")
-    width = 0.8 / len(counted)
-    for index, (group, counts) in enumerate(counted):
-        left = (index - (len(counted) - 1) / 2) * width
-        axes.bar(
-            [rank + left for rank in sorted(counts)],
-            [counts[rank] / counts.total() for rank in sorted(counts)],
-            width,
-            color=colour(group.names[3]),
-            hatch=HATCHES[index % len(HATCHES)],
-            edgecolor="white",
-            label=legend_label(group.method),
-        )
-    axes.set_xticks(sorted({rank for _, counts in counted for rank in counts}))
-    return _ended(figure)
-
-
-def _axes(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
-    figure, axes = new_axes(title, x_label, y_label)
-    axes.title.set_fontsize(11)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _begin(series: Series, about: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
-    profile, model, task = series.group.subject
-    return _axes(f"{task} ({profile}, {model}): {about}", x_label, y_label)
-
-
-def _ended(figure: Figure) -> Figure:
-    """Put the legend below, and give it its own room: a report may have many series."""
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    columns = 2 if max(map(len, labels), default=0) <= _HALF_WIDTH else 1
-    labels = [textwrap.fill(label, _HALF_WIDTH * 2 // columns) for label in labels]
-    lines = sum(1 + label.count("\n") for label in labels)
-    figure.set_figheight(figure.get_figheight() + 0.18 * math.ceil(lines / columns))
-    figure.legend(
-        handles=handles,
-        labels=labels,
-        loc="outside lower center",
-        ncols=columns,
-        fontsize=8,
-        frameon=False,
-        handlelength=3.2,
-    )
-    return figure
-
-
-def _draw_series(axes: Axes, one: Series, by_rank: dict[int | None, Estimate], index: int) -> None:
-    method = one.group.names[3]
-    if None in by_rank:  # a method without ranks
-        style, height = STYLES[index % len(STYLES)][1], by_rank[None].mean
-        axes.axhline(
-            height,
-            color=colour(method),
-            linestyle=style,
+            ranks,
+            heights,
             linewidth=1,
-            label=legend_label(one.label),
+            linestyle=style.line,
+            label=legend_label(label),
+            **marks(style),
         )
-    points = {rank: found for rank, found in by_rank.items() if rank is not None}
-    heights = [(found.mean, found.smallest, found.largest) for found in points.values()]
-    draw_curve(axes, method, one.label, index, list(points), heights)
-
-
-def _draw_search(axes: Axes, found: Sequence[_Point]) -> None:
-    """Draw a search: a number at each rank, at the seconds of its own run and all before it."""
-    method = found[0][0].group.names[3]
-    ranks = [_r_max(one) for one, _, _ in found]
-    times = list(itertools.accumulate(seconds for _, seconds, _ in found))
-    heights = [
-        dict(rank_estimates(one))[rank].mean for (one, _, _), rank in zip(found, ranks, strict=True)
-    ]
-    label = f"{method}: search over {len(found)} maximum ranks, one run after the other"
-    axes.plot(times, heights, color=colour(method), linestyle=":", marker=".", label=label)
-    for rank, time, height in zip(ranks, times, heights, strict=True):
-        axes.annotate(str(rank), (time, height), (0, 4), textcoords="offset points", fontsize=8)
-
-
-def _searches(points: Sequence[_Point]) -> list[list[_Point]]:
-    """Return LoRA's runs that differ in nothing but r_max, by r_max, where there are several."""
-    found: dict[str, list[_Point]] = {}
-    for point in points:
-        one = point[0]
-        if one.group.names[3] == "lora" and _r_max(one) in one.values:
-            own = {key: value for key, value in one.group.settings.items() if key != "ranks.r_max"}
-            found.setdefault(f"{one.cut} {sorted(own.items())!r}", []).append(point)
-    # All cuts of LoRA agree at r_max, so one search is enough.
-    several = [sorted(same, key=lambda point: _r_max(point[0])) for same in found.values()]
-    return [same for same in several if len(same) > 1][:1]
-
-
-def _r_max(series: Series) -> int:
-    found: int = series.group.records[0].config.get("ranks", {}).get("r_max", 0)
-    return found
-
-
-def _best(series: Series) -> Estimate | None:
-    found = [point for _, point in rank_estimates(series)]
-    return max(found, key=lambda point: series.sign * point.mean, default=None)
+        said.append(f"{label}: {len(ranks)} ranks, the most often drawn {max(heights):.1f} %")
+    axes.set_xticks(_ticks({rank for shares, _ in lines for rank, _ in shares}))
+    axes.set_ylim(0, 1.1 * max(height for shares, _ in lines for _, height in shares))
+    add_legend(figure)
+    return Picture("", figure, DRAWN_SAY, f"{title}. {'; '.join(said)}.")
 
 
 def _drawn(group: Group) -> Counter[int]:
@@ -258,4 +200,4 @@ def _drawn(group: Group) -> Counter[int]:
         drawn = record.training.get("drawn_ranks")
         for rank, count in drawn.items() if isinstance(drawn, dict) else ():
             counts[int(rank)] += int(count)
-    return counts
+    return +counts

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dylora_exp.core import file_stems
+from dylora_exp.metrics import title
 from dylora_exp.reporting.analysis.cells import Table
+from dylora_exp.reporting.analysis.facets import MOST_SERIES
 from dylora_exp.reporting.analysis.measures import Cell
-from dylora_exp.reporting.render.drawing import Picture, colour, draw_curve, legend_label, new_axes
+from dylora_exp.reporting.render.drawing import (
+    Picture,
+    add_legend,
+    draw_curve,
+    draw_level,
+    new_axes,
+    share_range,
+)
+from dylora_exp.reporting.render.styles import style_of
 from dylora_exp.reporting.specs.layout import RowSpec
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 
 def draw_figures(table: Table, folder: Path) -> list[Path]:
@@ -23,11 +35,15 @@ def draw_figures(table: Table, folder: Path) -> list[Path]:
     """
     if table.spec.figures is None:
         return []
-    drawn = {column: _figure(table, column) for column in table.part.headlines()}
-    figures = {table.columns[column].task: found for column, found in drawn.items() if found}
-    stems = file_stems([(table.spec.figures, str(task)) for task in figures])
-    pictures = map(Picture, stems, figures.values())
-    return [path for picture in pictures for path in picture.save(folder)]
+    pictures = {
+        (table.spec.figures, str(table.columns[column].task), *([str(number)] * (number > 1))): each
+        for column in table.part.headlines()
+        for number, each in enumerate(_pictures(table, column), 1)
+    }
+    paths: list[Path] = []
+    for stem, picture in zip(file_stems(list(pictures)), pictures.values(), strict=True):
+        paths += dataclasses.replace(picture, name=stem).save(folder)
+    return paths
 
 
 def rank_curve(table: Table, row: RowSpec, column: int) -> dict[int, Cell]:
@@ -40,27 +56,49 @@ def rank_curve(table: Table, row: RowSpec, column: int) -> dict[int, Cell]:
     }
 
 
-def _figure(table: Table, column: int) -> Figure | None:
-    """Return the curves of all rows, and a level line for each method without ranks."""
+def _pictures(table: Table, column: int) -> list[Picture]:
+    """Return the curves of all rows, and a level line for each method without ranks.
+
+    More than ``MOST_SERIES`` are shared out among several figures over the same range.
+    """
     by_rank = [block for block in table.blocks if block.rank is not None]
     # The rows of the first block of one rank: the others have the same.
     rows = [line.spec for line in by_rank[0].lines] if by_rank else []
-    curves = [(row, rank_curve(table, row, column)) for row in rows]
-    if not any(curve for _, curve in curves):
-        return None
+    found = [(row, rank_curve(table, row, column)) for row in rows]
+    curves = [(row, curve) for row, curve in found if curve]
+    levels = [
+        (line.spec, height)
+        for block in table.blocks
+        if block.show == "rank" and block.rank is None
+        for line in block.lines
+        if (height := line.cells[column].mean) is not None
+    ][: MOST_SERIES - 1]
+    room = MOST_SERIES - len(levels)
     about = table.columns[column]
-    y_label = about.metric.replace("_", " ") + (" (%)" if about.factor == 100 else "")
-    figure, axes = new_axes(f"{about.heading}, {table.profile} profile", "rank", y_label)
-    for index, (row, curve) in enumerate(curves):
+    y_label = title(about.metric) + (" (%)" if about.factor == 100 else "")
+    pictures = []
+    for start in range(0, len(curves), room):
+        part = f" ({1 + start // room})" if len(curves) > room else ""
+        heading = f"{about.heading}, {table.profile} profile{part}"
+        figure, axes = new_axes(heading, "rank", y_label)
+        _draw(axes, curves[start : start + room], levels)
+        axes.set_xticks([block.rank for block in by_rank if block.rank is not None])
+        add_legend(figure)
+        pictures.append(Picture("", figure))
+    share_range(pictures, "y")
+    return pictures
+
+
+def _draw(
+    axes: Axes,
+    curves: Sequence[tuple[RowSpec, dict[int, Cell]]],
+    levels: Sequence[tuple[RowSpec, float]],
+) -> None:
+    drawn: set[tuple[str, str]] = set()
+    for row, curve in curves:
         points = [(c.mean or 0.0, c.low or 0.0, c.high or 0.0) for c in curve.values()]
-        draw_curve(axes, row.method, row.label, index, list(curve), points)
-    for block in table.blocks:
-        if block.show == "rank" and block.rank is None:
-            for line in block.lines:
-                height = line.cells[column].mean
-                if height is not None:
-                    paint, label = colour(line.spec.method), legend_label(line.spec.label)
-                    axes.axhline(height, color=paint, linewidth=1, label=label)
-    axes.set_xticks([block.rank for block in by_rank if block.rank is not None])
-    figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False, handlelength=3.2)
-    return figure
+        kind = (row.method, " ".join(filter(None, (row.truncation, row.scale))))
+        draw_curve(axes, style_of(*kind, again=kind in drawn), row.label, list(curve), points)
+        drawn.add(kind)
+    for row, height in levels:
+        draw_level(axes, style_of(row.method), row.label, height)

@@ -5,7 +5,10 @@ document.querySelectorAll("table.sort thead th").forEach((head) => {
     head.parentNode.querySelectorAll("th").forEach((other) => other.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", up ? "ascending" : "descending");
     const body = head.closest("table").tBodies[0];
-    const text = (row) => row.cells[head.cellIndex].textContent.replaceAll(",", "");
+    const text = (row) => {
+      const cell = row.cells[head.cellIndex];
+      return cell.dataset.v ?? cell.textContent.replaceAll(",", "");
+    };
     const number = (word) => (word === "" ? NaN : Number(word));
     const compare = (a, b) => {
       const [x, y] = [number(a), number(b)];
@@ -18,5 +21,19 @@ document.querySelectorAll("table.sort thead th").forEach((head) => {
     body.append(...rows.map((pair) => pair[1]));
   };
   head.addEventListener("click", sort);
-  head.addEventListener("keydown", (event) => event.key === "Enter" && sort());
+  head.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    sort();
+  });
 });
+
+// A link into a closed part opens it, and paper has no parts to open.
+const open = (all) => all.forEach((part) => { part.open = true; });
+const follow = () => {
+  const target = location.hash && document.getElementById(location.hash.slice(1));
+  for (let part = target; part; part = part.parentElement) if (part.matches("details")) part.open = true;
+};
+addEventListener("hashchange", follow);
+addEventListener("beforeprint", () => open(document.querySelectorAll("details")));
+follow();

@@ -11,6 +11,7 @@ from rich.table import Table
 from dylora_exp.core import aligned_lines, make_grid, one_line
 from dylora_exp.reporting.analysis.report import Report
 from dylora_exp.reporting.analysis.sections import Section, format_value, rank_estimates
+from dylora_exp.reporting.render.brief import brief_lines
 
 # A terminal is for looking; who wants all the lines takes a pipe, the page or the CSV.
 TERMINAL_ROWS = 100
@@ -21,8 +22,15 @@ CSV_COLUMNS = (
 )
 
 
+def print_brief(report: Report, console: Console) -> None:
+    """Print the answer of a report on one screen."""
+    for line in brief_lines(report):
+        # Not by the console's own wrapping: the lines fit, whatever width it takes a pipe to have.
+        console.file.write(f"{line}\n")
+
+
 def print_report(report: Report, console: Console) -> None:
-    """Print a report of the deciding metrics: grids in a terminal, plain lines elsewhere."""
+    """Print a whole report of the deciding metrics: grids in a terminal, plain lines elsewhere."""
     if not console.is_terminal:
         console.file.writelines(f"{line}\n" for line in plain_lines(report))
         return

@@ -15,8 +15,8 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_va
 
 from dylora_exp.config import Scale, Truncation, known_keys, options
 from dylora_exp.core import StrictModel, unknown_name
-from dylora_exp.metrics import ANY_TASK, METRICS, base_name
-from dylora_exp.reporting.specs.select import Select, metric_sign
+from dylora_exp.metrics import display_factor, metric_sign
+from dylora_exp.reporting.specs.select import Select
 
 
 def _one_of(allowed: Callable[[], Collection[str]]) -> AfterValidator:
@@ -173,11 +173,7 @@ class ColumnSpec(Spec):
         Args:
             reader: The reader of the column's task, which decides how the metric is computed.
         """
-        if self.factor is not None or base_name(self.metric) not in METRICS:
-            return self.factor or 100.0
-        computations = METRICS[base_name(self.metric)].computations
-        found = computations.get(reader) or computations.get(ANY_TASK)
-        return 100.0 if found is None or found.is_fraction else 1.0
+        return self.factor or float(display_factor(self.metric, reader))
 
 
 class ProfileSpec(Spec):

@@ -11,7 +11,7 @@ import math
 from typing import Literal
 
 from dylora_exp.config import Config
-from dylora_exp.metrics import METRICS, base_name, sign
+from dylora_exp.metrics import metric_sign
 from dylora_exp.records import RankScore, Record
 
 Select = Literal["last", "best"]
@@ -21,14 +21,6 @@ SELECTS = {
 }
 # What a run needs to have the scores of a selection.
 OVERRIDES = {"last": (), "best": ("trainer.score_every=epoch",)}
-
-
-def metric_sign(metric: str) -> int:
-    """Return 1 where a higher value is better, -1 where a lower one is.
-
-    Records may have metrics that are not registered; of these the higher value is the better.
-    """
-    return sign(metric) if base_name(metric) in METRICS else 1
 
 
 def selected(record: Record, config: Config) -> Record | None:

@@ -1,0 +1,289 @@
+"""Every setting that is accepted changes the training or the scoring of a run, or says that it only
+decides where and how fast a run is; what would change nothing is refused.
+
+The settings are those of the schema: one that is new, and of which no other value follows from its
+type, fails here until ``OTHERS`` has one.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import itertools
+import json
+import shutil
+
+import pytest
+
+from dylora_exp.config.composition import compose
+from dylora_exp.config.run_identity import is_identity, run_id
+from dylora_exp.core.errors import RequestError
+from dylora_exp.records import summarise
+from dylora_exp.runner import pipeline, preflight
+from dylora_exp.runner.folder import run_folder
+from dylora_exp.training import epoch_scores
+from tests.support.settings import other_values, setting_keys
+
+_FEW = ["trainer.max_steps=5", "task.max_train_samples=12", "trainer.batch_size=6"]
+_RANKS = ["ranks.r_max=4", "ranks.score=[1,3]"]
+METHODS = {
+    "dylora": _RANKS,
+    "lora": _RANKS,
+    "nested-dropout": _RANKS,
+    "matryoshka": _RANKS,
+    "sorted-lora": [*_RANKS, "method.share=0.2", "ranks.sample_every=step", "ranks.sandwich=0"],
+    "finetune": [],
+    "flop": ["method.target_sparsity=0.6"],
+}
+OBJECTIVES = {
+    "classification": [*_FEW, "task.max_eval_samples=16"],
+    "generation": [
+        *["profile=demo-nlg", *_FEW, "task.max_eval_samples=3"],
+        *["task.metrics=[bleu]", "task.decode.beams=3", "task.decode.max_new_tokens=16"],
+    ],
+}
+
+# Where and how fast a run is: no part of its identity.
+RESOURCES = {
+    "results_dir": "a place",
+    "outputs_dir": "a place",
+    "hub_cache": "a place",
+    "task.data_dir": "a place; the record holds the digests of the files",
+    "task.published": "what data fetch fetches",
+    "tracker": "where curves go as well",
+    "running": "whether to wait for another process",
+    "model.extra": "the package to install, for a message",
+    "trainer.eval_batch_size": "memory; scores do not depend on it",
+    "trainer.save_steps": "how much a kill costs",
+    "trainer.threads": "speed",
+    "method.examples_per_pass": "memory; gradients add up",
+    "ranks.tolerance": "a choice from the scores, which reports make anew",
+}
+# Accepted without an effect on a tiny run, each for a reason.
+APART = {
+    **dict.fromkeys(("profile", "model.name", "task.name", "method.name"), "a name in tables"),
+    **dict.fromkeys(
+        ("method.kind", "task.objective"), "chooses the class, whose settings these are"
+    ),
+    "task.broken_lines": "what becomes of broken examples; there are none",
+    "task.label_range": "a check of numbers",
+    "task.hub": "where the data lie",
+    "task.tsv": "where the data lie",
+    "model.revision": "a version on the hub",
+    "model.config": "the architecture, where model.pretrained is false",
+    "task.decode.length_penalty": "these texts all have as many tokens as they may",
+    "model.name_or_path": "the model",
+    "task.reader": "the data",
+}
+# Other values where the schema does not say any, or says one that is too near to matter.
+OTHERS = {
+    "task.max_length": [8],
+    "trainer.warmup_ratio": [0.9],
+    "trainer.epochs": [1],
+    "ranks.distribution": ["geometric"],
+    "ranks.weights": ["[0.4,0.3,0.2,0.1]"],
+    "ranks.score": ["[2]"],
+    "ranks.values": ["[1,3]"],
+    "model.targets": ["[query]", "[c_attn.q]", "[key,value]", "[c_attn]"],
+    "model.head": ["[dense]"],
+    "model.fused": ["{}", "{c_attn: [q, k]}"],
+    "model.overrides": ["{hidden_dropout_prob: 0.3}", "{resid_pdrop: 0.3}", "{use_cache: false}"],
+    "model.tokenizer": [f"package://dylora_exp/models/tiny-{name}" for name in ("gpt2", "roberta")],
+    "task.labels": ["[positive, negative]", "[a, b]", "[a, b, c]"],
+    "task.metrics": ["[accuracy, f1]", "[bleu, ter]"],
+    "task.headline": ["f1", "ter"],
+    "task.max_references": [1],
+    "task.decode.max_new_tokens": [2],
+    "task.decode.beams": [1],
+    "task.decode.no_repeat_ngram": [1],
+    "method.score": [
+        "[{truncation: svd, scale: alpha/b}]",
+        "[{truncation: leading, scale: alpha/r}]",
+    ],
+    "method.adapter": ["nowhere.pt"],
+    "method.target_parameters": [200000],
+}
+# What must be said as well for a setting to be in force.
+CONTEXTS = {
+    "trainer.epochs": ["trainer.max_steps=null", "trainer.epochs=3"],
+    "trainer.warmup_ratio": ["trainer.warmup_steps=null"],
+    "ranks.p": ["ranks=geometric"],
+    "ranks.tail": ["ranks=geometric"],
+    "ranks.weights": ["ranks=custom", "ranks.weights=[0.1,0.2,0.3,0.4]"],
+    "ranks.sandwich": ["ranks.sample_every=example"],
+    "ranks.values": ["ranks.score=[1]"],
+    "method.loss_weights": ["ranks=geometric"],
+    "task.headline": ["task.metrics=[accuracy,f1]"],
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_collection():
+    """Training collects garbage at its end, which takes longer than these trainings."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """Return a function of overrides: the config and what comes out of it, or its problems."""
+    folder = tmp_path_factory.mktemp("settings")
+    known: dict[str, object] = {}
+
+    def outcome(words):
+        try:
+            config = compose([*words, f"results_dir={folder / 'r'}", f"outputs_dir={folder / 'o'}"])
+            if run_id(config) not in known:
+                known[run_id(config)] = fingerprint(config)
+            return config, known[run_id(config)]
+        except RequestError as error:
+            return None, error.problems
+
+    return outcome
+
+
+def fingerprint(config):
+    """Return the trained weights, scores, predictions and summary of a run."""
+    data = preflight.check(config)
+    folder = run_folder(config)
+    folder.mkdir(parents=True)
+    try:
+        run = pipeline.load_run(config, data)
+        model, training, scores = pipeline.train_and_score(run)
+        run.objective.close()
+        digest = hashlib.sha256()
+        for name, parameter in sorted(model.named_parameters()):
+            if parameter.requires_grad:
+                digest.update(name.encode() + parameter.detach().float().numpy().tobytes())
+        texts = [
+            [json.loads(line).get("text") for line in file.read_text().splitlines()]
+            for file in sorted(folder.rglob("*.jsonl"))
+        ]
+        return (
+            digest.hexdigest(),
+            training.steps,
+            [(each.rank, each.truncation, each.scale, each.metrics) for each in scores],
+            [[each.metrics for each in epoch.ranks] for epoch in epoch_scores(folder, 5)],
+            summarise(scores, config.task.headline, config.ranks.tolerance),
+            [source["used"] for source in data.sources],
+            texts,
+        )
+    finally:
+        shutil.rmtree(folder)
+
+
+def check(method, objective, key, outcomes):
+    base = [*OBJECTIVES[objective], f"method={method}", *METHODS[method]]
+    config, before = outcomes([*base, *CONTEXTS.get(key, [])])
+    if config is None:  # what would bring it into force is refused, and so must it be
+        base, (config, before) = list(base), outcomes(base)
+    else:
+        base += CONTEXTS.get(key, [])
+    field = setting_keys(config.method.kind, objective)[key]
+    value = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    others = OTHERS.get(key) or other_values(field, value)
+    assert others, f"{key}: name another value in OTHERS, or why it is apart in APART"
+    for other in others:
+        shown = str(other).lower() if isinstance(other, bool) else other
+        changed, after = outcomes([*base, f"{key}={shown}"])
+        if changed is None:
+            assert all("\n" not in problem for problem in after)
+        elif run_id(changed) != run_id(config):
+            assert after != before, f"{key}={shown} changes the run id and nothing else"
+
+
+def cases():
+    """Yield method, objective and key of all settings that must have an effect."""
+    for method, objective in itertools.product(METHODS, OBJECTIVES):
+        kind = compose([f"method={method}"]).method.kind
+        for key in setting_keys(kind, objective):
+            if is_identity(key) and key not in APART:
+                yield method, objective, key
+
+
+def is_fast(method, objective, key):
+    """Return whether a case is one of those that every run of the tests has time for."""
+    group = key.partition(".")[0]
+    if (method, objective) == ("dylora", "classification"):
+        return group in ("method", "ranks", "trainer")
+    return objective == "classification" and group == "method" and method in ("lora", "flop")
+
+
+ALL = list(cases())
+
+
+@pytest.mark.parametrize(("method", "objective", "key"), [case for case in ALL if is_fast(*case)])
+def test_an_accepted_setting_has_an_effect(method, objective, key, outcomes):
+    check(method, objective, key, outcomes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "objective", "key"), [case for case in ALL if not is_fast(*case)]
+)
+def test_an_accepted_setting_has_an_effect_everywhere(method, objective, key, outcomes):
+    check(method, objective, key, outcomes)
+
+
+def test_what_is_no_part_of_the_identity_is_named_with_its_reason():
+    kinds = [compose([f"method={method}"]).method.kind for method in METHODS]
+    keys = {key for kind in kinds for each in OBJECTIVES for key in setting_keys(kind, each)}
+    assert {key for key in keys if not is_identity(key)} == set(RESOURCES)
+    assert not set(APART) - keys and not set(OTHERS) - keys and not set(CONTEXTS) - keys
+
+
+TINY = ["task.max_train_samples=8"]
+
+
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [
+        (["model.revision=main"], "model.revision"),
+        (["task.labels=[b,a]"], "task.labels"),
+        (["task.label_range=[0,1]"], "task.label_range"),
+        (["task.hub={path: x}"], "task.hub"),
+        (["task.tsv={folder: x}"], "task.tsv"),
+        (["task=sst2", "task.data_dir=/tmp", "task.hub.path=x"], "task.hub.path"),
+        (["task=sst2", "task.tsv.folder=x"], "task.tsv.folder"),
+        (["model.pretrained=false", "model.drop_head=true"], "model.drop_head"),
+        (["profile=demo-nlg", "model.head=[c_fc]"], "model.head"),
+        (["profile=demo-nlg", "model.drop_head=true"], "model.drop_head"),
+        (["profile=demo-nlg", "trainer.warmup_ratio=0.1"], "trainer.warmup_ratio"),
+        (["method=finetune", "model.targets=[query]"], "model.targets"),
+        (["method=finetune", "ranks.r_max=4"], "ranks.r_max"),
+        (["method=flop", "ranks.score=[1]"], "ranks.score"),
+        (["method=flop", "ranks=powers"], "ranks.values"),
+        (["method=flop", "model.fused={a: [b, c]}"], "model.fused"),
+        (
+            ["method=flop", "method.target_parameters=1e5", "method.target_sparsity=0.5"],
+            "method.target_sparsity",
+        ),
+        (["method=lora", "method.adapter=x", "method.dropout=0.1"], "method.dropout"),
+    ],
+)
+def test_a_setting_without_effect_is_refused_in_one_sentence(words, refused):
+    with pytest.raises(RequestError) as error:
+        compose([*TINY, *words])
+    (problem,) = [each for each in error.value.problems if each.startswith(f"{refused}:")]
+    assert problem.startswith(f"{refused}: it would change nothing, ")
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [(["profile=demo-nlg", "task.reader=demo"], "demo"), (["task.reader=e2e"], "e2e")],
+)
+def test_a_reader_of_other_answers_is_refused(words, found):
+    with pytest.raises(RequestError, match=f"task.reader: found {found}, which reads"):
+        compose(words)
+
+
+def test_without_an_adapter_no_target_is_looked_for(tmp_path, outcomes):
+    """A model whose layers have other names than those of model.targets is trained as a whole."""
+    words = ["method=finetune", *OBJECTIVES["generation"]]
+    config = compose([*words, f"outputs_dir={tmp_path}"])
+    config.model.targets = ["q_lin"]
+    assert fingerprint(config)[1] == 5
