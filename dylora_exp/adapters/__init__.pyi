@@ -1,6 +1,11 @@
 from .attach import attach_lora as attach_lora
 from .attach import save_adapter as save_adapter
+from .calibration import Calibration as Calibration
 from .cuts import Cut as Cut
+from .cutting import CutPlan as CutPlan
+from .cutting import layer_sizes as layer_sizes
+from .cutting import plan_model_cuts as plan_model_cuts
+from .cutting import shown as shown
 from .exporting import export_rank as export_rank
 from .importing import import_adapter as import_adapter
 from .importing import import_problems as import_problems
@@ -38,12 +43,15 @@ from .rotation import rotated as rotated
 from .saved import SavedAdapter as SavedAdapter
 from .saved import read_adapter as read_adapter
 from .saved import write_adapter as write_adapter
+from .saved import write_basis as write_basis
 from .truncation import singular_factors as singular_factors
 from .truncation import truncate as truncate
 
 __all__ = [
     "AdapterSettings",
+    "Calibration",
     "Cut",
+    "CutPlan",
     "PeftFolder",
     "PeftLayer",
     "RankMask",
@@ -65,11 +73,13 @@ __all__ = [
     "import_peft_folder",
     "import_problems",
     "install_mask",
+    "layer_sizes",
     "lora_layers",
     "masked_factors",
     "merged",
     "merging_keeps_outputs",
     "move_mask_to_model",
+    "plan_model_cuts",
     "product",
     "read_adapter",
     "read_peft_folder",
@@ -80,8 +90,10 @@ __all__ = [
     "rotated",
     "save_adapter",
     "saved_modules",
+    "shown",
     "singular_factors",
     "spectra_of",
     "truncate",
     "write_adapter",
+    "write_basis",
 ]

@@ -3,25 +3,29 @@
 An ordinary LoRA of rank b computes ``(lora_alpha / b) B A``. A DyLoRA trained at scale alpha/b
 exports with ``lora_alpha = alpha``; a product scaled by alpha/r keeps its scale with
 ``lora_alpha = alpha * b / r``. The adapters of n parts of a fused layer become one of rank n b on
-the stock model's layer, with ``lora_alpha`` n times as large. Where layers differ in rank or scale,
-one of rank r_l keeps min(b, r_l), and its scale is multiplied into B, with ``alpha`` equal to the
-rank in every layer: servers that ignore PEFT's patterns then still scale by 1.
+the stock model's layer, with ``lora_alpha`` n times as large.
+
+Where layers differ in rank or scale, or a cut gives each a rank of its own, the scale is multiplied
+into B, and each alpha is the rank of its layer: servers that ignore PEFT's patterns then still
+scale by 1. A layer of rank 0 is left out.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import Tensor
 
 from dylora_exp.adapters.peft_folder import PREFIX
+from dylora_exp.adapters.rank_patterns import settings_of_ranks
 from dylora_exp.adapters.saved import Factors, SavedAdapter
 from dylora_exp.adapters.truncation import truncate
 from dylora_exp.models import Part, fused_part
 from dylora_exp.records import RankScore
 
+# A part of a layer with its A and B.
+_Member: TypeAlias = tuple[Part, Tensor, Tensor]
 # Of PEFT's settings: every layer has the same rank and alpha, and the scale is alpha / r.
 _UNIFORM: dict[str, Any] = {"rank_pattern": {}, "alpha_pattern": {}, "use_rslora": False}
 
@@ -43,47 +47,54 @@ def export_rank(
         row_scale: Fixed factors of A's rows, shape (r_max,), where the method has them.
     """
     assert score.rank is not None
+    truncation = score.truncation or "leading"
+    basis = saved.bases.get(truncation)
     factors, alphas = {}, {}
     for layer, (a, b) in saved.factors.items():
-        scaled = a if row_scale is None else (row_scale[:, None] * a).to(a.dtype)
         rank = min(score.rank, len(a))
-        factors[layer] = truncate(scaled, b, rank, score.truncation or "leading")
+        if score.layer_ranks is not None:
+            rank = score.layer_ranks[layer.removeprefix(PREFIX)]
         alphas[layer] = saved.alphas.get(layer, alpha)
         if score.scale == "alpha/r":
             alphas[layer] *= rank / len(a)
-    if len({(len(factors[layer][0]), alphas[layer]) for layer in factors}) > 1:
-        return _of_several_ranks(saved, factors, alphas)
-    joined, width = join_fused_parts(factors, fused)
-    settings = {
-        **saved.settings,
-        **_UNIFORM,
-        "r": width * score.rank,
-        "lora_alpha": width * next(iter(alphas.values())),
-    }
+        if basis is not None:
+            factors[layer] = truncate(*basis[layer], rank, "leading")
+        else:
+            scaled = a if row_scale is None else (row_scale[:, None] * a).to(a.dtype)
+            factors[layer] = truncate(scaled, b, rank, truncation)
+    settings = {**saved.settings, **_UNIFORM}
     if not isinstance(targets := settings["target_modules"], str):  # a pattern
         parts = {name: fused_part(name, fused) for name in targets}
         layers = {part.layer if part else name for name, part in parts.items()}
         settings["target_modules"] = sorted(layers)
+    if len({(len(factors[layer][0]), alphas[layer]) for layer in factors}) > 1:
+        return _of_several_ranks(SavedAdapter(settings, factors, saved.head), alphas, fused)
+    joined, width = join_fused_parts(factors, fused)
+    rank, alpha = len(next(iter(factors.values()))[0]), next(iter(alphas.values()))
+    settings |= {"r": width * rank, "lora_alpha": width * alpha}
     return SavedAdapter(settings, joined, saved.head)
 
 
 def _of_several_ranks(
-    saved: SavedAdapter, factors: Factors, alphas: Mapping[str, float]
+    adapter: SavedAdapter, alphas: Mapping[str, float], fused: Mapping[str, Sequence[str]] | None
 ) -> SavedAdapter:
-    """Return an adapter whose layers differ in rank or scale; every alpha is a rank."""
-    baked = {
-        layer: (a, (b.double() * (alphas[layer] / len(a))).to(b.dtype))
-        for layer, (a, b) in factors.items()
+    """Return an adapter whose layers differ in rank or scale, for the layers of the stock model.
+
+    Args:
+        adapter: The factors of each layer or part of a layer, at its rank.
+        alphas: What their products are multiplied by, times their ranks.
+        fused: The names of the parts of each fused layer.
+    """
+    scaled = {
+        name: (a, (b.double() * (alphas[name] / max(1, len(a)))).to(b.dtype))
+        for name, (a, b) in adapter.factors.items()
     }
-    r = max(len(a) for a, _ in factors.values())
-    # PEFT takes a key for the end of a name, in which a point stands for any character.
-    pattern = {
-        f"^{re.escape(layer.removeprefix(PREFIX))}": len(a)
-        for layer, (a, _) in factors.items()
-        if len(a) != r
-    }
-    settings = {"r": r, "lora_alpha": r, "rank_pattern": pattern, "alpha_pattern": pattern}
-    return SavedAdapter({**saved.settings, **_UNIFORM, **settings}, baked, saved.head)
+    joined = {layer: _join(parts) for layer, parts in _members(scaled, fused).items()}
+    ranks = {layer.removeprefix(PREFIX): len(a) for layer, (a, _) in joined.items()}
+    kept = {layer: rank for layer, rank in ranks.items() if rank}
+    settings = settings_of_ranks(adapter.settings, ranks, kept)
+    left = {layer: each for layer, each in joined.items() if len(each[0])}
+    return SavedAdapter(settings, left, adapter.head)
 
 
 def join_fused_parts(
@@ -102,22 +113,38 @@ def join_fused_parts(
         The factors, all of rank n b, and n, the largest number of adapted parts of a layer. Those
         of other layers are filled up with zeros: a plain LoRA has one rank.
     """
-    members: dict[str, list[tuple[Part, Tensor, Tensor]]] = {}
+    members = _members(factors, fused)
+    width = max(len(parts) for parts in members.values())
+    rank = len(next(iter(factors.values()))[0])
+    return {layer: _join(parts, width * rank) for layer, parts in members.items()}, width
+
+
+def _members(
+    factors: Factors, fused: Mapping[str, Sequence[str]] | None
+) -> dict[str, list[_Member]]:
+    """Return the adapted parts of each layer of the stock model."""
+    members: dict[str, list[_Member]] = {}
     for name, (a, b) in factors.items():
         part = fused_part(name, fused) or Part(name, 0, 1)
         members.setdefault(part.layer, []).append((part, a, b))
-    width = max(len(parts) for parts in members.values())
-    return {layer: _join(parts, width) for layer, parts in members.items()}, width
+    return members
 
 
-def _join(parts: list[tuple[Part, Tensor, Tensor]], width: int) -> tuple[Tensor, Tensor]:
-    """Return A with the parts' rows one after the other, and B with the parts as blocks."""
+def _join(parts: list[_Member], r: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return A with the parts' rows one after the other, and B with the parts as blocks.
+
+    Args:
+        parts: Of one layer, each with factors of its rank.
+        r: The rank of the joined factors, filled up with zeros; by default that of all parts.
+    """
     first, a, b = parts[0]
-    d_out, rank = b.shape
-    joined_a = a.new_zeros(width * rank, a.shape[1])
-    joined_b = b.new_zeros(first.count * d_out, width * rank)
-    for number, (part, a, b) in enumerate(parts):
-        inner = slice(number * rank, (number + 1) * rank)
+    d_out, rows = len(b), sum(len(each) for _, each, _ in parts)
+    joined_a = a.new_zeros(r or rows, a.shape[1])
+    joined_b = b.new_zeros(first.count * d_out, r or rows)
+    start = 0
+    for part, a, b in parts:
+        inner = slice(start, start + len(a))
         joined_a[inner] = a
         joined_b[part.index * d_out : (part.index + 1) * d_out, inner] = b
+        start += len(a)
     return joined_a, joined_b

@@ -61,6 +61,37 @@ def energy_ranks(spectra: Spectra, share: float) -> dict[str, int]:
     return ranks
 
 
+def energy_budget_ranks(spectra: Spectra, costs: Mapping[str, int], budget: int) -> dict[str, int]:
+    """Return the ranks by the largest share of energy, the same in every layer, within a budget.
+
+    Each layer keeps the smallest rank that has the share, at least 1. Ranks change only where the
+    share passes what the first values of a layer have, so that all of these are the candidates.
+
+    Args:
+        spectra: The singular values of each layer.
+        costs: The parameters of one rank of each layer.
+        budget: The most parameters that all ranks together may have; one rank each must fit.
+    """
+    shares = {}
+    for layer, values in spectra.items():
+        kept = np.cumsum(energies(values))
+        shares[layer] = kept / kept[-1] if len(kept) and kept[-1] else np.ones(1)
+
+    def ranks(share: float) -> dict[str, int]:
+        return {layer: int(np.searchsorted(each, share)) + 1 for layer, each in shares.items()}
+
+    candidates = np.unique(np.concatenate(list(shares.values())))
+    low, high = 0, len(candidates) - 1  # the first is affordable: one rank each
+    while low < high:
+        middle = (low + high + 1) // 2
+        found = ranks(candidates[middle])
+        if sum(costs[layer] * rank for layer, rank in found.items()) <= budget:
+            low = middle
+        else:
+            high = middle - 1
+    return ranks(candidates[low])
+
+
 def budget_ranks(spectra: Spectra, costs: Mapping[str, int], budget: int) -> dict[str, int]:
     """Return the ranks of all layers that discard the least energy within a budget.
 

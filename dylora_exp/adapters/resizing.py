@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +28,7 @@ from dylora_exp.adapters.rank_choice import (
     energies,
     energy_ranks,
 )
+from dylora_exp.adapters.rank_patterns import settings_of_ranks
 from dylora_exp.adapters.resize_card import resize_card
 from dylora_exp.adapters.resize_request import (
     RULES,
@@ -45,10 +44,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DTYPES = ("float32", "float16", "bfloat16", "float64")
-# Settings that have done their work: how the first values were found, and which of the targets
-# were meant, where the targets name whole layers.
-_DONE = ("eva_config", "corda_config", "lora_ga_config", "velora_config")
-_CHOICE_OF_LAYERS = ("layers_to_transform", "layers_pattern")
 
 
 def resize(
@@ -106,7 +101,7 @@ def resize(
     r = max(kept.values())
     tensors = _shorten(tensors, ranks, r if uniform else None)
     tensors |= {key: source.tensor(key) for key in source.others}
-    tree = _settings(source, kept, r, uniform)
+    tree = settings_of_ranks(source.tree, source.layers, kept, uniform)
     layers = tuple(_layer(source, key, ranks[key], spectra[key]) for key in source.layers)
     choice = f"{name.replace('_', ' ')} {value:,}"
     resized = Resized(target, source, layers, r, uniform, dtype, choice)
@@ -196,40 +191,6 @@ def _shorten(
             found[PREFIX + name + A_KEY] = pad(a[:rank], (0, 0, 0, more)).contiguous()
             found[PREFIX + name + B_KEY] = pad(b[:, :rank], (0, more)).contiguous()
     return found
-
-
-def _settings(source: PeftFolder, kept: dict[str, int], r: int, uniform: bool) -> dict[str, Any]:
-    """Return ``adapter_config.json`` for the layers that are left and their ranks."""
-    other = {} if uniform else {name: rank for name, rank in kept.items() if rank != r}
-    pattern = _as_patterns(other, kept)
-    tree = {
-        **source.tree,
-        **{key: None for key in _DONE if key in source.tree},
-        "r": r,
-        "lora_alpha": r,
-        "use_rslora": False,
-        "rank_pattern": pattern,
-        "alpha_pattern": pattern,
-        # Otherwise PEFT would work out first values again when it loads the adapter.
-        "init_lora_weights": True,
-    }
-    if len(kept) < len(source.layers):
-        tree |= {key: None for key in _CHOICE_OF_LAYERS if key in source.tree}
-        tree["target_modules"] = list(kept)
-    return tree
-
-
-def _as_patterns(values: dict[str, int], layers: dict[str, int]) -> dict[str, int]:
-    """Return ranks by names, as regular expressions where PEFT would match another layer, too.
-
-    PEFT takes a key for the end of a name, with ``.`` for any character.
-    """
-    ends = {".".join(parts[i:]) for n in layers for parts in [n.split(".")] for i in range(1, 99)}
-    blurred = Counter(re.sub(r"\W", "_", name) for name in layers)
-    plain = all(re.fullmatch(r"[\w.]+", name) for name in values)
-    if plain and not ends & set(values) and max(blurred.values()) == 1:
-        return values
-    return {f"^{re.escape(name)}": rank for name, rank in values.items()}
 
 
 def _layer(source: PeftFolder, name: str, rank: int, values: Array) -> ResizedLayer:

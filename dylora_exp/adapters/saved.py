@@ -23,6 +23,7 @@ from dylora_exp.adapters.peft_folder import (
     PeftLayer,
     read_peft_folder,
 )
+from dylora_exp.config import CALIBRATED
 from dylora_exp.core import RequestError, apply_umask
 from dylora_exp.records import Record, changed_file
 
@@ -35,13 +36,16 @@ class SavedAdapter:
     """PEFT's settings, the factors of all adapted layers, and the trained head.
 
     ``alphas`` are the numerators of the layers' scales at their own ranks, where PEFT's settings
-    say them otherwise than by ``lora_alpha`` alone (``alpha_pattern``, rsLoRA).
+    say them otherwise than by ``lora_alpha`` alone (``alpha_pattern``, rsLoRA). ``bases`` are the
+    same products in other bases, which were found on training examples, by the truncations that
+    they are of.
     """
 
     settings: dict[str, Any]
     factors: Factors
     head: dict[str, Tensor]
     alphas: dict[str, float] = field(default_factory=dict)
+    bases: dict[str, Factors] = field(default_factory=dict)
 
 
 def read_adapter(folder: Path, record: Record) -> SavedAdapter:
@@ -88,19 +92,57 @@ def read_adapter(folder: Path, record: Record) -> SavedAdapter:
         )
     head = {name: tensor for name, tensor in tensors.items() if not _is_factor(name)}
     alphas = {name: _numerator(layer) for name, layer in own.items()}
-    return SavedAdapter(settings, factors, head, alphas)
+    truncations = {entry.truncation or "" for entry in record.ranks} & CALIBRATED
+    bases = {each: _read_basis(folder / _basis_file(each), factors) for each in sorted(truncations)}
+    return SavedAdapter(settings, factors, head, alphas, bases)
+
+
+def write_basis(folder: Path, truncation: str, factors: Factors) -> None:
+    """Write the factors in a basis that was found on training examples, beside the adapter.
+
+    Args:
+        folder: Where the run saves its adapter.
+        truncation: That which the basis is of.
+        factors: By the names of the layers in the base model.
+    """
+    tensors = _tensors({PREFIX + name: each for name, each in factors.items()})
+    save_file(tensors, folder / _basis_file(truncation))
 
 
 def write_adapter(folder: Path, adapter: SavedAdapter) -> None:
     """Write an adapter's settings and tensors into a new folder, as PEFT does."""
-    tensors = dict(adapter.head)
-    for layer, (a, b) in adapter.factors.items():
-        tensors |= {layer + A_KEY: a, layer + B_KEY: b}
+    tensors = adapter.head | _tensors(adapter.factors)
     folder.mkdir()
     text = json.dumps(adapter.settings, indent=2, sort_keys=True)
     (folder / SETTINGS).write_text(text, encoding="utf-8")
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     apply_umask(folder)
+
+
+def _basis_file(truncation: str) -> str:
+    return f"basis_{truncation}.safetensors"
+
+
+def _read_basis(file: Path, factors: Factors) -> Factors:
+    """Return the factors of a basis, which have the names and shapes of the adapter's."""
+    try:
+        tensors = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise RequestError(
+            f"{file}: not there, or damaged ({error}); run again to make it."
+        ) from None
+    expected = {name: tensor.shape for name, tensor in _tensors(factors).items()}
+    if {name: tensor.shape for name, tensor in tensors.items()} != expected:
+        raise RequestError(f"{file}: it holds other factors than the adapter beside it.")
+    return {layer: (tensors[layer + A_KEY], tensors[layer + B_KEY]) for layer in factors}
+
+
+def _tensors(factors: Factors) -> dict[str, Tensor]:
+    """Return all factors by their keys in a file."""
+    found: dict[str, Tensor] = {}
+    for layer, (a, b) in factors.items():
+        found |= {layer + A_KEY: a.contiguous(), layer + B_KEY: b.contiguous()}
+    return found
 
 
 def _own_layers(folder: Path) -> dict[str, PeftLayer]:

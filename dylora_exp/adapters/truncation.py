@@ -15,10 +15,10 @@ def truncate(a: Tensor, b: Tensor, rank: int, truncation: str) -> tuple[Tensor, 
     Args:
         a: (r_max, d_in).
         b: (d_out, r_max).
-        rank: 1..r_max.
-        truncation: ``leading`` or ``svd``.
+        rank: 0..r_max.
+        truncation: ``leading``; any other takes them in the singular basis.
     """
-    if truncation == "svd":
+    if truncation != "leading":
         a, b = singular_factors(a, b)
     return a[:rank].contiguous(), b[:, :rank].contiguous()
 

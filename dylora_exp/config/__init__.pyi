@@ -1,6 +1,11 @@
 from .composition import compose as compose
 from .composition import from_hydra as from_hydra
 from .composition import missing_config as missing_config
+from .cuts import CALIBRATED as CALIBRATED
+from .cuts import RANKS_PER_LAYER as RANKS_PER_LAYER
+from .cuts import CutConfig as CutConfig
+from .cuts import Scale as Scale
+from .cuts import Truncation as Truncation
 from .loading import default_tree as default_tree
 from .loading import known_keys as known_keys
 from .loading import load as load
@@ -34,7 +39,6 @@ from .schema import WEIGHTS as WEIGHTS
 from .schema import ClosedShare as ClosedShare
 from .schema import Config as Config
 from .schema import Count as Count
-from .schema import CutConfig as CutConfig
 from .schema import HubSource as HubSource
 from .schema import Mark as Mark
 from .schema import MethodSettings as MethodSettings
@@ -43,10 +47,8 @@ from .schema import OpenShare as OpenShare
 from .schema import Positive as Positive
 from .schema import PublishedFile as PublishedFile
 from .schema import RanksConfig as RanksConfig
-from .schema import Scale as Scale
 from .schema import Share as Share
 from .schema import TaskConfig as TaskConfig
-from .schema import Truncation as Truncation
 from .schema import TsvSource as TsvSource
 from .schema import has_ranks as has_ranks
 from .schema import without_targets as without_targets
@@ -54,9 +56,11 @@ from .search_path import named_search_path as named_search_path
 from .search_path import quoted_folder as quoted_folder
 
 __all__ = [
+    "CALIBRATED",
     "CONFIG_GROUPS",
     "CONF_DIR",
     "OF_SCORING",
+    "RANKS_PER_LAYER",
     "READERS",
     "WEIGHTS",
     "ClosedShare",

@@ -74,6 +74,8 @@ def _idle_groups(config: Config) -> Iterator[tuple[str, str]]:
         yield "task.hub", f"task '{task.name}' is not read from the hub"
     if task.reader in READERS and (task.reader != "glue" or task.data_dir is None):
         yield "task.tsv", f"task '{task.name}' is not read from TSV files"
+    for name, reason in config.method.unused.items():
+        yield f"method.{name}", reason
     if trainer.warmup_steps is not None:
         yield "trainer.warmup_ratio", f"trainer.warmup_steps is {trainer.warmup_steps}"
     if getattr(config.method, "target_parameters", None) is not None:

@@ -18,13 +18,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, SerializeAsAny
 
+from dylora_exp.config.cuts import CutConfig
 from dylora_exp.config.distributions import DISTRIBUTIONS
 from dylora_exp.config.readers import READERS, TEXT_READERS, ReaderName
 from dylora_exp.core import StrictModel, unknown_name
 from dylora_exp.metrics import METRICS
-
-Scale = Literal["alpha/b", "alpha/r"]
-Truncation = Literal["leading", "svd"]
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -208,13 +206,6 @@ DRAWING = WEIGHTS | {"sample_every", "sandwich"}
 _LISTING = frozenset({"r_max", "values", "score"})
 
 
-class CutConfig(StrictModel):
-    """How a lower rank is made from trained factors."""
-
-    truncation: Truncation = "leading"
-    scale: Scale = "alpha/b"
-
-
 class MethodSettings(StrictModel):
     """What every method has; a subclass beside each method adds its own settings."""
 
@@ -237,6 +228,11 @@ class MethodSettings(StrictModel):
     def unused_ranks(self) -> frozenset[str]:
         """The settings of the ranks group that change nothing, of a method that draws no ranks."""
         return DRAWING if self.cuts else DRAWING | _LISTING
+
+    @property
+    def unused(self) -> dict[str, str]:
+        """The settings of its own that change nothing, with the reason."""
+        return {}
 
 
 class RanksConfig(StrictModel):

@@ -78,6 +78,8 @@ class Method:
         self.settings = config.method
         self.ranks = Ranks.from_config(config.ranks)
         self.drawn: Counter[int] = Counter()
+        # Seconds of what is neither training nor scoring, for the record.
+        self.timing: dict[str, float] = {}
 
     @classmethod
     def problems(cls, config: Config) -> list[str]:
@@ -178,6 +180,21 @@ class Method:
     def cuts(self) -> Sequence[Cut]:
         """Return every cut at which the rank sweep scores the model."""
         return [Cut()]
+
+    def prepare_cuts(
+        self, model: TrainedModel, calibrate: Callable[[int], adapters.Calibration]
+    ) -> None:
+        """Work out what all cuts of a trained model share, before it is scored at them.
+
+        Args:
+            model: The trained model.
+            calibrate: Returns a number of batches for cuts that are measured on some.
+        """
+        return
+
+    def layer_ranks(self, cut: Cut) -> dict[str, int] | None:
+        """Return the ranks of the layers at a cut; None where all have the cut's, or their own."""
+        return None
 
     def row_scale(self) -> torch.Tensor | None:
         """Return fixed factors of A's rows, shape (r_max,), None where the method has none."""

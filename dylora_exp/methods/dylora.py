@@ -43,6 +43,7 @@ class DyLoRA(LoRA):
 
     settings_class = DyLoRASettings
     settings: DyLoRASettings
+    truncations = ("leading", "svd")
     mask: adapters.RankMask
 
     @classmethod

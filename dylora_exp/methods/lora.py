@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+import typing
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
@@ -11,12 +14,16 @@ from pydantic import Field
 
 from dylora_exp import adapters
 from dylora_exp.config import (
+    CALIBRATED,
+    RANKS_PER_LAYER,
     Config,
+    Count,
     CutConfig,
     Mark,
     MethodSettings,
     Positive,
     Share,
+    Truncation,
     file_digest,
 )
 from dylora_exp.methods.base import Cut, Method, TrainedModel
@@ -30,6 +37,8 @@ class LoRASettings(MethodSettings):
     """An adapter's scale, dropout and start, and how lower ranks are made from it.
 
     ``adapter`` names a file of a released state dict to score instead of training.
+    ``calibration_batches`` is the number of training batches on which the truncations
+    ``activation`` and ``gradient`` are measured.
     """
 
     kind: str = "lora"
@@ -38,11 +47,20 @@ class LoRASettings(MethodSettings):
     init: Literal["kaiming_uniform", "gaussian"] = "kaiming_uniform"
     score: list[CutConfig] = Field(default_factory=list)
     adapter: Annotated[str | None, Mark.FILE] = None
+    calibration_batches: Count = 8
 
     @property
     def cuts(self) -> list[CutConfig]:
         """How ranks are made to be scored."""
         return self.score
+
+    @property
+    def unused(self) -> dict[str, str]:
+        """The size of a calibration that does not take place."""
+        if any(cut.truncation in CALIBRATED for cut in self.score):
+            return {}
+        reason = f"method.score has no truncation {' or '.join(sorted(CALIBRATED))}"
+        return {"calibration_batches": reason}
 
 
 class LoRA(Method):
@@ -50,6 +68,13 @@ class LoRA(Method):
 
     settings_class: ClassVar[type[MethodSettings]] = LoRASettings
     settings: LoRASettings
+    # The ways in which ranks may be cut from what the method trains.
+    truncations: ClassVar[tuple[str, ...]] = typing.get_args(Truncation)
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.plans: dict[str, adapters.CutPlan] = {}
+        self.calibration: dict[str, int] = {}
 
     @classmethod
     def problems(cls, config: Config) -> list[str]:
@@ -67,9 +92,33 @@ class LoRA(Method):
         assert isinstance(method, LoRASettings)
         if not method.score:
             found.append("method.score: found an empty list, expected at least one cut.")
+        found += cls.cut_problems(method)
         if not config.model.targets:
             found.append("model.targets: found an empty list, expected the modules to adapt.")
         return found
+
+    @classmethod
+    def cut_problems(cls, method: LoRASettings) -> list[str]:
+        """Return a sentence for each cut that the method's model cannot be shown at."""
+        found = []
+        for number, cut in enumerate(method.score):
+            key = f"method.score[{number}]"
+            if cut.truncation not in cls.truncations:
+                found.append(
+                    f"{key}.truncation: found {cut.truncation}, method '{method.name}' trains its "
+                    f"rows for their order, expected one of {', '.join(cls.truncations)}."
+                )
+            elif cut.truncation in RANKS_PER_LAYER and cut.scale != "alpha/r":
+                found.append(
+                    f"{key}.scale: found {cut.scale} with truncation {cut.truncation}, which gives "
+                    "each layer a rank of its own at the scale it was trained at, expected alpha/r."
+                )
+        cuts = Counter(map(str, method.score))
+        return found + [
+            f"method.score: found '{cut}' more than once, expected different cuts."
+            for cut, count in cuts.items()
+            if count > 1
+        ]
 
     @property
     def is_trained_elsewhere(self) -> bool:
@@ -100,8 +149,16 @@ class LoRA(Method):
         return model
 
     def save(self, model: TrainedModel, folder: Path) -> None:
-        """Save the adapter at r_max with the head, as PEFT does."""
+        """Save the adapter at r_max with the head, as PEFT does, and what data have decided."""
         adapters.save_adapter(cast("PeftModel", model), folder, self.config.model.name_or_path)
+        for truncation, plan in self.plans.items():
+            if truncation in CALIBRATED:
+                adapters.write_basis(folder, truncation, plan.factors)
+
+    def training_stats(self, model: TrainedModel) -> dict[str, Any]:
+        """Return the statistics of training, and on how much cuts were calibrated."""
+        stats = super().training_stats(model)
+        return stats | ({"calibration": self.calibration} if self.calibration else {})
 
     def cuts(self) -> Sequence[Cut]:
         """Return every rank to score, by each cut of ``method.score``."""
@@ -111,15 +168,46 @@ class LoRA(Method):
             for rank in self.ranks.score
         ]
 
+    def prepare_cuts(
+        self, model: TrainedModel, calibrate: Callable[[int], adapters.Calibration]
+    ) -> None:
+        """Find the basis of each truncation, on training examples where it depends on data."""
+        mask = adapters.install_mask(model, self.ranks.r_max)
+        truncations = dict.fromkeys(cut.truncation for cut in self.settings.score)
+        calibration, start = None, time.monotonic()
+        if CALIBRATED & set(truncations):
+            mask.select(self.ranks.r_max, "alpha/r")
+            calibration = calibrate(self.settings.calibration_batches)
+        for truncation in truncations:
+            if truncation != "leading":  # the factors as they are
+                self.plans[truncation] = adapters.plan_model_cuts(model, truncation, calibration)
+        if calibration is not None:
+            self.calibration = {"examples": calibration.examples}
+            seconds = self.timing.get("calibration_seconds", 0.0) + time.monotonic() - start
+            self.timing["calibration_seconds"] = seconds
+
+    def layer_ranks(self, cut: Cut) -> dict[str, int] | None:
+        """Return the ranks of the layers where the cut gives each its own."""
+        if cut.truncation not in RANKS_PER_LAYER:
+            return None
+        assert cut.rank is not None
+        return self.plans[cut.truncation].layer_ranks(cut.rank)
+
     @contextmanager
     def at_cut(self, model: TrainedModel, cut: Cut) -> Iterator[None]:
-        """Show the model at a rank: leading rows and columns, or those of the singular basis."""
+        """Show the model at a rank, or at the ranks that its layers have within the same size."""
         assert cut.rank is not None
+        assert cut.truncation is not None
         assert cut.scale is not None
         mask = adapters.install_mask(model, self.ranks.r_max)
+        plan = None
+        if cut.truncation != "leading":
+            plan = self.plans.get(cut.truncation) or adapters.plan_model_cuts(model, cut.truncation)
+        ranks = plan.layer_ranks(cut.rank) if plan else None
         try:
-            mask.select(cut.rank, cut.scale)
-            with adapters.rotated(model) if cut.truncation == "svd" else nullcontext():
+            # Rows beyond the rank of a layer are zero where the mask leaves all of them.
+            mask.select(cut.rank if ranks is None else self.ranks.r_max, cut.scale)
+            with nullcontext() if plan is None else adapters.shown(model, plan.factors, ranks):
                 yield
         finally:
             mask.select(self.ranks.r_max, cut.scale)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from dylora_exp import adapters
-from dylora_exp.config import Config, Ranks, Scale
+from dylora_exp.config import Ranks, Scale
 from dylora_exp.methods.base import Cut, TrainedModel
 from dylora_exp.methods.lora import LoRA, LoRASettings
 
@@ -51,16 +51,15 @@ class MatryoshkaLoRA(LoRA):
     mask: adapters.RankMask
 
     @classmethod
-    def problems(cls, config: Config) -> list[str]:
+    def cut_problems(cls, method: LoRASettings) -> list[str]:
         """Return what does not fit the diagonal: another truncation or scale."""
-        found = super().problems(config)
-        cuts = {(cut.truncation, cut.scale) for cut in config.method.cuts}
+        cuts = {(cut.truncation, cut.scale) for cut in method.score}
         if cuts - {("leading", "alpha/r")}:
-            found.append(
+            return [
                 "method.score: the diagonal of method 'matryoshka' belongs to rows and columns in "
                 "their order at its own scale, expected truncation leading, scale alpha/r."
-            )
-        return found
+            ]
+        return super().cut_problems(method)
 
     def attach(self, backbone: PreTrainedModel) -> TrainedModel:
         """Return the backbone with LoRA at rank r_max and the diagonal."""

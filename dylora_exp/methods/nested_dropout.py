@@ -44,6 +44,7 @@ class NestedDropout(LoRA):
 
     settings_class = NestedDropoutSettings
     settings: NestedDropoutSettings
+    truncations = ("leading", "svd")
     mask: adapters.RankMask
 
     def __init__(self, config: Config) -> None:

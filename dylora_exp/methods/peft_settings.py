@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dylora_exp import adapters, models
-from dylora_exp.config import OF_SCORING
+from dylora_exp.config import CALIBRATED, OF_SCORING
 from dylora_exp.core import Repository, RequestError, locate
 
 if TYPE_CHECKING:
@@ -92,21 +92,33 @@ def completed(
         raise RequestError(problems)
     assert model is not None
     head = own["model.head"] if "model.head" not in overridden else model.get("head")
+    score = _typed(tree, "method.score", overridden, list(map(dict, CUTS)))
     method = {
         "name": tree["method"].get("name") or "imported",
         "kind": "imported",
         "adapter": str(source.path),
         "alpha": own["method.alpha"],
-        "score": _typed(tree, "method.score", overridden, list(map(dict, CUTS))),
+        "score": score,
     }
+    kept = set(OF_SCORING["trainer"])
+    if "method.calibration_batches" in overridden:
+        method["calibration_batches"] = _get(tree, "method.calibration_batches")
+    if "trainer.batch_size" in overridden and _is_calibrated(score):
+        kept.add("batch_size")
     return {
         **tree,
         "model": {**model, "targets": own["model.targets"], "head": head},
         "method": method,
         "ranks": _ranks(tree, r_max, overridden),
         # Nothing is trained: what a profile says of training would only be noise.
-        "trainer": {k: v for k, v in _group(tree, "trainer").items() if k in OF_SCORING["trainer"]},
+        "trainer": {k: v for k, v in _group(tree, "trainer").items() if k in kept},
     }
+
+
+def _is_calibrated(score: Any) -> bool:
+    """Return whether a list of cuts, not checked yet, has one that is measured on examples."""
+    cuts = score if isinstance(score, list) else []
+    return any(isinstance(cut, Mapping) and cut.get("truncation") in CALIBRATED for cut in cuts)
 
 
 def targets(source: PeftFolder) -> list[str]:

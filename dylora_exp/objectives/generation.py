@@ -152,21 +152,22 @@ class GenerationObjective(base.Objective):
 
         name = "-".join(str(part).replace("/", "") for part in (cut.truncation, cut.scale) if part)
         file = f"{name}-rank-{cut.rank}.jsonl" if cut.rank else "whole.jsonl"
-        weights = _digest(model)
         device = next(model.parameters()).device.type
         # Said here, since the Trainer leaves some of the models it has trained in bf16 by itself.
         bf16 = torch.autocast(device, dtype=torch.bfloat16, enabled=self.config.trainer.bf16)
-        with method.at_cut(model, cut), self._merged_if_the_same(model), bf16:
-            decoded = decode(
-                model,
-                self.tokenizer,
-                self.prompts,
-                self.decoding,
-                self.config.trainer.eval_batch_size,
-                folder / "predictions" / file,
-                weights,
-                f"rank {cut.rank}" if cut.rank else "decoding",
-            )
+        with method.at_cut(model, cut):
+            weights = _digest(model)  # of the cut, which may depend on training examples
+            with self._merged_if_the_same(model), bf16:
+                decoded = decode(
+                    model,
+                    self.tokenizer,
+                    self.prompts,
+                    self.decoding,
+                    self.config.trainer.eval_batch_size,
+                    folder / "predictions" / file,
+                    weights,
+                    f"rank {cut.rank}" if cut.rank else "decoding",
+                )
         # One process starts Java.
         return base.CutScore(
             broadcast_from_main(lambda: self._metrics(decoded.texts)), decoded.seconds

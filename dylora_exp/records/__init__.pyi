@@ -8,6 +8,7 @@ from .rank_verdicts import deciding_metric as deciding_metric
 from .rank_verdicts import rank_verdict as rank_verdict
 from .rank_verdicts import run_tolerance as run_tolerance
 from .record import EpochScores as EpochScores
+from .record import LayerSize as LayerSize
 from .record import RankScore as RankScore
 from .record import Record as Record
 from .store import RecordStore as RecordStore
@@ -24,6 +25,7 @@ __all__ = [
     "DEFAULT_SHARE",
     "CutName",
     "EpochScores",
+    "LayerSize",
     "RankScore",
     "RankVerdict",
     "Record",

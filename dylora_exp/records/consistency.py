@@ -11,7 +11,7 @@ from typing import Any
 
 from dylora_exp.config import recompute_run_id
 from dylora_exp.metrics import score_range
-from dylora_exp.records.record import RankScore, Record
+from dylora_exp.records.record import LayerSize, RankScore, Record
 
 # Of a record whose config does not say its own largest rank.
 _LARGEST_RANK = 1 << 20
@@ -48,9 +48,11 @@ def _contradictions(record: Record) -> Iterator[str]:
     largest = _value(config, ("ranks", "r_max")) or _LARGEST_RANK
     reader = _value(config, ("task", "reader"))
     protocol = reader if isinstance(reader, str) else None
-    yield from _of_scores("ranks", record.ranks, largest, protocol)
-    for number, epoch in enumerate(record.epochs):
-        yield from _of_scores(f"epochs[{number}].ranks", epoch.ranks, largest, protocol)
+    sweeps = {"ranks": record.ranks}
+    sweeps |= {f"epochs[{number}].ranks": each.ranks for number, each in enumerate(record.epochs)}
+    for field, scores in sweeps.items():
+        yield from _of_scores(field, scores, largest, protocol)
+        yield from _of_layers(field, scores, record.layers)
 
 
 def _of_scores(
@@ -70,6 +72,33 @@ def _of_scores(
                 if not low - _ROUNDING <= value <= high + _ROUNDING:
                     key = f"{field}[{number}].metrics.{name}"
                     yield f"'{key}' is {value!r}, expected a number from {low:g} to {high:g}"
+
+
+def _of_layers(
+    field: str, scores: list[RankScore], layers: Mapping[str, LayerSize]
+) -> Iterator[str]:
+    """Yield what is wrong with the ranks of layers: names, sizes, what all of them cost."""
+    for number, entry in enumerate(scores):
+        ranks, key = entry.layer_ranks, f"{field}[{number}].layer_ranks"
+        if ranks is None:
+            continue
+        if entry.rank is None:
+            yield f"'{key}' is there without a rank"
+            continue
+        if odd := sorted(set(ranks) ^ set(layers)):
+            yield f"'{key}' and 'layers' differ in '{odd[0]}'"
+            continue
+        for name, rank in ranks.items():
+            if rank > layers[name].r:
+                yield f"'{key}.{name}' is {rank}, expected at most {layers[name].r}"
+        costs = {name: layer.d_in + layer.d_out for name, layer in layers.items()}
+        budget = sum(min(entry.rank, layers[name].r) * cost for name, cost in costs.items())
+        spent = sum(ranks[name] * cost for name, cost in costs.items())
+        if spent > budget:
+            yield (
+                f"'{key}' are {spent:,} parameters, expected at most the {budget:,} of rank "
+                f"{entry.rank}"
+            )
 
 
 def _value(tree: Mapping[str, Any], path: tuple[str, ...]) -> Any:

@@ -120,7 +120,11 @@ _Environment = Annotated[_Object, _checked_as(dict[str, _Single])]
 
 @dataclass(frozen=True)
 class RankScore:
-    """The scores of one cut; ``rank`` is None for a method without ranks."""
+    """The scores of one cut; ``rank`` is None for a method without ranks.
+
+    ``layer_ranks`` are the ranks of the layers where a cut gives each its own, together of no more
+    parameters than ``rank`` in every layer.
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -129,6 +133,18 @@ class RankScore:
     scale: str | None
     metrics: dict[str, Annotated[float | None, _checked_as(_Metric)]]
     seconds: Annotated[float, _checked_as(_Number)]
+    layer_ranks: dict[str, Annotated[StrictInt, Field(ge=0)]] | None = None
+
+
+@dataclass(frozen=True)
+class LayerSize:
+    """The rank of an adapted layer, its inputs and its outputs."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    r: Annotated[StrictInt, Field(ge=1)]
+    d_in: Annotated[StrictInt, Field(ge=1)]
+    d_out: Annotated[StrictInt, Field(ge=1)]
 
 
 @dataclass(frozen=True)
@@ -148,8 +164,9 @@ class Record:
 
     ``ranks`` are the scores at the end, ``epochs`` those after the epochs before it, where asked
     for, ``files`` the sha256 of what the run saved, by name, ``verdict`` the rank to deploy (of
-    records without it ``rank_verdict`` says the same), ``language`` that of the task. A new field
-    needs a default and a line here.
+    records without it ``rank_verdict`` says the same), ``language`` that of the task, ``layers``
+    the adapted layers where a cut gives each a rank of its own. A new field needs a default and a
+    line here.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -177,6 +194,7 @@ class Record:
     files: dict[str, str] = field(default_factory=dict)
     language: str | None = None
     environment: _Environment = field(default_factory=dict)
+    layers: dict[str, LayerSize] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     @classmethod
@@ -220,6 +238,12 @@ class Record:
     def to_json(self) -> str:
         """Return the record as JSON with sorted keys and a final newline."""
         tree = dataclasses.asdict(self)
+        if not self.layers:
+            del tree["layers"]
+        for scores in [tree["ranks"], *(epoch["ranks"] for epoch in tree["epochs"])]:
+            for entry in scores:
+                if entry["layer_ranks"] is None:
+                    del entry["layer_ranks"]
         return json.dumps(tree, sort_keys=True, indent=2, allow_nan=False) + "\n"
 
 

@@ -85,8 +85,14 @@ def _json(tree: object) -> list[str]:
 
 def _remarks(exported: Exported) -> list[str]:
     """Return what one has to know before loading it."""
-    remarks, model = [], exported.record.config["model"]
-    if exported.r != exported.entry.rank:
+    remarks, model, entry = [], exported.record.config["model"], exported.entry
+    if entry.layer_ranks is not None:
+        ranks = entry.layer_ranks.values()
+        remarks.append(
+            f"Its layers have ranks of their own, from {min(ranks)} to {max(ranks)}, together of "
+            f"no more parameters than rank {entry.rank} in every layer."
+        )
+    elif exported.r != entry.rank:
         remarks.append(
             f"PEFT calls its rank {exported.r}: adapted parts of one layer stand side by side."
         )

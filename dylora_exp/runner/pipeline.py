@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from transformers import TrainerCallback, set_seed
 
+from dylora_exp.adapters import layer_sizes
 from dylora_exp.config import Config, has_ranks, identity, run_id, without_targets
 from dylora_exp.core import apply_umask, start_workers
 from dylora_exp.methods import Method, TrainedModel, count_parameters, make_method
@@ -107,15 +108,21 @@ def train_and_record(run: LoadedRun) -> tuple[Record, list[str]]:
             timing={
                 "sweep_seconds": sum(entry.seconds for ranks in sweeps for entry in ranks),
                 **({} if method.is_untimed else training.timing()),
+                **method.timing,
             },
             memory=peak_memory(),
             environment=software,
+            layers=layer_sizes(model) if _have_layer_ranks(sweeps) else {},
         )
         if verdict := rank_verdict([record]):
             record = dataclasses.replace(record, verdict=verdict.as_dict())
         with warn_only():
             tracker.log(record, folder / "model")
     return record, training.warnings
+
+
+def _have_layer_ranks(sweeps: Sequence[Sequence[RankScore]]) -> bool:
+    return any(entry.layer_ranks is not None for scores in sweeps for entry in scores)
 
 
 def train_and_score(

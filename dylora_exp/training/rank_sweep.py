@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from dylora_exp.core import LOG, progress_bar
@@ -9,6 +10,7 @@ from dylora_exp.methods import Cut, Method, TrainedModel
 from dylora_exp.models import compile_where_asked
 from dylora_exp.objectives import Objective
 from dylora_exp.records import RankScore
+from dylora_exp.training.calibration import calibration_batches
 
 
 def score_all_ranks(
@@ -26,14 +28,14 @@ def score_all_ranks(
         One score for each cut, in the method's order.
     """
     compile_where_asked(model, method.config)
+    method.prepare_cuts(model, functools.partial(calibration_batches, objective, method.config))
     scores = []
     headline = method.config.task.headline
     for cut in progress_bar(method.cuts(), desc="scoring", unit="rank"):
         scored = objective.score(model, method, cut, folder)
         LOG.info("scored %s: %s %s", _describe(cut), headline, scored.metrics.get(headline))
-        scores.append(
-            RankScore(cut.rank, cut.truncation, cut.scale, scored.metrics, scored.seconds)
-        )
+        found = (scored.metrics, scored.seconds, method.layer_ranks(cut))
+        scores.append(RankScore(cut.rank, cut.truncation, cut.scale, *found))
     return scores
 
 

@@ -12,6 +12,12 @@ from dylora_exp.records.store import RecordStore
 from tests.support.records import make_record
 
 RANK = {"rank": 1, "truncation": None, "scale": None, "metrics": {}, "seconds": 1}
+LAYERS = {"q": {"r": 3, "d_in": 4, "d_out": 4}, "up": {"r": 2, "d_in": 4, "d_out": 12}}
+
+
+def of_layers(ranks, rank=2, **change):
+    """A record whose only cut gives two layers ranks of their own."""
+    return {"layers": LAYERS, "ranks": [{**RANK, "rank": rank, "layer_ranks": ranks}], **change}
 
 
 def test_a_record_comes_back_as_it_was(tmp_path):
@@ -67,6 +73,16 @@ def test_a_missing_record_is_none(tmp_path):
             "'training.drawn_ranks.x' is 'x', expected",
         ),
         ({"parameters": {"total": 1.5}}, "'parameters.total' is 1.5, expected a whole number"),
+        (of_layers({"q": 1}), "'ranks[0].layer_ranks' and 'layers' differ in 'up'"),
+        (of_layers({"q": 1, "up": 1, "v": 0}), "and 'layers' differ in 'v'"),
+        (of_layers({"q": 1, "up": 1}, layers={}), "and 'layers' differ in 'q'"),
+        (of_layers({"q": 4, "up": 0}), "'ranks[0].layer_ranks.q' is 4, expected at most 3"),
+        (of_layers({"q": -1, "up": 0}), "'ranks[0].layer_ranks.q' is -1, expected at least 0"),
+        (of_layers({"q": 1.5, "up": 0}), "'ranks[0].layer_ranks.q' is 1.5, expected a whole"),
+        (of_layers({"q": 0, "up": 2}, 1), "are 32 parameters, expected at most the 24 of rank 1"),
+        (of_layers({"q": 1, "up": 1}, None), "'ranks[0].layer_ranks' is there without a rank"),
+        (of_layers([1, 1]), "'ranks[0].layer_ranks' is [1, 1], expected an object"),
+        ({"layers": {"q": {"r": 1}}}, "'layers.q.d_in' is missing"),
     ],
 )
 def test_files_that_are_no_records_are_skipped_with_the_reason(tmp_path, change, expected):
@@ -80,6 +96,19 @@ def test_files_that_are_no_records_are_skipped_with_the_reason(tmp_path, change,
     assert expected in warnings[0]
     with pytest.raises(RequestError, match="not a record"):
         store.read("0123456789ab")
+
+
+@pytest.mark.parametrize(("ranks", "rank"), [({"q": 3, "up": 1}, 2), ({"q": 3, "up": 2}, 3)])
+def test_ranks_of_layers_come_back_and_are_left_out_where_there_are_none(ranks, rank, tmp_path):
+    tree = json.loads(make_record().to_json())
+    assert "layers" not in tree
+    assert "layer_ranks" not in tree["ranks"][0]
+    record = Record.from_dict(tree | of_layers(ranks, rank))
+    store = RecordStore(tmp_path)
+    store.write(record)
+    assert store.read("0123456789ab") == record
+    assert record.ranks[0].layer_ranks == ranks
+    assert json.loads(record.to_json())["layers"] == LAYERS
 
 
 @pytest.mark.parametrize("field", ["epochs", "summary", "training", "scoring"])

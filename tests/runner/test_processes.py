@@ -21,6 +21,7 @@ SMALL = [
     *("task.max_train_samples=100", "task.max_eval_samples=37", "trainer.eval_batch_size=16"),
     *("ranks.score=[1,3,8]", "trainer.threads=1"),
 ]
+CUTS = [f"{{truncation: {t}, scale: alpha/r}}" for t in ("global", "activation", "gradient")]
 # The last batch of an epoch has a single example, fewer than there are processes.
 ODD = ["task.max_train_samples=97"]
 CASES = {
@@ -29,6 +30,8 @@ CASES = {
     "random": ["method=dylora", "trainer.order=random", *ODD],
     "per-example": ["method=dylora", "ranks=per-example", *ODD],
     "nested-dropout": ["method=nested-dropout", "method.examples_per_pass=32"],
+    # Three batches, measured by two processes and by one.
+    "cuts": ["method=lora", f"method.score=[{','.join(CUTS)}]", "method.calibration_batches=3"],
 }
 SLOW = {
     "accumulated": ["method=dylora", "trainer.accumulation_steps=2", "trainer.batch_size=16"],
@@ -107,6 +110,7 @@ def compare(both, name):
             *(theirs.rank, theirs.truncation, theirs.scale),
         )
         assert ours.metrics == theirs.metrics
+        assert ours.layer_ranks == theirs.layer_ranks
     assert one.training.get("drawn_ranks") == two.training.get("drawn_ranks")
     assert (one.timing["steps"], one.parameters) == (two.timing["steps"], two.parameters)
     assert len(one.epochs) == len(two.epochs)
