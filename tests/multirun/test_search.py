@@ -202,7 +202,7 @@ def test_the_command_names_the_best_and_a_failing_trial_stops_nothing(capsys):
     printed = capsys.readouterr()
     assert printed.out.splitlines()[-1] == f"best: {RATE}=0.001"
     assert f"{100 * good.summary[0]['aurac']:.2f} (run {good.run_id}, done)" in printed.out
-    assert f"try a lower {RATE}." in printed.err
+    assert f"Try a lower {RATE}." in printed.err
 
 
 @pytest.mark.slow

@@ -154,7 +154,7 @@ def one_poisoned(tmp_path, good):
     assert code == 1, out
     assert len(poisoned.completed()) == len(good)
     (failed,) = [r for r in poisoned.records().values() if r.status == "failed"]
-    assert "try a lower trainer.learning_rate." in failed.error
+    assert "Try a lower trainer.learning_rate." in failed.error
     assert f"1 of {len(good) + 1} runs did not complete" in out
     assert out.count("run failed") == 1 and failed.error in out
     before = {path: path.read_bytes() for path in (tmp_path / "s").rglob("runs/*.json")}
