@@ -295,7 +295,7 @@ def test_a_wrong_launcher_is_a_sentence(launcher, jobs, overrides, problem):
 def test_a_missing_package_is_named_with_its_extra(monkeypatch):
     monkeypatch.setattr(executor_class("slurm"), "package", "no_such_package")
     with pytest.raises(
-        RequestError, match="'slurm' needs no_such_package, .* install it with: pip install"
+        RequestError, match=r"'slurm' needs no_such_package, .* install it with: pip install"
     ):
         load_executor("submitit_slurm")
 
