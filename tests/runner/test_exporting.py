@@ -52,15 +52,15 @@ def runs(tmp_path_factory):
     """One tiny completed run of each method, in one results folder."""
     folder = tmp_path_factory.mktemp("runs")
     words = ["trainer.max_steps=6", "task.max_train_samples=96", "task.max_eval_samples=16",
-             "ranks.r_max=4", f"results_dir={folder / 'results'}",
-             f"outputs_dir={folder / 'outputs'}"]  # fmt: skip
-    made = {
-        method: (
-            compose([*words, f"method={method}"]),
-            run_if_needed(compose([*words, f"method={method}"])),
-        )
-        for method in ("dylora", "lora", "finetune")
-    }
+             f"results_dir={folder / 'results'}", f"outputs_dir={folder / 'outputs'}"]  # fmt: skip
+    made = {}
+    for method, more in {
+        "dylora": ["ranks.r_max=4"],
+        "lora": ["ranks.r_max=4"],
+        "finetune": [],
+    }.items():
+        config = compose([*words, *more, f"method={method}"])
+        made[method] = config, run_if_needed(config)
     return folder, made
 
 
