@@ -21,10 +21,10 @@ demo: $(STAMP) ## train LoRA, DyLoRA and DyLoRA (frozen) on the demo task and sh
 	$(BIN)/dylora tables 2 --profile demo
 
 test: lint ## lint, type-check and run the tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow" -n 2
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-all: lint ## the same with the slow tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP) ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .

@@ -161,6 +161,7 @@ def test_the_script_of_orders_prints_the_figures_of_the_page(words, figures):
     assert all(f"{figure:.2f}" in PAGE for figure in figures)
 
 
+@pytest.mark.slow
 def test_the_script_of_orders_runs_offline():
     output = printed_by("scripts/compare_orders.py", "profile=demo-nlg", "trainer.batch_size=8")
     by_lot, grouped = map(float, re.findall(r"weighs ([\d.]+)", output))

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from dylora_exp.config.readers import READERS
-from dylora_exp.config.schema import Config, RanksConfig, has_ranks
+from dylora_exp.config.schema import Config, RanksConfig
 from dylora_exp.core import in_package
 
 
@@ -27,14 +27,12 @@ def settings_without_effect(config: Config, overridden: Collection[str]) -> list
 def _in_ranks(config: Config, overridden: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield the settings of the ranks group by which no rank is drawn, with the reason."""
     ranks, name = config.ranks, config.method.name
-    what = "draws no ranks by it" if has_ranks(config.method) else "has no ranks"
-    idle = dict.fromkeys(config.method.unused_ranks, f"method '{name}' {what}")
+    idle = dict.fromkeys(config.method.unused_ranks, f"method '{name}' draws no ranks by it")
     for key, needed in (("p", "geometric"), ("tail", "geometric"), ("weights", "custom")):
         if ranks.distribution != needed:
             idle.setdefault(key, f"ranks.distribution is {ranks.distribution}, not {needed}")
     for key, reason in sorted(idle.items()):
-        # A profile sets r_max, for all methods.
-        of_file = key != "r_max" and getattr(ranks, key) != RanksConfig.model_fields[key].default
+        of_file = getattr(ranks, key) != RanksConfig.model_fields[key].default
         if f"ranks.{key}" in overridden or ("ranks" in overridden and of_file):
             yield f"ranks.{key}", reason
 
@@ -55,13 +53,9 @@ def _idle_groups(config: Config) -> Iterator[tuple[str, str]]:
         answers = f"the answers of task '{task.name}' are {task.scored}, not texts"
         yield "trainer.label_smoothing", answers
     if not task.trains_head:
-        yield "model.head", f"the head of a language model is not new in task '{task.name}'"
         yield "model.drop_head", f"the head of a language model is not new in task '{task.name}'"
     elif not model.pretrained:
         yield "model.drop_head", "the whole model is new (model.pretrained is false)"
-    if not has_ranks(config.method):
-        yield "model.targets", f"method '{config.method.name}' has no adapter"
-        yield "model.fused", f"method '{config.method.name}' has no adapter"
     if in_package(model.name_or_path) or Path(model.name_or_path).expanduser().is_dir():
         yield "model.revision", f"'{model.name_or_path}' is no name of the hub"
     if model.tokenizer == model.name_or_path:

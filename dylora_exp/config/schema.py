@@ -202,8 +202,6 @@ class TaskConfig(StrictModel):
 # The settings of the ranks group by which ranks are drawn in training.
 WEIGHTS = frozenset({"distribution", "p", "tail", "weights"})
 DRAWING = WEIGHTS | {"sample_every", "sandwich"}
-# Those that say which ranks there are.
-_LISTING = frozenset({"r_max", "values", "score"})
 
 
 class MethodSettings(StrictModel):
@@ -227,7 +225,7 @@ class MethodSettings(StrictModel):
     @property
     def unused_ranks(self) -> frozenset[str]:
         """The settings of the ranks group that change nothing, of a method that draws no ranks."""
-        return DRAWING if self.cuts else DRAWING | _LISTING
+        return DRAWING
 
     @property
     def unused(self) -> dict[str, str]:

@@ -212,7 +212,7 @@ def test_merged_for_decoding_it_is_the_same(case, imported):
 
 def test_a_merged_export_is_the_model(imported):
     each = imported["patterns"]
-    folder = each.export("merged", "--rank", "3", "--merge")
+    folder = each.export("merged", "--rank", "3", "--cut", "svd", "--scale", "alpha/r", "--merge")
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     with torch.no_grad():
         found = model(input_ids=IDS).logits

@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.fake_hub import FakeHub, serving
 from tests.support.stock_adapters import TINY_ROBERTA, train_stock
 from tests.support.tiny_runs import FEW
@@ -22,6 +24,7 @@ def run(commands, **environment):
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_an_adapter_is_fetched_from_the_hub(tmp_path):
     folder = train_stock(TINY_ROBERTA, tmp_path / "lora", r=2, target_modules=["query"])
     hub = FakeHub()

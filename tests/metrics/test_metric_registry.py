@@ -82,7 +82,7 @@ def test_tables_show_what_ends_at_1_in_percent(name, protocol, expected):
 
 
 def test_an_unknown_name_is_answered_by_the_nearest():
-    for ask in (metrics.get, metrics.sign, lambda name: metrics.format_value(name, 0.5)):
+    for ask in (metrics.get, metrics.sign):
         with pytest.raises(RequestError, match=r"metric: 'metoer' is not one of .*'meteor'\?"):
             ask("metoer")
     with pytest.raises(RequestError, match=r"task\.metrics: 'tre_seen' is not one of"):

@@ -109,6 +109,7 @@ def survives(tmp_path, words, runs, kills, window, seed):
     assert cut.strays() == whole.strays() == []
 
 
+@pytest.mark.slow
 def test_a_sweep_survives_kills(tmp_path):
     survives(tmp_path, [METHODS], runs=3, kills=1, window=(6, 10), seed=1)
 

@@ -47,11 +47,10 @@ TEXTS = ["task.metrics=[bleu]", "task.decode.beams=2", "task.decode.max_new_toke
 GENERATE = {"num_beams": 2, "max_new_tokens": 5, "length_penalty": 0.9, "do_sample": False,
             "pad_token_id": 2, "eos_token_id": 2}  # fmt: skip
 TYPICAL = {
-    "bert", "roberta", "xlm-roberta", "distilbert", "electra", "deberta-v2", "mpnet", "albert",
-    "modernbert", "xlnet", "bart", "t5", "gpt2", "gpt_neox", "opt", "llama", "mistral",
-    "gemma3_text", "phi3", "bloom", "falcon",
+    "bert", "roberta", "deberta-v2", "mpnet", "albert", "modernbert", "xlnet", "bart", "gpt2",
+    "gpt_neox", "llama", "phi3",
 }  # fmt: skip
-TYPICAL_TEXTS = {"gpt2", "gpt_neox", "opt", "qwen2", "gemma3_text", "phi3", "bloom", "falcon"}
+TYPICAL_TEXTS = {"gpt2", "gpt_neox", "qwen2", "phi3"}
 
 
 def marked(names, typical):
