@@ -240,6 +240,7 @@ with open(os.path.join(sys.argv[1], str(index)), "w") as file:
 """
 
 
+@pytest.mark.slow
 def test_two_processes_draw_the_same_ranks(tmp_path):
     (tmp_path / "worker.py").write_text(WORKER)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]

@@ -80,7 +80,8 @@ def test_no_rank_and_no_length_compiles_anew(words, backend, graphs, tiny_words,
         assert one.metrics == pytest.approx(other.metrics, abs=0.03)
 
 
-@pytest.mark.parametrize("method", ["lora", pytest.param("dylora-frozen", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["lora", "dylora-frozen"])
 def test_other_methods_compile(method, graphs, tiny_words, monkeypatch):
     monkeypatch.setattr(compiling, "BACKEND", "eager")
     record = run_if_needed(

@@ -92,7 +92,13 @@ BASES = {
 }
 
 
-@pytest.fixture(scope="module", params=BASES)
+@pytest.fixture(
+    scope="module",
+    params=[
+        "fused",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in BASES if each != "fused"),
+    ],
+)
 def made(request, tmp_path_factory):
     """A completed run, its folder, and the logits of each cut as the sweep shows the model."""
     from peft import set_peft_model_state_dict

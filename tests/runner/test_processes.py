@@ -30,10 +30,10 @@ CASES = {
     "random": ["method=dylora", "trainer.order=random", *ODD],
     "per-example": ["method=dylora", "ranks=per-example", *ODD],
     "nested-dropout": ["method=nested-dropout", "method.examples_per_pass=32"],
-    # Three batches, measured by two processes and by one.
-    "cuts": ["method=lora", f"method.score=[{','.join(CUTS)}]", "method.calibration_batches=3"],
 }
 SLOW = {
+    # Three batches, measured by two processes and by one.
+    "cuts": ["method=lora", f"method.score=[{','.join(CUTS)}]", "method.calibration_batches=3"],
     "accumulated": ["method=dylora", "trainer.accumulation_steps=2", "trainer.batch_size=16"],
     "strict": ["method=dylora-frozen", "method.freeze=strict"],
     "lora": ["method=lora"],

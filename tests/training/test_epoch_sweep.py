@@ -83,7 +83,13 @@ def drop_a_rank(path):
     path.write_text(json.dumps({**tree, "ranks": tree["ranks"][1:]}))
 
 
-@pytest.mark.parametrize("spoil", [halve, change_a_digit, drop_a_rank, Path.unlink])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        change_a_digit,
+        *(pytest.param(each, marks=pytest.mark.slow) for each in (halve, drop_a_rank, Path.unlink)),
+    ],
+)
 def test_damaged_scores_of_an_epoch_are_made_again(spoil, tiny_words, tmp_path, monkeypatch):
     words = [*tiny_words, *EPOCHS, "trainer.save_steps=2"]
     whole = run_if_needed(compose([*words, f"outputs_dir={tmp_path / 'whole'}"])).record
