@@ -160,6 +160,7 @@ def test_at_full_rank_the_logits_are_those_of_peft(case, imported):
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.slow
 def test_every_exported_rank_is_that_of_the_sweep(case, imported, exported):
     each = imported[case]
     for cut in ("svd", "leading"):

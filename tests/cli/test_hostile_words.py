@@ -45,7 +45,7 @@ LINES = [
     *("models fetch @ --to /dev/null/x", "@ list", "-@", "--@"),
 ]
 # In a run of the ordinary tests each line meets one word of so many.
-EACH = 14
+EACH = 40
 
 
 @pytest.fixture(autouse=True)

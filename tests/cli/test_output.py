@@ -26,6 +26,7 @@ def test_characters_that_a_terminal_lacks_are_replaced(encoding):
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 @pytest.mark.parametrize("flags", [[], ["-m"]])
+@pytest.mark.slow
 def test_runs_complete_on_any_terminal(encoding, flags, tiny_words, tmp_path, monkeypatch):
     streams = [io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2)]
     monkeypatch.setattr(sys, "stdout", streams[0])
@@ -39,6 +40,7 @@ def test_runs_complete_on_any_terminal(encoding, flags, tiny_words, tmp_path, mo
 
 @full
 @pytest.mark.parametrize("flags", [[], ["-m"]])
+@pytest.mark.slow
 def test_runs_complete_though_the_disk_of_their_output_is_full(
     flags, tiny_words, tmp_path, monkeypatch, capsys
 ):

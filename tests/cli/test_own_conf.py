@@ -78,6 +78,7 @@ def write_data(folder):
     (Path(folder) / "all.txt").write_text("\n".join(lines))
 
 
+@pytest.mark.slow
 def test_task_model_method_and_reader_are_validated_run_listed_shown_and_reproduced(tmp_path):
     for what, name in (("task", "mine"), ("model", "small"), ("method", "soft-lora")):
         assert main(["init", what, name]) == 0

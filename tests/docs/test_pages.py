@@ -72,6 +72,7 @@ def run(name, folder, monkeypatch, capfd, install):
 
 
 @pytest.mark.parametrize("name", TUTORIALS)
+@pytest.mark.slow
 def test_a_page_runs(name, tmp_path, monkeypatch, capfd, install):
     run(name, tmp_path / "reader", monkeypatch, capfd, install)
 

@@ -60,6 +60,7 @@ def graphs(monkeypatch):
         ),
     ],
 )
+@pytest.mark.slow
 def test_no_rank_and_no_length_compiles_anew(words, backend, graphs, tiny_words, monkeypatch):
     monkeypatch.setattr(compiling, "BACKEND", backend)
     words = [*tiny_words, *WORDS, *words]

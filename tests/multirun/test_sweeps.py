@@ -133,6 +133,7 @@ def together(tmp_path, words, runs):
     return [log.read_text().count(" begins in process ") for log in logs]
 
 
+@pytest.mark.slow
 def test_two_sweeps_share_their_runs(tmp_path):
     assert together(tmp_path, [METHODS], runs=3) == [1] * 3
 
@@ -176,6 +177,7 @@ def test_one_poisoned_run_of_ten(tmp_path):
     one_poisoned(tmp_path, [f"{number}e-3" for number in range(5, 14)])
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_a_sentence_and_earlier_records_stay(tmp_path):
     """A limit on the size of files plays the full disk: adapters of 100 kB do not fit."""
     done = Sweep(tmp_path / "s", "method=lora", jobs=0)
@@ -203,6 +205,7 @@ def test_a_full_disk_is_a_sentence_and_earlier_records_stay(tmp_path):
     ("number", "code", "word"),
     [(signal.SIGTERM, 143, "stopped"), (signal.SIGINT, 130, "interrupted")],
 )
+@pytest.mark.slow
 def test_a_signal_ends_a_run_cleanly(number, code, word, tmp_path):
     words = ["trainer.max_steps=4000", "trainer.save_steps=5"]
     sweep = Sweep(tmp_path / "s", *words, jobs=0)

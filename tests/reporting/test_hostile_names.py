@@ -54,6 +54,7 @@ def drawn_results(tmp_path):
     return write(tmp_path / "inner" / "results", DRAWN)
 
 
+@pytest.mark.slow
 def test_files_are_written_in_the_folder_alone_and_each_figure_has_its_own(
     drawn_results, capsys, tmp_path
 ):

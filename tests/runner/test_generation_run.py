@@ -141,6 +141,7 @@ def test_other_methods_generate(method, model, tmp_path):
     assert (files[0].name == "whole.jsonl") == (ranks == [None])
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_decodes_goes_on_and_ends_the_same(model, tmp_path):
     more = ["task.metrics=[bleu,nist]", "trainer.eval_batch_size=1"]
     more += ["task.decode.max_new_tokens=24", "task.decode.beams=4"]

@@ -272,6 +272,7 @@ def test_results_and_errors_of_the_main_process_are_those_of_all(tmp_path):
     assert lines == [["0", of_main], ["1", of_worker]]
 
 
+@pytest.mark.slow
 def test_a_worker_that_fails_alone_reports_and_ends_all(tmp_path):
     """The main process waits for it in a collective operation."""
     (tmp_path / "script.py").write_text(SHARED)

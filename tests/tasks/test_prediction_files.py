@@ -222,6 +222,7 @@ def test_cheap_metrics_start_without_torch_and_at_once(write):
 
 @needs_data
 @pytest.mark.parametrize("name", official("e2e"))
+@pytest.mark.slow
 def test_e2e_is_as_the_official_scripts_say(name, capsys):
     expected = official("e2e")[name]
     words = ["--predictions", REFERENCE / expected["predictions"]]

@@ -110,6 +110,7 @@ def drop_digests(path):
         ({"checkpoint-4/complete.json": lambda path: path.unlink()}, []),
     ],
 )
+@pytest.mark.slow
 def test_the_checkpoint_before_is_taken(damage, said, cut, tmp_path):
     stopped, whole, weights, _ = cut
     folder = tmp_path / "outputs" / whole.run_id

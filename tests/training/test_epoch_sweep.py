@@ -24,6 +24,7 @@ EPOCHS = ["trainer.max_steps=null", "trainer.epochs=3", "trainer.score_every=epo
 
 
 @pytest.mark.parametrize("method", ["lora", "dylora-frozen"])
+@pytest.mark.slow
 def test_every_epoch_is_scored_and_nothing_else_changes(method, tiny_words, tmp_path):
     words = [*tiny_words, f"method={method}", *EPOCHS[:2]]
     plain = run_if_needed(compose(words)).record
