@@ -27,6 +27,7 @@ from dylora_exp.config import (
 )
 from dylora_exp.config.distributions import DISTRIBUTIONS
 from dylora_exp.config.registry import settings_classes
+from dylora_exp.core import field_types, is_model
 from dylora_exp.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -127,7 +128,7 @@ def _fields(
     """Return a row for each setting of a model, those of the groups inside it included."""
     rows = []
     for name, field in schema.model_fields.items():
-        inner = [each for each in _types(field.annotation) if _is_model(each)]
+        inner = [each for each in _types(field.annotation) if is_model(each)]
         key = f"{prefix}{name}"
         if not nested and (inner or name in GROUPS):
             if name != "profile":
@@ -141,18 +142,9 @@ def _fields(
     return rows
 
 
-def _is_model(each: Any) -> bool:
-    return isinstance(each, type) and issubclass(each, BaseModel)
-
-
 def _types(annotation: Any) -> list[Any]:
     """Return what a setting may be, without ``Annotated`` and ``None``."""
-    origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
-        return _types(typing.get_args(annotation)[0])
-    if origin in (typing.Union, types.UnionType):
-        return [each for part in typing.get_args(annotation) for each in _types(part)]
-    return [] if annotation is type(None) else [annotation]
+    return [each for each in field_types(annotation) if each is not type(None)]
 
 
 def _bounds(annotation: Any, metadata: list[Any]) -> list[str]:
@@ -182,12 +174,12 @@ def _name(annotation: Any) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
         return _listed(arguments)
-    if origin is list and _is_model(arguments[0]):
+    if origin is list and is_model(arguments[0]):
         inner = arguments[0].model_fields.items()
         return "list of groups: " + "; ".join(f"{name} {_value(field)}" for name, field in inner)
     if origin is list:
         return f"list of {_name(arguments[0]).removesuffix('s')}s"
-    if origin is dict or _is_model(annotation):
+    if origin is dict or is_model(annotation):
         return "group"
     return NAMES[annotation]
 

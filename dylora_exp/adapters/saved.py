@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -91,7 +90,7 @@ def read_adapter(folder: Path, record: Record) -> SavedAdapter:
             "it."
         )
     head = {name: tensor for name, tensor in tensors.items() if not _is_factor(name)}
-    alphas = {name: _numerator(layer) for name, layer in own.items()}
+    alphas = {name: layer.numerator for name, layer in own.items()}
     truncations = {entry.truncation or "" for entry in record.ranks} & CALIBRATED
     bases = {each: _read_basis(folder / _basis_file(each), factors) for each in sorted(truncations)}
     return SavedAdapter(settings, factors, head, alphas, bases)
@@ -148,12 +147,6 @@ def _tensors(factors: Factors) -> dict[str, Tensor]:
 def _own_layers(folder: Path) -> dict[str, PeftLayer]:
     """Return the layers of an imported adapter, which may differ in rank and scale, by keys."""
     return {PREFIX + name: layer for name, layer in read_peft_folder(folder).layers.items()}
-
-
-def _numerator(layer: PeftLayer) -> float:
-    """Return the alpha of a plain LoRA of a layer's rank and scale: above its own for rsLoRA."""
-    found = layer.scale * layer.r
-    return layer.alpha if math.isclose(found, layer.alpha) else found
 
 
 def _is_factor(name: str) -> bool:

@@ -72,6 +72,8 @@ from .signals import TerminationRequested as TerminationRequested
 from .signals import raise_on_sigterm as raise_on_sigterm
 from .validation import StrictModel as StrictModel
 from .validation import dotted as dotted
+from .validation import field_types as field_types
+from .validation import is_model as is_model
 from .validation import keys as keys
 from .validation import parse as parse
 
@@ -105,6 +107,7 @@ __all__ = [
     "echo",
     "export_folder",
     "failure_reported",
+    "field_types",
     "file_sha256",
     "file_stems",
     "find_fetched",
@@ -115,6 +118,7 @@ __all__ = [
     "install_command",
     "is_installed",
     "is_main_process",
+    "is_model",
     "is_quiet",
     "is_unreachable",
     "keys",

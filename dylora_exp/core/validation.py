@@ -99,21 +99,21 @@ def dotted(location: Sequence[str | int]) -> str:
 
 def keys(schema: Any, prefix: str = "") -> Iterator[str]:
     """Yield every dotted key of a model, groups included; of a union, those of all its options."""
-    if not _is_model(schema):
+    if not is_model(schema):
         return
     for name, item in schema.model_fields.items():
         yield prefix + name
-        for option in _options(item.annotation):
+        for option in field_types(item.annotation):
             yield from keys(option, f"{prefix}{name}.")
 
 
-def _options(annotation: Any) -> list[Any]:
+def field_types(annotation: Any) -> list[Any]:
     """Return the types that a field may have, without ``Annotated`` around them."""
     origin = typing.get_origin(annotation)
     if origin is typing.Annotated:
-        return _options(typing.get_args(annotation)[0])
+        return field_types(typing.get_args(annotation)[0])
     if origin in (typing.Union, types.UnionType):
-        return [each for option in typing.get_args(annotation) for each in _options(option)]
+        return [each for option in typing.get_args(annotation) for each in field_types(option)]
     return [annotation]
 
 
@@ -122,13 +122,13 @@ def _locate(schema: Any, location: Sequence[str | int]) -> tuple[list[str | int]
     key: list[str | int] = []
     current, group = schema, schema
     for part in location:
-        options = [each for each in _options(current) if each is not types.NoneType]
+        options = [each for each in field_types(current) if each is not types.NoneType]
         if len(options) > 1:  # the part names one of them, by its tag or its type
             current = next((each for each in options if _is_called(each, part)), Any)
             continue
         current = options[0]
         key.append(part)
-        if _is_model(current):
+        if is_model(current):
             group = current
             field = current.model_fields.get(str(part))
             current = field.annotation if field else Any
@@ -137,12 +137,13 @@ def _locate(schema: Any, location: Sequence[str | int]) -> tuple[list[str | int]
     return key, group
 
 
-def _is_model(annotation: Any) -> bool:
+def is_model(annotation: Any) -> bool:
+    """Return whether a type is a model of pydantic."""
     return isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel)
 
 
 def _is_called(option: Any, part: str | int) -> bool:
-    if not _is_model(option):
+    if not is_model(option):
         return getattr(option, "__name__", "") == part
     tags = [typing.get_args(field.annotation) for field in option.model_fields.values()]
     return option.__name__ == part or any(part in each for each in tags)
@@ -181,7 +182,7 @@ def _sentences(name: str, details: ErrorDetails, group: Any) -> list[str]:
 
 def _bounds(group: Any, name: str | int) -> list[str]:
     """Return all bounds of a field, since pydantic names the one that a value violates first."""
-    field = group.model_fields.get(name) if _is_model(group) else None
+    field = group.model_fields.get(name) if is_model(group) else None
     if field is None:
         return []
     metadata = list(field.metadata)

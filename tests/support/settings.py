@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import types
 import typing
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from dylora_exp.config.registry import settings_classes
 from dylora_exp.config.schema import Config, ModelConfig, RanksConfig, TrainerConfig
+from dylora_exp.core import field_types, is_model
 
 # Groups whose settings are written as one value.
 _WHOLE = {"model.config", "model.overrides", "model.fused", "task.hub", "task.tsv", "tracker"}
@@ -36,7 +36,7 @@ def setting_keys(method: str, objective: str) -> dict[str, FieldInfo]:
 def _leaves(schema: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
     for name, field in schema.model_fields.items():
         key = f"{prefix}.{name}"
-        nested = next((each for each in _types(field.annotation) if _is_model(each)), None)
+        nested = next((each for each in field_types(field.annotation) if is_model(each)), None)
         if nested is not None and key not in _WHOLE:
             yield from _leaves(nested, key)
         else:
@@ -51,7 +51,7 @@ def other_values(field: FieldInfo, now: Any) -> list[Any]:
         now: The value that it has.
     """
     values: list[Any] = []
-    for kind in _types(field.annotation):
+    for kind in field_types(field.annotation):
         if typing.get_origin(kind) is typing.Literal:
             values += [each for each in typing.get_args(kind) if each != now]
         elif kind is bool:
@@ -66,16 +66,3 @@ def other_values(field: FieldInfo, now: Any) -> list[Any]:
 def _is_allowed(field: FieldInfo, value: Any) -> bool:
     bounds = [each for each in field.metadata if isinstance(each, annotated_types.Lt)]
     return all(isinstance(value, str) or value < bound.lt for bound in bounds)
-
-
-def _types(annotation: Any) -> list[Any]:
-    origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
-        return _types(typing.get_args(annotation)[0])
-    if origin in (typing.Union, types.UnionType):
-        return [each for option in typing.get_args(annotation) for each in _types(option)]
-    return [annotation]
-
-
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
