@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dylora_exp.adapters.calibration import Calibration, input_moments, row_importance
-from dylora_exp.adapters.layers import ADAPTER, factors, lora_layers
+from dylora_exp.adapters.layers import ADAPTER, factors, lora_layers, restored
 from dylora_exp.adapters.peft_folder import PREFIX
 from dylora_exp.adapters.rank_choice import Array, Spectra, budget_ranks, energy_budget_ranks
 from dylora_exp.adapters.truncation import decompose, singular_factors
@@ -214,20 +214,15 @@ def shown(
         replaced: The factors of each layer.
         ranks: How many rows and columns of each are not zero; all by default.
     """
-    kept: list[tuple[nn.Parameter, Tensor]] = []
-    try:
+    with restored(model):
         for name, layer in named_layers(model).items():
             old_a, old_b = factors(layer)
-            kept += [(each, each.detach().clone()) for each in (old_a, old_b)]
             new_a, new_b = replaced[name]
             rank = len(new_a) if ranks is None else ranks[name]
             for old, new in ((old_a.data, new_a), (old_b.data.T, new_b.T)):
                 old[:rank].copy_(new[:rank])
                 old[rank:].zero_()
         yield
-    finally:
-        for parameter, value in kept:
-            parameter.data.copy_(value)
 
 
 def _singular_values(a: Tensor, b: Tensor) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 from peft.tuners.lora import LoraLayer
@@ -23,3 +24,18 @@ def factors(layer: LoraLayer, adapter: str = ADAPTER) -> tuple[nn.Parameter, nn.
     """Return A (r_max, d_in) and B (d_out, r_max) of an adapter in a layer."""
     a, b = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
     return cast(nn.Parameter, a), cast(nn.Parameter, b)
+
+
+@contextmanager
+def restored(model: nn.Module, adapter: str = ADAPTER) -> Iterator[None]:
+    """Give all layers back the factors that they have now, bit by bit, whatever becomes of them."""
+    kept = [
+        (factor, factor.detach().clone())
+        for layer in lora_layers(model, adapter)
+        for factor in factors(layer, adapter)
+    ]
+    try:
+        yield
+    finally:
+        for factor, value in kept:
+            factor.data.copy_(value)

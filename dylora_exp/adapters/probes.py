@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from dylora_exp.adapters.layers import factors, lora_layers
+from dylora_exp.adapters.layers import factors, lora_layers, restored
 from dylora_exp.adapters.mask import RankMask
 from dylora_exp.adapters.merging import merged
 from dylora_exp.core import RequestError
@@ -103,14 +103,9 @@ def _random_adapters(model: torch.nn.Module, size: float = 1.0) -> Iterator[None
         size: Of both factors; 1 keeps the size of what goes through them.
     """
     generator = torch.Generator().manual_seed(0)
-    kept = [
-        (factor, factor.detach().clone()) for each in lora_layers(model) for factor in factors(each)
-    ]
-    try:
-        for factor, _ in kept:
-            values = torch.randn(factor.shape, generator=generator)
-            factor.data.copy_(size * values / factor.shape[1] ** 0.5)
+    with restored(model):
+        for layer in lora_layers(model):
+            for factor in factors(layer):
+                values = torch.randn(factor.shape, generator=generator)
+                factor.data.copy_(size * values / factor.shape[1] ** 0.5)
         yield
-    finally:
-        for factor, values in kept:
-            factor.data.copy_(values)

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import torch
 from peft.tuners.lora import LoraLayer
-from torch import Tensor, nn
+from torch import nn
 
-from dylora_exp.adapters.layers import ADAPTER, factors, lora_layers
+from dylora_exp.adapters.layers import ADAPTER, factors, lora_layers, restored
 from dylora_exp.adapters.truncation import singular_factors
 
 
@@ -25,12 +25,7 @@ def rotate(layer: LoraLayer, adapter: str = ADAPTER) -> None:
 @contextmanager
 def rotated(model: nn.Module, adapter: str = ADAPTER) -> Iterator[None]:
     """Rotate the factors of all layers into their singular basis, and restore them bit by bit."""
-    kept: list[tuple[nn.Parameter, Tensor]] = []
-    try:
+    with restored(model, adapter):
         for layer in lora_layers(model, adapter):
-            kept += [(each, each.detach().clone()) for each in factors(layer, adapter)]
             rotate(layer, adapter)
         yield
-    finally:
-        for parameter, value in kept:
-            parameter.data.copy_(value)
