@@ -63,7 +63,8 @@ def import_adapter(model: PeftModel, config: Config, file: str) -> list[str]:
         raise RequestError(found)
     for name, members in layers.items():
         rows = tensors[prefix + name + _A].chunk(len(members))
-        columns = tensors[prefix + name + _B].chunk(len(members))
+        # Parts may differ in their outputs.
+        columns = tensors[prefix + name + _B].split([len(factors(each)[1]) for each in members])
         for layer, new_a, new_b in zip(members, rows, columns, strict=True):
             a, b = factors(layer)
             a.copy_(new_a)
@@ -152,8 +153,9 @@ def _shapes(layers: Mapping[str, Sequence[LoraLayer]], prefix: str) -> dict[str,
     shapes = {}
     for name, members in layers.items():
         a, b = factors(members[0])
+        outputs = sum(len(factors(each)[1]) for each in members)
         shapes[prefix + name + _A] = (len(members) * a.shape[0], a.shape[1])
-        shapes[prefix + name + _B] = (len(members) * b.shape[0], b.shape[1])
+        shapes[prefix + name + _B] = (outputs, b.shape[1])
     return shapes
 
 

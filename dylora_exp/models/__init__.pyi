@@ -7,8 +7,10 @@ from .bases import is_hub_name as is_hub_name
 from .compiling import compile_where_asked as compile_where_asked
 from .compiling import eager as eager
 from .compiling import eager_for_one as eager_for_one
+from .fused import fused_layouts as fused_layouts
 from .fused import has_transposed_weights as has_transposed_weights
 from .fused import split_fused as split_fused
+from .fused_layouts import Layout as Layout
 from .layer_names import Part as Part
 from .layer_names import fused_part as fused_part
 from .layer_names import name_matches as name_matches
@@ -24,6 +26,7 @@ from .probes import probing as probing
 from .weights import weight_users as weight_users
 
 __all__ = [
+    "Layout",
     "Part",
     "compile_where_asked",
     "differs",
@@ -31,6 +34,7 @@ __all__ = [
     "eager_for_one",
     "equal_texts",
     "find_base",
+    "fused_layouts",
     "fused_part",
     "has_transposed_weights",
     "hub_repositories",

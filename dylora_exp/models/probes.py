@@ -1,6 +1,7 @@
 """Tests of a model itself, before anything is trained.
 
-They call it: padding must not change its outputs, and the parts of a fused layer must be blocks.
+They call it: padding must not change its outputs, and the parts of a fused layer must be what its
+attention takes for them.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.pytorch_utils import Conv1D
 
 from dylora_exp.core import RequestError
+from dylora_exp.models.fused import is_plain, layout_in
 from dylora_exp.models.layer_names import name_matches
 
 # Of different lengths, so that one is padded beside the other.
@@ -105,10 +106,10 @@ def check_training_pass(backbone: PreTrainedModel) -> None:
 
 
 def check_fused_parts(backbone: PreTrainedModel, fused: Mapping[str, Sequence[str]]) -> None:
-    """Refuse fused layers whose parts are not equal blocks of their outputs, in the order named.
+    """Refuse fused layers whose parts, by their layout and in the order named, are others.
 
     Queries that are zero have the effect of keys that are zero, and gates that of what they gate;
-    no two blocks of a layer that is interleaved by head have the same effect. Queries and keys are
+    no two sets of rows that mix parts have the same effect. Queries and keys are
     told apart in the last layer, where the queries of a token change its own outputs alone.
 
     Args:
@@ -120,20 +121,18 @@ def check_fused_parts(backbone: PreTrainedModel, fused: Mapping[str, Sequence[st
             others than values have not, or what is named queries acts on other tokens.
     """
     for known, parts in fused.items():
-        layers = [each for name, each in backbone.named_modules() if name_matches(name, known)]
-        if not layers or type(layers[0]) not in (torch.nn.Linear, Conv1D):
+        layers = [pair for pair in backbone.named_modules() if name_matches(pair[0], known)]
+        if not layers or not is_plain(layers[0][1]):
             continue  # refused where it is split
+        (name, first), (_, last) = layers[0], layers[-1]
+        layout = layout_in(backbone, name, first, len(parts))
+        rows = [layout.rows(index) for index in range(len(parts))]
         queries = [index for index, part in enumerate(parts) if part.lower().startswith("q")]
         with probing(backbone):
-            whole = _without_block(backbone, layers[0], None, len(parts))
-            effects = [
-                _without_block(backbone, layers[0], index, len(parts)) - whole
-                for index in range(len(parts))
-            ]
+            whole = _without_rows(backbone, first, [])
+            effects = [_without_rows(backbone, first, each) - whole for each in rows]
             elsewhere = [
-                index
-                for index in queries
-                if not _acts_on_own_token(backbone, layers[-1], index, len(parts))
+                index for index in queries if not _acts_on_own_token(backbone, last, rows[index])
             ]
         equal = {
             (i, j)
@@ -141,28 +140,28 @@ def check_fused_parts(backbone: PreTrainedModel, fused: Mapping[str, Sequence[st
             if (effects[i] - effects[j]).abs().max() <= 1e-2 * effects[i].abs().max()
         }
         values = {index for index, part in enumerate(parts) if part.lower().startswith("v")}
+        blocks = "equal blocks" if layout.is_of_equal_blocks else "the parts"
         if len(equal) != 1 or any(values & set(pair) for pair in equal) or elsewhere:
             raise RequestError(
-                f"model.fused.{known}: the parts {', '.join(parts)} are not equal blocks, in this "
+                f"model.fused.{known}: the parts {', '.join(parts)} are not {blocks}, in this "
                 f"order, of the outputs of '{known}' in a model of type "
                 f"{backbone.config.model_type}; name the whole layer as target."
             )
 
 
-def _without_block(
-    backbone: PreTrainedModel, layer: torch.nn.Module, index: int | None, count: int
+def _without_rows(
+    backbone: PreTrainedModel, layer: torch.nn.Module, rows: Sequence[int]
 ) -> torch.Tensor:
-    """Return the outputs of a model where one block of a layer's outputs, if any, is zero.
+    """Return the outputs of a model where some rows of a layer's outputs are zero.
 
     The layer's outputs are of size 2: those of random weights are so small that attention would
     hardly depend on them.
     """
 
     def zero(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
-        blocks = list((2 * output / output.std()).chunk(count, dim=-1))
-        if index is not None:
-            blocks[index] = torch.zeros_like(blocks[index])
-        return torch.cat(blocks, dim=-1)
+        changed = 2 * output / output.std()
+        changed[..., list(rows)] = 0
+        return changed
 
     handle = layer.register_forward_hook(zero)
     try:
@@ -173,15 +172,15 @@ def _without_block(
 
 
 def _acts_on_own_token(
-    backbone: PreTrainedModel, layer: torch.nn.Module, index: int, count: int
+    backbone: PreTrainedModel, layer: torch.nn.Module, rows: Sequence[int]
 ) -> bool:
-    """Return whether one block of a layer's outputs at the second token changes no other token."""
+    """Return whether some rows of a layer's outputs at the second token change no other token."""
 
     def outputs(step: float) -> torch.Tensor:
         def shift(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
-            blocks = [block.clone() for block in (2 * output / output.std()).chunk(count, dim=-1)]
-            blocks[index].view(-1, blocks[index].shape[-1])[1] += step
-            return torch.cat(blocks, dim=-1)
+            changed = 2 * output / output.std()
+            changed.view(-1, changed.shape[-1])[1, list(rows)] += step
+            return changed
 
         handle = layer.register_forward_hook(shift)
         try:

@@ -111,7 +111,24 @@ _Config = Annotated[
     ),
 ]
 _Draws = dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], _Count] | None
-_Training = Annotated[_Object, _open(remaining_parameters=_Count, drawn_ranks=_Draws)]
+_Size = Annotated[StrictInt, Field(ge=1, lt=2**31)]
+
+
+class _Layout(TypedDict):
+    """Where the outputs of a fused layer's parts are: ``widths`` rows of each in every group."""
+
+    groups: _Size
+    widths: list[_Size]
+
+
+_Training = Annotated[
+    _Object,
+    _open(
+        remaining_parameters=_Count,
+        drawn_ranks=_Draws,
+        fused_layouts=dict[str, _Layout],
+    ),
+]
 _Scoring = Annotated[_Object, _open(signature=str | None)]
 _Parameters = Annotated[dict[str, int], _checked_as(dict[str, _Count])]
 _Timing = Annotated[_Object, _checked_as(dict[str, _Number])]

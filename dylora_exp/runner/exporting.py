@@ -61,6 +61,7 @@ def export(
     """
     from dylora_exp.adapters import export_rank, read_adapter, write_adapter
     from dylora_exp.methods import make_method
+    from dylora_exp.models import Layout
 
     record = RecordStore(results_dir).find(run)
     _check_config(record)
@@ -78,9 +79,13 @@ def export(
         _check_merge(record, base)
     config, tokenizer = base.config, None if merge else base.tokenizer()
     method = make_method(config)
+    layouts = {
+        name: Layout(noted["groups"], tuple(noted["widths"]))
+        for name, noted in record.training.get("fused_layouts", {}).items()
+    }
     for entry, target in zip(entries, folders, strict=True):
         adapter = export_rank(
-            saved, entry, config.method.alpha, config.model.fused, method.row_scale()
+            saved, entry, config.method.alpha, config.model.fused, method.row_scale(), layouts
         )
         with export_folder.work_folder(target) as work:
             written = work / "adapter"

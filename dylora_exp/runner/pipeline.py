@@ -18,7 +18,7 @@ from dylora_exp.adapters import layer_sizes
 from dylora_exp.config import Config, has_ranks, identity, run_id, without_targets
 from dylora_exp.core import apply_umask, start_workers
 from dylora_exp.methods import Method, TrainedModel, count_parameters, make_method
-from dylora_exp.models import load, longest_input, revision
+from dylora_exp.models import fused_layouts, load, longest_input, revision
 from dylora_exp.objectives import Objective, ObjectiveContext, make_objective
 from dylora_exp.records import RankScore, Record, rank_verdict, saved_files, summarise
 from dylora_exp.runner.environment import (
@@ -103,7 +103,7 @@ def train_and_record(run: LoadedRun) -> tuple[Record, list[str]]:
             epochs=epochs,
             summary=summarise(scores, config.task.headline, config.ranks.tolerance),
             parameters=count_parameters(model),
-            training=method.training_stats(model) | imported,
+            training=method.training_stats(model) | imported | _layouts(model, config),
             scoring=run.objective.scoring(),
             timing={
                 "sweep_seconds": sum(entry.seconds for ranks in sweeps for entry in ranks),
@@ -119,6 +119,16 @@ def train_and_record(run: LoadedRun) -> tuple[Record, list[str]]:
         with warn_only():
             tracker.log(record, folder / "model")
     return record, training.warnings
+
+
+def _layouts(model: TrainedModel, config: Config) -> dict[str, Any]:
+    """Return where the outputs of the parts of fused layers are, for exports; usually nothing."""
+    found = fused_layouts(model, config.model.fused)
+    layouts = {
+        name: {"groups": layout.groups, "widths": list(layout.widths)}
+        for name, layout in found.items()
+    }
+    return {"fused_layouts": layouts} if layouts else {}
 
 
 def _have_layer_ranks(sweeps: Sequence[Sequence[RankScore]]) -> bool:

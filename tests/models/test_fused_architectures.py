@@ -33,9 +33,12 @@ def loaded(model_type, settings, layer, parts, targets, labels):
         ("gpt2", GPT2, "c_attn", ["q", "k", "v"]),
         ("phi3", PHI3, "qkv_proj", ["q", "k", "v"]),
         ("phi3", PHI3, "gate_up_proj", ["gate", "up"]),
+        ("phi3", PHI3 | {"num_key_value_heads": 1}, "qkv_proj", ["q", "k", "v"]),
+        ("gpt_neox", BERT, "query_key_value", ["q", "k", "v"]),
+        ("bloom", BLOOM, "query_key_value", ["q", "k", "v"]),
     ],
 )
-def test_blocks_are_accepted(model_type, settings, layer, parts, labels, spread):
+def test_the_parts_of_an_architecture_are_accepted(model_type, settings, layer, parts, labels, spread):
     settings = settings | {"initializer_range": spread}
     model, backbone = loaded(model_type, settings, layer, parts, parts[-1:], labels)
     split_fused(backbone, model)
@@ -45,17 +48,17 @@ def test_blocks_are_accepted(model_type, settings, layer, parts, labels, spread)
 @pytest.mark.parametrize(
     ("model_type", "settings", "layer", "parts"),
     [
-        ("gpt_neox", BERT, "query_key_value", ["q", "k", "v"]),
-        ("bloom", BLOOM, "query_key_value", ["q", "k", "v"]),
+        ("gpt_neox", BERT, "query_key_value", ["k", "q", "v"]),
+        ("bloom", BLOOM, "query_key_value", ["q", "v", "k"]),
         ("gpt2", GPT2, "c_attn", ["v", "k", "q"]),
         ("gpt2", GPT2, "c_attn", ["q", "value", "k"]),
-        ("phi3", PHI3 | {"num_key_value_heads": 1}, "qkv_proj", ["q", "k", "v"]),
+        ("phi3", PHI3 | {"num_key_value_heads": 1}, "qkv_proj", ["v", "k", "q"]),
     ],
 )
 @pytest.mark.parametrize("spread", [0.02, 0.3])
 def test_other_rows_are_refused(model_type, settings, layer, parts, spread):
     settings = settings | {"initializer_range": spread}
-    with pytest.raises(RequestError, match="are not equal blocks, in this order") as caught:
+    with pytest.raises(RequestError, match=", in this order, of the outputs of") as caught:
         loaded(model_type, settings, layer, parts, parts[:1], None)
     assert len(caught.value.problems) == 1
     target = {"query_key_value": "query_key_value"}.get(layer)

@@ -81,6 +81,8 @@ BART = {
     "decoder_attention_heads": 4, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48,
     "max_position_embeddings": 200, "init_std": 0.15, "decoder_start_token_id": 2,
 }  # fmt: skip
+BLOOM = {"hidden_size": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.15}
+FALCON = BERT | {"new_decoder_architecture": True, "num_kv_heads": 2}
 T5 = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4,
       "decoder_start_token_id": 1}  # fmt: skip
 XLM = {"emb_dim": 32, "n_layers": 2, "n_heads": 4, "n_words": 800,
@@ -168,6 +170,9 @@ ENCODERS = {
 DECODERS = {
     "gpt2": decoder("gpt2", GPT2, "c_attn.q,c_attn.v", fused={"c_attn": QKV}),
     "gpt_neox": decoder("gpt_neox", BERT, "query_key_value"),
+    "gpt_neox, parts": decoder(
+        "gpt_neox", BERT, "query_key_value.q,query_key_value.v", fused={"query_key_value": QKV}
+    ),
     "opt": decoder("opt", BERT | {"ffn_dim": 48, "word_embed_proj_dim": 16, "init_std": 0.15}),
     "llama": decoder("llama", LLAMA),
     "qwen2": decoder("qwen2", LLAMA, "k_proj,v_proj"),
@@ -179,13 +184,39 @@ DECODERS = {
         "qkv_proj.k,qkv_proj.v",
         fused={"qkv_proj": QKV},
     ),
-    "bloom": decoder(
-        "bloom",
-        {"hidden_size": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.15},
-        "query_key_value",
+    # Fewer heads of keys and values than of queries: blocks of two sizes.
+    "phi3, grouped": decoder(
+        "phi3",
+        BERT | {"num_key_value_heads": 2},
+        "qkv_proj.q,qkv_proj.v",
+        fused={"qkv_proj": QKV},
     ),
-    "falcon": decoder(
-        "falcon", BERT | {"new_decoder_architecture": True, "num_kv_heads": 2}, "query_key_value"
+    "phi3, gates": decoder(
+        "phi3",
+        BERT | {"num_key_value_heads": 2},
+        "gate_up_proj.up,o_proj",
+        fused={"gate_up_proj": ["gate", "up"]},
+    ),
+    "bloom": decoder("bloom", BLOOM, "query_key_value"),
+    "bloom, parts": decoder(
+        "bloom", BLOOM, "query_key_value.k,query_key_value.v", fused={"query_key_value": QKV}
+    ),
+    "falcon": decoder("falcon", FALCON, "query_key_value"),
+    "falcon, parts": decoder(
+        "falcon", FALCON, "query_key_value.q,query_key_value.v", fused={"query_key_value": QKV}
+    ),
+    # As Falcon-7B: one head of keys and values for all.
+    "falcon, one head": decoder(
+        "falcon",
+        BERT | {"multi_query": True, "parallel_attn": True},
+        "query_key_value.q,query_key_value.k",
+        fused={"query_key_value": QKV},
+    ),
+    "falcon, by head": decoder(
+        "falcon",
+        BERT | {"multi_query": False, "alibi": True, "bias": True},
+        "query_key_value.v",
+        fused={"query_key_value": QKV},
     ),
     "gptj": decoder("gptj", GPT2 | {"rotary_dim": 4}),
     "gpt_neo": decoder(
@@ -194,6 +225,12 @@ DECODERS = {
                 "num_heads": 4},
     ),
     "gpt_bigcode": decoder("gpt_bigcode", GPT2, "c_attn"),
+    "gpt_bigcode, parts": decoder(
+        "gpt_bigcode", GPT2, "c_attn.q,c_attn.v", fused={"c_attn": QKV}
+    ),
+    "gpt_bigcode, by head": decoder(
+        "gpt_bigcode", GPT2 | {"multi_query": False}, "c_attn.v", fused={"c_attn": QKV}
+    ),
     "mixtral": decoder("mixtral", LLAMA | {"num_local_experts": 2, "num_experts_per_tok": 1}),
     "qwen3": decoder("qwen3", LLAMA, "k_proj,v_proj"),
     "phi": decoder("phi", BERT),
@@ -207,6 +244,12 @@ DECODERS = {
 # Without a classifier in transformers.
 LANGUAGE_MODELS = {
     "codegen": decoder("codegen", GPT2 | {"rotary_dim": 4}, "qkv_proj"),
+    "codegen, parts": decoder(
+        "codegen",
+        GPT2 | {"rotary_dim": 4},
+        "qkv_proj.q,qkv_proj.v",
+        fused={"qkv_proj": ["q", "v", "k"]},
+    ),
     "cohere": decoder("cohere", LLAMA),
     "mamba": decoder("mamba", BERT | {"state_size": 4}, "in_proj,x_proj"),
 }

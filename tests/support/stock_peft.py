@@ -26,6 +26,20 @@ def recording(module, query, key, value, attention_mask, **options):
 AttentionInterface.register("recording", recording)
 
 
+def record_splits(model):
+    """Note what attention makes of a fused layer, in models that attend in code of their own."""
+    for module in model.modules():
+        for name in ("_split_heads", "_reshape"):
+            split = getattr(type(module), name, None)
+            if split is not None:
+
+                def noting(*arguments, split=split, module=module):
+                    SEEN.append(split(module, *arguments))
+                    return SEEN[-1]
+
+                setattr(module, name, noting)
+
+
 def load(job, folder, **options):
     """Load a merged model, or an adapter on its base as its README says."""
     is_adapter = (Path(folder) / "adapter_config.json").exists()
@@ -56,7 +70,10 @@ def outputs(job, folder):
 @torch.no_grad()
 def changed_parts(job, folder):
     """Return whether queries, keys and values of the first layer differ from the base's."""
-    model = load(job, folder, attn_implementation="recording")
+    own = job["parts"] == "own attention"
+    model = load(job, folder, attn_implementation="eager" if own else "recording")
+    if own:
+        record_splits(model)
     inputs = torch.tensor([job["inputs"][0]])
     SEEN.clear()
     model(input_ids=inputs)
