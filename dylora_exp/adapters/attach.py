@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from dylora_exp.adapters.layers import ADAPTER
 from dylora_exp.config import Config
 from dylora_exp.core import RequestError, first_line
-from dylora_exp.models import has_transposed_weights, name_matches, split_fused
+from dylora_exp.models import has_transposed_weights, name_matches, split_fused, target_names
 
 
 def attach_lora(backbone: PreTrainedModel, config: Config, init: str) -> PeftModel:
@@ -24,18 +24,19 @@ def attach_lora(backbone: PreTrainedModel, config: Config, init: str) -> PeftMod
     Raises:
         RequestError: When a target can be neither adapted nor split.
     """
+    targets = target_names(backbone, config.model)
     split_fused(backbone, config.model)
-    _check_linear(backbone, config.model.targets)
+    _check_linear(backbone, targets)
     lora = LoraConfig(
         task_type=config.task.peft_task_type,
         r=config.ranks.r_max,
         lora_alpha=config.method.alpha,  # type: ignore[arg-type]  # a fraction is as good
         lora_dropout=config.method.dropout,
         init_lora_weights="gaussian" if init == "gaussian" else True,
-        target_modules=list(config.model.targets),
+        target_modules=targets,
         # PEFT adds to it in place.
         modules_to_save=list(config.model.head) if config.task.trains_head else None,
-        fan_in_fan_out=has_transposed_weights(backbone, config.model.targets),
+        fan_in_fan_out=has_transposed_weights(backbone, targets),
     )
     try:
         return get_peft_model(backbone, lora)

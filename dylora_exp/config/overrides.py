@@ -12,6 +12,7 @@ from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Rang
 from hydra.errors import HydraException
 
 from dylora_exp.config.loading import default_tree, known_keys, marked_keys
+from dylora_exp.config.own_models import add_own_model, is_path, own_model_problem
 from dylora_exp.config.schema import Mark
 from dylora_exp.config.search_path import (
     config_folder,
@@ -62,8 +63,8 @@ def option_files(group: str, search_path: Sequence[str] = ()) -> dict[str, Path]
 def quote_path(override: str) -> str:
     """Quote a path that Hydra's grammar would not read: one with spaces, umlauts, ``~``, ..."""
     key, _, value = override.partition("=")
-    is_path = key in marked_keys(Mark.FOLDER) | marked_keys(Mark.FILE)
-    if not is_path or not value or value[0] in "'\"":
+    named = key in marked_keys(Mark.FOLDER) | marked_keys(Mark.FILE)
+    if not (named or (key == "model" and is_path(value))) or not value or value[0] in "'\"":
         return override
     try:
         OverridesParser.create().parse_override(override)
@@ -126,7 +127,7 @@ def _problems(
         if isinstance(override.value(), IntervalSweep):
             return [f"{key}: found '{value}', expected a name or several."]
         allowed = options(key, search_path)
-        return [unknown_name(key, str(v), allowed) for v in _values(override) if v not in allowed]
+        return _choice_problems(key, [str(each) for each in _values(override)], allowed)
     if key == "hydra" or key.startswith(("hydra.", "hydra/")):
         return []
     if key not in keys and not key.startswith(("model.config.", "model.overrides.")):
@@ -134,6 +135,21 @@ def _problems(
     if override.is_sweep_override() and not multirun:
         return [f"{key}: '{value}' names several values, add -m to run one after the other."]
     return []
+
+
+def _choice_problems(group: str, names: Sequence[str], allowed: Sequence[str]) -> list[str]:
+    """Return what is wrong with choices in a group; a model of one's own becomes an option of it."""
+    found = []
+    for name in [each for each in names if each not in allowed]:
+        if group != "model":
+            problem: str | None = unknown_name(group, name, allowed)
+        else:
+            problem = own_model_problem(name, allowed)
+        if problem is None:
+            add_own_model(name)
+        else:
+            found.append(problem)
+    return found
 
 
 def _is_empty(override: Override, search_path: Sequence[str]) -> bool:

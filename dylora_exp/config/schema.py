@@ -16,12 +16,12 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, SerializeAsAny
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny
 
 from dylora_exp.config.cuts import CutConfig
 from dylora_exp.config.distributions import DISTRIBUTIONS
 from dylora_exp.config.readers import READERS, TEXT_READERS, ReaderName
-from dylora_exp.core import StrictModel, unknown_name
+from dylora_exp.core import StrictModel, did_you_mean, unknown_name
 from dylora_exp.metrics import METRICS
 
 Positive = Annotated[float, Field(gt=0)]
@@ -40,6 +40,25 @@ def _check_language(name: str) -> str:
     return name
 
 
+# All linear layers but the output of a language model, or the head of a classifier.
+ALL_LINEAR = "all-linear"
+# Of a model's targets, head and fused layers: what follows from the model itself.
+AUTO = "auto"
+
+
+def _list_targets(value: Any) -> Any:
+    """Return ``all-linear`` as a list of it, which stands for the names of many layers."""
+    if value == ALL_LINEAR:
+        return [value]
+    if isinstance(value, str):
+        hint = did_you_mean(value, [ALL_LINEAR]) or "."
+        raise ValueError(f"found {value!r}, expected a list such as [a, b], or {ALL_LINEAR}{hint}")
+    if isinstance(value, list) and ALL_LINEAR in value and len(value) > 1:
+        raise ValueError(f"found {ALL_LINEAR} beside other names, which it includes.")
+    return value
+
+
+Targets = Annotated[list[str], BeforeValidator(_list_targets)]
 Language = Annotated[str, AfterValidator(_check_language)]
 
 
@@ -60,8 +79,10 @@ class Mark(enum.Enum):
 class ModelConfig(StrictModel):
     """A backbone. ``name_or_path``: hub name, local folder, or ``package://module/folder``.
 
-    ``fused`` names the equal parts of a layer that computes several at once, so that one of them
-    can be a target: ``{c_attn: [q, k, v]}`` makes ``c_attn.q`` one. ``overrides`` replaces values
+    ``targets`` are names of layers, or ``all-linear``; they, ``head`` and ``fused`` may be ``auto``
+    in files and overrides, and are then guessed (``guessed`` says what) before a config is checked. ``fused`` names the parts of a layer that
+    computes several at once, so that one of them can be a target: ``{c_attn: [q, k, v]}`` makes
+    ``c_attn.q`` one. ``overrides`` replaces values
     of the model's own configuration, such as its dropout. ``drop_head`` starts with a new head even
     where the weights have one, such as that of a model trained for other labels.
     """
@@ -72,12 +93,13 @@ class ModelConfig(StrictModel):
     pretrained: bool = True
     config: dict[str, Any] | None = None
     tokenizer: Annotated[str | None, Mark.FOLDER] = None
-    targets: list[str] = Field(default_factory=lambda: ["query", "value"])
+    targets: Targets = Field(default_factory=lambda: ["query", "value"])
     head: list[str] = Field(default_factory=lambda: ["classifier"])
     extra: Annotated[str | None, Mark.NOT_IDENTITY] = None
     fused: dict[str, Any] | None = None
     overrides: dict[str, Any] | None = None
     drop_head: bool = False
+    guessed: Annotated[str | None, Mark.NOT_IDENTITY] = None
 
 
 class HubSource(StrictModel):

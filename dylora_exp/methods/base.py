@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from dylora_exp import adapters
+from dylora_exp import adapters, models
 from dylora_exp.adapters import Cut as Cut
 from dylora_exp.config import Config, MethodSettings, Ranks, method_class
 
@@ -88,7 +88,9 @@ class Method:
 
     @classmethod
     def complete(cls, tree: Mapping[str, Any], overridden: Collection[str]) -> Mapping[str, Any]:
-        """Return a composed config tree with what the files that it names say, such as an adapter.
+        """Return a composed config tree with what the files that it names say.
+
+        They are those of its model, where something is left to be guessed, and of an adapter.
 
         Args:
             tree: Not checked yet.
@@ -97,7 +99,7 @@ class Method:
         Raises:
             RequestError: When a file is wrong, or the user gave something else than it says.
         """
-        return tree
+        return models.complete_model(tree)
 
     @property
     def max_grad_norm(self) -> float:

@@ -45,13 +45,13 @@ class ImportedLoRA(LoRA):
         """Return the tree with the settings of the PEFT adapter, if there is one."""
         folder = locate_adapter(tree)
         if folder is None:
-            return tree
+            return super().complete(tree, overridden)
         try:
             source = adapters.read_peft_folder(folder)
             adapters.saved_modules(source)
         except RequestError as error:
             raise RequestError(f"method.adapter: {each}" for each in error.problems) from None
-        return completed(tree, source, overridden)
+        return super().complete(completed(tree, source, overridden), overridden)
 
     @classmethod
     def problems(cls, config: Config) -> list[str]:

@@ -11,6 +11,7 @@ from .fused import fused_layouts as fused_layouts
 from .fused import has_transposed_weights as has_transposed_weights
 from .fused import split_fused as split_fused
 from .fused_layouts import Layout as Layout
+from .guessing import complete_model as complete_model
 from .layer_names import Part as Part
 from .layer_names import fused_part as fused_part
 from .layer_names import name_matches as name_matches
@@ -23,12 +24,14 @@ from .probes import differs as differs
 from .probes import equal_texts as equal_texts
 from .probes import is_probed as is_probed
 from .probes import probing as probing
+from .targets import target_names as target_names
 from .weights import weight_users as weight_users
 
 __all__ = [
     "Layout",
     "Part",
     "compile_where_asked",
+    "complete_model",
     "differs",
     "eager",
     "eager_for_one",
@@ -51,5 +54,6 @@ __all__ = [
     "revision",
     "skeleton",
     "split_fused",
+    "target_names",
     "weight_users",
 ]

@@ -82,9 +82,7 @@ def _of_attention(config: PretrainedConfig, layer: str) -> Layout | None:
     by_head = Layout(heads, (width,) * 3)
     one_head_of_keys = Layout(1, (heads * width, width, width))
     match config.model_type, layer:
-        case ("gpt_neox" | "gpt_neox_japanese" | "bloom" | "persimmon", "query_key_value"):
-            return by_head
-        case ("deberta", "in_proj"):
+        case ("gpt_neox" | "bloom", "query_key_value"):
             return by_head
         case ("falcon", "query_key_value"):
             if setting("new_decoder_architecture"):
@@ -109,6 +107,6 @@ def names_of_parts(model_type: str, layer: str) -> Sequence[str]:
 
 _FUSED = {
     *(("gpt2", "c_attn"), ("gpt_bigcode", "c_attn"), ("codegen", "qkv_proj")),
-    *(("phi3", "qkv_proj"), ("modernbert", "Wqkv"), ("mpt", "Wqkv"), ("deberta", "in_proj")),
-    *((kind, "query_key_value") for kind in ("gpt_neox", "bloom", "persimmon", "falcon")),
+    *(("phi3", "qkv_proj"), ("modernbert", "Wqkv"), ("mpt", "Wqkv")),
+    *((kind, "query_key_value") for kind in ("gpt_neox", "bloom", "falcon")),
 }

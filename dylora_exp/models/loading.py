@@ -103,13 +103,32 @@ def load(
         backbone.config._commit_hash = found
     if labels is None:
         _forget_generation_settings(backbone)
-    for field, names in (("model.targets", model.targets), ("model.head", heads)):
-        _check_modules(backbone, field, names, model.fused if field == "model.targets" else None)
-    untie(backbone, model.targets)
+    # Lazily: it needs torch.
+    from dylora_exp.models.targets import target_names
+
+    targets = target_names(backbone, model)
+    _check_modules(backbone, "model.targets", targets, model.fused)
+    _check_modules(backbone, "model.head", heads, None)
+    untie(backbone, targets)
     check_tokenizer(tokenizer, backbone, texts=labels is None)
     agree_on_padding(tokenizer, backbone)
     _probe(model, backbone, tokenizer, labels)
     return backbone, tokenizer
+
+
+def read_architecture(model: ModelConfig, hub_cache: str | None = None) -> PretrainedConfig:
+    """Return the configuration that lies with a model, fetched alone where it is on the hub.
+
+    Args:
+        model: The model config.
+        hub_cache: As for ``load``.
+
+    Raises:
+        RequestError: When it cannot be had.
+    """
+    location, _ = locations(model, hub_cache)
+    with _loading(model):
+        return _architecture(model, location, {})
 
 
 def skeleton(

@@ -71,7 +71,8 @@ def load_run(config: Config, data: TaskData) -> LoadedRun:
     if not method.is_trained_elsewhere:
         method.check_steps(optimizer_steps(method, len(objective.train_set)))
     model = method.attach(backbone)
-    warnings = [*data.warnings, *method.load_adapter(model)]
+    guessed = [f"guessed {config.model.guessed}"] if config.model.guessed else []
+    warnings = [*guessed, *data.warnings, *method.load_adapter(model)]
     return LoadedRun(config, data, method, model, objective, warnings)
 
 
@@ -103,7 +104,7 @@ def train_and_record(run: LoadedRun) -> tuple[Record, list[str]]:
             epochs=epochs,
             summary=summarise(scores, config.task.headline, config.ranks.tolerance),
             parameters=count_parameters(model),
-            training=method.training_stats(model) | imported | _layouts(model, config),
+            training=method.training_stats(model) | imported | _of_model(model, config),
             scoring=run.objective.scoring(),
             timing={
                 "sweep_seconds": sum(entry.seconds for ranks in sweeps for entry in ranks),
@@ -121,14 +122,15 @@ def train_and_record(run: LoadedRun) -> tuple[Record, list[str]]:
     return record, training.warnings
 
 
-def _layouts(model: TrainedModel, config: Config) -> dict[str, Any]:
-    """Return where the outputs of the parts of fused layers are, for exports; usually nothing."""
+def _of_model(model: TrainedModel, config: Config) -> dict[str, Any]:
+    """Return what was guessed, and where the outputs of the parts of fused layers are."""
+    guessed = {"guessed": config.model.guessed} if config.model.guessed else {}
     found = fused_layouts(model, config.model.fused)
     layouts = {
         name: {"groups": layout.groups, "widths": list(layout.widths)}
         for name, layout in found.items()
     }
-    return {"fused_layouts": layouts} if layouts else {}
+    return guessed | ({"fused_layouts": layouts} if layouts else {})
 
 
 def _have_layer_ranks(sweeps: Sequence[Sequence[RankScore]]) -> bool:

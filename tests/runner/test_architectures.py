@@ -262,6 +262,8 @@ FUSED = {
     "falcon": (DECODERS, "query_key_value", ["v", "q", "k"]),
     "gpt_bigcode": (DECODERS, "c_attn", ["q", "v", "k"]),
     "codegen": (LANGUAGE_MODELS, "qkv_proj", QKV),
+    "persimmon": (OTHERS, "query_key_value", QKV),
+    "deberta": (ENCODERS, "in_proj", QKV),
     "gpt2": (DECODERS, "c_attn", ["k", "q", "v"]),
     "phi3": (DECODERS, "qkv_proj", ["q", "v", "k"]),
     "modernbert": (ENCODERS, "Wqkv", ["v", "k", "q"]),
