@@ -127,14 +127,24 @@ def _problems(
         if isinstance(override.value(), IntervalSweep):
             return [f"{key}: found '{value}', expected a name or several."]
         allowed = options(key, search_path)
-        return _choice_problems(key, [str(each) for each in _values(override)], allowed)
+        found = _choice_problems(key, [_unquoted(str(each)) for each in _values(override)], allowed)
+        return found or _sweep_problems(override, multirun)
     if key == "hydra" or key.startswith(("hydra.", "hydra/")):
         return []
     if key not in keys and not key.startswith(("model.config.", "model.overrides.")):
         return [f"{key}: there is no such setting{_nearest_key(key, keys) or '.'}"]
-    if override.is_sweep_override() and not multirun:
-        return [f"{key}: '{value}' names several values, add -m to run one after the other."]
-    return []
+    return _sweep_problems(override, multirun)
+
+
+def _sweep_problems(override: Override, multirun: bool) -> list[str]:
+    if not override.is_sweep_override() or multirun:
+        return []
+    key, value = override.key_or_group, str(override.input_line).partition("=")[2]
+    return [f"{key}: '{value}' names several values, add -m to run one after the other."]
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1] if len(name) > 1 and name[0] == name[-1] and name[0] in "'\"" else name
 
 
 def _choice_problems(group: str, names: Sequence[str], allowed: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from .compiling import eager_for_one as eager_for_one
 from .fused import fused_layouts as fused_layouts
 from .fused import has_transposed_weights as has_transposed_weights
 from .fused import split_fused as split_fused
-from .fused_layouts import Layout as Layout
+from .layouts import Layout as Layout
 from .guessing import complete_model as complete_model
 from .layer_names import Part as Part
 from .layer_names import fused_part as fused_part

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dylora_exp.config import ALL_LINEAR, AUTO, ModelConfig
 from dylora_exp.core import RequestError
-from dylora_exp.models.fused_layouts import layout_of, names_of_parts
+from dylora_exp.models.layouts import layout_of, names_of_parts
 from dylora_exp.models.layer_names import fused_part, name_matches
 
 if TYPE_CHECKING:
