@@ -112,8 +112,8 @@ def join_fused_parts(
     """Return factors for the layers of the stock model, where parts of a layer were adapted.
 
     Adapters of rank b of the parts q and v of one layer become ``A = [A_q; A_v]``, shape
-    (2 b, d_in), and B, shape (3 d_out, 2 b), with B_q and B_v as blocks and zero rows for k. Where a
-    layer's outputs are laid out otherwise, the rows of B are those of the parts there.
+    (2 b, d_in), and B, shape (3 d_out, 2 b), with B_q and B_v as blocks and zero rows for k. Where
+    a layer's outputs are laid out otherwise, the rows of B are those of the parts there.
 
     Args:
         factors: Of rank b, by layer or part of a layer.

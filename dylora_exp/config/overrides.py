@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    Glob,
+    IntervalSweep,
+    Override,
+    QuotedString,
+    RangeSweep,
+)
 from hydra.errors import HydraException
 
 from dylora_exp.config.loading import default_tree, known_keys, marked_keys
@@ -127,7 +133,7 @@ def _problems(
         if isinstance(override.value(), IntervalSweep):
             return [f"{key}: found '{value}', expected a name or several."]
         allowed = options(key, search_path)
-        found = _choice_problems(key, [_unquoted(str(each)) for each in _values(override)], allowed)
+        found = _choice_problems(key, _values(override), allowed)
         return found or _sweep_problems(override, multirun)
     if key == "hydra" or key.startswith(("hydra.", "hydra/")):
         return []
@@ -143,12 +149,8 @@ def _sweep_problems(override: Override, multirun: bool) -> list[str]:
     return [f"{key}: '{value}' names several values, add -m to run one after the other."]
 
 
-def _unquoted(name: str) -> str:
-    return name[1:-1] if len(name) > 1 and name[0] == name[-1] and name[0] in "'\"" else name
-
-
 def _choice_problems(group: str, names: Sequence[str], allowed: Sequence[str]) -> list[str]:
-    """Return what is wrong with choices in a group; a model of one's own becomes an option of it."""
+    """Return what is wrong with choices in a group; a model of one's own becomes an option."""
     found = []
     for name in [each for each in names if each not in allowed]:
         if group != "model":
@@ -179,9 +181,13 @@ def _nearest_key(key: str, keys: list[str]) -> str:
     return found.replace("'", f"'{group}{dot}", 1) if found else did_you_mean(key, keys)
 
 
-def _values(override: Override) -> list[Any]:
-    if isinstance(override.value(), Glob):
-        return []  # it matches names that exist
+def _values(override: Override) -> list[str]:
+    """Return the names that an override chooses, as Hydra will look for them."""
+    value = override.value()
+    if isinstance(value, Glob) or override.is_delete():
+        return []  # a pattern matches names that exist
+    if isinstance(value, ChoiceSweep):
+        return [each.text if isinstance(each, QuotedString) else str(each) for each in value.list]
     if override.is_sweep_override():
         return list(override.sweep_string_iterator())
-    return [] if override.is_delete() else [override.get_value_element_as_str()]
+    return [value if isinstance(value, str) else override.get_value_element_as_str()]

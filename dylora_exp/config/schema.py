@@ -79,12 +79,12 @@ class Mark(enum.Enum):
 class ModelConfig(StrictModel):
     """A backbone. ``name_or_path``: hub name, local folder, or ``package://module/folder``.
 
-    ``targets`` are names of layers, or ``all-linear``; they, ``head`` and ``fused`` may be ``auto``
-    in files and overrides, and are then guessed (``guessed`` says what) before a config is checked. ``fused`` names the parts of a layer that
+    ``targets`` are names of layers, or ``all-linear``. ``fused`` names the parts of a layer that
     computes several at once, so that one of them can be a target: ``{c_attn: [q, k, v]}`` makes
-    ``c_attn.q`` one. ``overrides`` replaces values
-    of the model's own configuration, such as its dropout. ``drop_head`` starts with a new head even
-    where the weights have one, such as that of a model trained for other labels.
+    ``c_attn.q`` one. In files and overrides the three of ``targets``, ``head`` and ``fused`` may be
+    ``auto``: they are guessed before a config is checked, and ``guessed`` says what. ``overrides``
+    replaces values of the model's own configuration, such as its dropout. ``drop_head`` starts with
+    a new head even where the weights have one, such as that of a model trained for other labels.
     """
 
     name: str = ""

@@ -10,11 +10,11 @@ from .compiling import eager_for_one as eager_for_one
 from .fused import fused_layouts as fused_layouts
 from .fused import has_transposed_weights as has_transposed_weights
 from .fused import split_fused as split_fused
-from .layouts import Layout as Layout
 from .guessing import complete_model as complete_model
 from .layer_names import Part as Part
 from .layer_names import fused_part as fused_part
 from .layer_names import name_matches as name_matches
+from .layouts import Layout as Layout
 from .loading import load as load
 from .loading import load_tokenizer as load_tokenizer
 from .loading import longest_input as longest_input

@@ -16,8 +16,8 @@ from transformers.pytorch_utils import Conv1D
 
 from dylora_exp.config import ModelConfig
 from dylora_exp.core import RequestError
-from dylora_exp.models.layouts import Layout, layout_of
 from dylora_exp.models.layer_names import fused_part, name_matches
+from dylora_exp.models.layouts import Layout, layout_of
 
 
 class Parts(nn.Module):

@@ -32,9 +32,7 @@ def dequantise(file: Path, folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(str(file.parent), **where)
     _cut_texts_as_trained(file, tokenizer)
     with torch.random.fork_rng():
-        read = AutoModelForCausalLM.from_pretrained(
-            str(file.parent), dtype=torch.float32, **where
-        )
+        read = AutoModelForCausalLM.from_pretrained(str(file.parent), dtype=torch.float32, **where)
         settings = read.config.to_dict()
         for name in ("quantization_config", "_name_or_path", "_model_name_or_path"):
             settings.pop(name, None)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dylora_exp.config import ALL_LINEAR, AUTO, ModelConfig
 from dylora_exp.core import RequestError
-from dylora_exp.models.layouts import layout_of, names_of_parts
 from dylora_exp.models.layer_names import fused_part, name_matches
+from dylora_exp.models.layouts import layout_of, names_of_parts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -62,7 +63,9 @@ def complete_model(tree: Mapping[str, Any]) -> Mapping[str, Any]:
     cache = tree.get("hub_cache")
     if not isinstance(names["name_or_path"], str) or not isinstance(cache, str | None):
         return tree  # the schema says what is wrong with it
-    guess = _guess(names["name_or_path"], names["revision"], group.get("extra"), cache)
+    name, folder = names["name_or_path"], Path(names["name_or_path"]).expanduser()
+    name = str(folder.resolve()) if folder.is_dir() else name
+    guess = _guess(name, names["revision"], group.get("extra"), cache)
     model = dict(group)
     notes = []
     if model.get("targets") == AUTO:

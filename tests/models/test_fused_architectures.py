@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from transformers import AttentionInterface
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from dylora_exp.config.composition import compose
 from dylora_exp.core.errors import RequestError
@@ -38,7 +40,9 @@ def loaded(model_type, settings, layer, parts, targets, labels):
         ("bloom", BLOOM, "query_key_value", ["q", "k", "v"]),
     ],
 )
-def test_the_parts_of_an_architecture_are_accepted(model_type, settings, layer, parts, labels, spread):
+def test_the_parts_of_an_architecture_are_accepted(
+    model_type, settings, layer, parts, labels, spread
+):
     settings = settings | {"initializer_range": spread}
     model, backbone = loaded(model_type, settings, layer, parts, parts[-1:], labels)
     split_fused(backbone, model)
@@ -66,3 +70,73 @@ def test_other_rows_are_refused(model_type, settings, layer, parts, spread):
         config = compose(["model.pretrained=false", f"model.targets=[{target}]"])
         config.model.config = {"model_type": model_type, **TOKENS, **settings}
         load(config.model, None)
+
+
+def recorded(backbone):
+    """Return queries, keys and values of the first layer, as its own attention cuts them."""
+    seen = []
+
+    def attention(module, query, key, value, mask, **options):
+        seen.append((query, key, value))
+        return ALL_ATTENTION_FUNCTIONS["sdpa"](module, query, key, value, mask, **options)
+
+    AttentionInterface.register("of a test", attention)
+    cuts = [
+        (module, name)
+        for module in backbone.modules()
+        for name in ("_split_heads", "_reshape")  # in models that attend in code of their own
+        if hasattr(module, name)
+    ]
+    for module, name in cuts:
+
+        def noting(*arguments, cut=getattr(module, name)):
+            seen.append(cut(*arguments))
+            return seen[-1]
+
+        setattr(module, name, noting)
+    if not cuts:
+        backbone.set_attn_implementation("of a test")
+    with torch.no_grad():
+        backbone.eval()(input_ids=torch.arange(3, 12)[None])
+    for module, name in cuts:
+        delattr(module, name)
+    return [each.clone() for each in seen[0]]
+
+
+FALCON = BERT | {"num_kv_heads": 2}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "settings", "layer"),
+    [
+        ("gpt_neox", BERT, "query_key_value"),
+        ("phi3", PHI3 | {"num_key_value_heads": 2}, "qkv_proj"),
+        ("bloom", BLOOM, "query_key_value"),
+        ("falcon", FALCON | {"new_decoder_architecture": True}, "query_key_value"),
+        ("falcon", FALCON | {"multi_query": True}, "query_key_value"),
+        ("falcon", FALCON | {"multi_query": False, "alibi": True}, "query_key_value"),
+        ("gpt_bigcode", GPT2, "c_attn"),
+        ("gpt_bigcode", GPT2 | {"multi_query": False}, "c_attn"),
+    ],
+)
+def test_a_part_is_what_attention_takes_for_it(model_type, settings, layer):
+    parts = ["q", "k", "v"]
+    model, backbone = loaded(model_type, settings, layer, parts, ["q"], None)
+    with torch.no_grad():
+        for name, bias in backbone.named_parameters():
+            if name.endswith("bias"):
+                bias.add_(torch.randn_like(bias))
+    whole = recorded(backbone)
+    split_fused(backbone, model)
+    first = next(module for module in backbone.modules() if isinstance(module, Parts))
+    for before, after in zip(whole, recorded(backbone), strict=True):
+        torch.testing.assert_close(after, before, rtol=1e-5, atol=1e-6)
+    for index, part in enumerate(parts):
+        kept = {name: each.clone() for name, each in first.get_submodule(part).state_dict().items()}
+        for parameter in first.get_submodule(part).parameters():
+            parameter.data.zero_()
+        found = recorded(backbone)
+        assert [bool((each == 0).all()) for each in found] == [i == index for i in range(3)]
+        for other in {0, 1, 2} - {index}:
+            torch.testing.assert_close(found[other], whole[other], rtol=1e-5, atol=1e-6)
+        first.get_submodule(part).load_state_dict(kept)
