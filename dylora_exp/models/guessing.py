@@ -134,7 +134,8 @@ def _targets(
 
     names = [name for name, _ in built.named_modules()]
     listed = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(built.config.model_type)
-    found, source = None, "as PEFT lists them"
+    found: Sequence[str] | None = None
+    source = "as PEFT lists them"
     if isinstance(listed, list) and _are_in(listed, names):
         found = listed
     else:

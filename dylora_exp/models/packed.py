@@ -6,9 +6,9 @@ one another. What is made of them is a plain folder (``config.json``, safetensor
 is read with all checks of any other.
 
 The folder is ``models/NAME-DIGEST`` in ``$DYLORA_CACHE``, else in ``dylora-exp`` of the user's
-cache (``$XDG_CACHE_HOME``, ``~/.cache``). Its name begins the sha256 of what was unpacked; a file in
-it has the whole, and the digests of all other files: a folder that is damaged, or of another file,
-is made anew. Only one process makes it; others wait for it. A kill leaves nothing under its name.
+cache (``$XDG_CACHE_HOME``, ``~/.cache``). DIGEST begins the sha256 of what was unpacked; a file in
+it has the whole of it, and the digests of all other files: a folder that is damaged, or of another
+file, is made anew. Only one process makes it; others wait. A kill leaves nothing under its name.
 """
 
 from __future__ import annotations

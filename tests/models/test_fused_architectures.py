@@ -88,8 +88,9 @@ def recorded(backbone):
         if hasattr(module, name)
     ]
     for module, name in cuts:
+        cut = getattr(module, name)
 
-        def noting(*arguments, cut=getattr(module, name)):
+        def noting(*arguments, cut=cut):
             seen.append(cut(*arguments))
             return seen[-1]
 
@@ -113,8 +114,8 @@ FALCON = BERT | {"num_kv_heads": 2}
         ("phi3", PHI3 | {"num_key_value_heads": 2}, "qkv_proj"),
         ("bloom", BLOOM, "query_key_value"),
         ("falcon", FALCON | {"new_decoder_architecture": True}, "query_key_value"),
-        ("falcon", FALCON | {"multi_query": True}, "query_key_value"),
-        ("falcon", FALCON | {"multi_query": False, "alibi": True}, "query_key_value"),
+        ("falcon", BERT | {"multi_query": True}, "query_key_value"),
+        ("falcon", BERT | {"multi_query": False, "alibi": True}, "query_key_value"),
         ("gpt_bigcode", GPT2, "c_attn"),
         ("gpt_bigcode", GPT2 | {"multi_query": False}, "c_attn"),
     ],

@@ -18,9 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the run id of a valid config."""
     from dylora_exp.config import compose, run_id
+    from dylora_exp.core import echo
     from dylora_exp.runner import check
 
     config = compose(arguments.overrides)
     check(config, fetch=False)
+    if config.model.guessed:
+        echo(f"guessed {config.model.guessed}")
     print(f"valid; run {run_id(config)}")
     return 0
