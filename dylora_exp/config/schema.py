@@ -63,7 +63,9 @@ class ModelConfig(StrictModel):
     ``fused`` names the equal parts of a layer that computes several at once, so that one of them
     can be a target: ``{c_attn: [q, k, v]}`` makes ``c_attn.q`` one. ``overrides`` replaces values
     of the model's own configuration, such as its dropout. ``drop_head`` starts with a new head even
-    where the weights have one, such as that of a model trained for other labels.
+    where the weights have one, such as that of a model trained for other labels. ``dtype`` is the
+    type of the frozen weights, and ``quantization`` packs those of the linear layers in eight or
+    four bits; adapters and head are in single precision whatever they are.
     """
 
     name: str = ""
@@ -78,6 +80,8 @@ class ModelConfig(StrictModel):
     fused: dict[str, Any] | None = None
     overrides: dict[str, Any] | None = None
     drop_head: bool = False
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    quantization: Literal["none", "int8", "nf4"] = "none"
 
 
 class HubSource(StrictModel):
@@ -310,6 +314,7 @@ class TrainerConfig(StrictModel):
     less but gives the tokens of long texts less weight. The last, incomplete batch is always kept.
     ``score_every=epoch`` also scores all ranks after each epoch but the last. ``compile`` is
     ``torch.compile``, in training and in scoring; its kernels round differently.
+    ``gradient_checkpointing`` computes activations a second time instead of keeping them.
     """
 
     learning_rate: Positive = 4e-4
@@ -329,6 +334,7 @@ class TrainerConfig(StrictModel):
     max_grad_norm: NotNegative = 1.0
     bf16: bool = False
     compile: bool = False
+    gradient_checkpointing: Annotated[bool, Mark.NOT_IDENTITY] = False
     label_smoothing: Share = 0.0
     score_every: Literal["end", "epoch"] = "end"
     save_steps: Annotated[Count, Mark.NOT_IDENTITY] = 500

@@ -12,6 +12,7 @@ from .fused import split_fused as split_fused
 from .layer_names import Part as Part
 from .layer_names import fused_part as fused_part
 from .layer_names import name_matches as name_matches
+from .loading import check_checkpointing as check_checkpointing
 from .loading import load as load
 from .loading import load_tokenizer as load_tokenizer
 from .loading import longest_input as longest_input
@@ -21,10 +22,13 @@ from .probes import differs as differs
 from .probes import equal_texts as equal_texts
 from .probes import is_probed as is_probed
 from .probes import probing as probing
+from .quantised import packed_layers as packed_layers
+from .quantised import unpacked as unpacked
 from .weights import weight_users as weight_users
 
 __all__ = [
     "Part",
+    "check_checkpointing",
     "compile_where_asked",
     "differs",
     "eager",
@@ -42,10 +46,12 @@ __all__ = [
     "longest_input",
     "model_problems",
     "name_matches",
+    "packed_layers",
     "probing",
     "resolve",
     "revision",
     "skeleton",
     "split_fused",
+    "unpacked",
     "weight_users",
 ]

@@ -20,6 +20,7 @@ from dylora_exp.core import (
     package_folder,
 )
 from dylora_exp.models.layer_names import fused_part
+from dylora_exp.models.precision import precision_problems
 
 # A model without pretrained weights has no vocabulary to honour; bytes cover every text.
 BYTE_LEVEL_TOKENIZER = "package://dylora_exp/models/tiny-roberta"
@@ -32,6 +33,11 @@ def model_problems(config: Config) -> list[str]:
     """
     if found := _fused_problems(config.model):
         return found
+    return precision_problems(config) + _architecture_problems(config)
+
+
+def _architecture_problems(config: Config) -> list[str]:
+    """Return the problems of a model's files and of its width."""
     try:
         location, _ = locations(config.model, config.hub_cache)
         architecture = _architecture(config.model, location)
