@@ -81,8 +81,6 @@ def quiet_libraries() -> None:
     transformers.logging.set_verbosity_warning()
     transformers.logging.disable_default_handler()
     transformers.logging.add_handler(_NULL_HANDLER)
-    # It warns of kernels that it does without, also where nothing is quantised.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # PEFT reads an attribute that transformers has renamed.
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
 
