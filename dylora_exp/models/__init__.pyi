@@ -24,6 +24,7 @@ from .probes import is_probed as is_probed
 from .probes import probing as probing
 from .quantised import packed_layers as packed_layers
 from .quantised import unpacked as unpacked
+from .quantised import weight_size as weight_size
 from .weights import weight_users as weight_users
 
 __all__ = [
@@ -53,5 +54,6 @@ __all__ = [
     "skeleton",
     "split_fused",
     "unpacked",
+    "weight_size",
     "weight_users",
 ]

@@ -10,6 +10,7 @@ rounded in training, too (LLM.int8()).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -132,6 +133,12 @@ def scales(layer: Any) -> torch.Tensor:
         else (layer.state.SCB if weight.SCB is None else weight.SCB)
     )
     return found
+
+
+def weight_size(weight: torch.Tensor) -> int:
+    """Return the number of values of a weight; two of a packed one may share a byte."""
+    state = getattr(weight, "quant_state", None)
+    return weight.numel() if state is None else math.prod(state.shape)
 
 
 def unpacked(layer: Any, dtype: torch.dtype) -> torch.Tensor:
