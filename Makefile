@@ -63,7 +63,7 @@ clean: ## remove .venv, run folders and caches; records and tables stay
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev,charts,minilm,cluster,ray,search,trl,wandb]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev,charts,minilm,quantized,cluster,ray,search,trl,wandb]'
 	@touch $@
 
 # Only what builds the site and the distributions; make install and make test need neither.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils import ModulesToSaveWrapper
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -14,6 +16,8 @@ from dylora_exp.adapters.layers import ADAPTER
 from dylora_exp.config import Config
 from dylora_exp.core import RequestError, first_line
 from dylora_exp.models import has_transposed_weights, name_matches, split_fused, target_names
+
+_HALF = (torch.bfloat16, torch.float16)
 
 
 def attach_lora(backbone: PreTrainedModel, config: Config, init: str) -> PeftModel:
@@ -39,9 +43,31 @@ def attach_lora(backbone: PreTrainedModel, config: Config, init: str) -> PeftMod
         fan_in_fan_out=has_transposed_weights(backbone, targets),
     )
     try:
-        return get_peft_model(backbone, lora)
+        model = get_peft_model(backbone, lora)
     except ValueError as error:
         raise RequestError(f"model.targets: PEFT refuses them: {first_line(error)}") from error
+    train_head_in_single_precision(model)
+    return cast(PeftModel, model)
+
+
+def train_head_in_single_precision(model: nn.Module) -> None:
+    """Turn the trained head of a model in half precision, and its inputs, to single, in place.
+
+    PEFT itself does so for the factors of adapters alone.
+    """
+    for wrapper in model.modules():
+        if isinstance(wrapper, ModulesToSaveWrapper):
+            head = wrapper.modules_to_save[ADAPTER]
+            if any(each.dtype in _HALF for each in head.parameters()):
+                head.float().register_forward_pre_hook(_cast_inputs, with_kwargs=True)
+
+
+def _cast_inputs(_: nn.Module, inputs: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def cast_one(value: Any) -> Any:
+        is_half = isinstance(value, torch.Tensor) and value.dtype in _HALF
+        return value.float() if is_half else value
+
+    return tuple(map(cast_one, inputs)), {name: cast_one(each) for name, each in named.items()}
 
 
 def _check_linear(backbone: PreTrainedModel, targets: Sequence[str]) -> None:

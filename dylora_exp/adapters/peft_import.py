@@ -85,6 +85,7 @@ def attach_peft_folder(backbone: PreTrainedModel, source: PeftFolder, config: Co
     """
     from peft import LoraConfig, get_peft_model
 
+    from dylora_exp.adapters.attach import train_head_in_single_precision
     from dylora_exp.adapters.layers import lora_layers
     from dylora_exp.core import first_line
     from dylora_exp.models import has_transposed_weights
@@ -111,6 +112,7 @@ def attach_peft_folder(backbone: PreTrainedModel, source: PeftFolder, config: Co
             f"method.adapter: target_modules does not name {name_first(less)}, for which "
             f"'{source.weights}' has factors."
         )
+    train_head_in_single_precision(model)
     return model
 
 

@@ -45,7 +45,7 @@ def check_adapters(model: PeftModel) -> None:
             "model.targets: no layer among them has any effect on what the model computes; name "
             "others."
         )
-    if differs(apart, together):
+    if differs(apart, together, model):
         raise RequestError(
             "model.targets: the model reads the weight of a layer among them past the layer, so "
             "that its adapter would have another effect once it is merged; leave it out."
@@ -84,7 +84,7 @@ def check_example_ranks(model: PreTrainedModel | PeftModel, mask: RankMask) -> N
             together = []
         mask.select(mask.r_max)
         wrong = len(together) != len(ranks) or any(
-            differs(alone[rank], found) for rank, found in zip(ranks, together, strict=True)
+            differs(alone[rank], found, model) for rank, found in zip(ranks, together, strict=True)
         )
     if wrong:
         raise RequestError(

@@ -85,6 +85,8 @@ class ModelConfig(StrictModel):
     ``auto``: they are guessed before a config is checked, and ``guessed`` says what. ``overrides``
     replaces values of the model's own configuration, such as its dropout. ``drop_head`` starts with
     a new head even where the weights have one, such as that of a model trained for other labels.
+    ``dtype`` is the type of the frozen weights, and ``quantization`` packs those of the linear
+    layers in eight or four bits; adapters and head are in single precision whatever they are.
     """
 
     name: str = ""
@@ -100,6 +102,8 @@ class ModelConfig(StrictModel):
     overrides: dict[str, Any] | None = None
     drop_head: bool = False
     guessed: Annotated[str | None, Mark.NOT_IDENTITY] = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    quantization: Literal["none", "int8", "nf4"] = "none"
 
 
 class HubSource(StrictModel):
@@ -332,6 +336,7 @@ class TrainerConfig(StrictModel):
     less but gives the tokens of long texts less weight. The last, incomplete batch is always kept.
     ``score_every=epoch`` also scores all ranks after each epoch but the last. ``compile`` is
     ``torch.compile``, in training and in scoring; its kernels round differently.
+    ``gradient_checkpointing`` computes activations a second time instead of keeping them.
     """
 
     learning_rate: Positive = 4e-4
@@ -351,6 +356,7 @@ class TrainerConfig(StrictModel):
     max_grad_norm: NotNegative = 1.0
     bf16: bool = False
     compile: bool = False
+    gradient_checkpointing: Annotated[bool, Mark.NOT_IDENTITY] = False
     label_smoothing: Share = 0.0
     score_every: Literal["end", "epoch"] = "end"
     save_steps: Annotated[Count, Mark.NOT_IDENTITY] = 500

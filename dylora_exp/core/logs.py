@@ -18,6 +18,8 @@ from tqdm import tqdm
 
 LOG = logging.getLogger("dylora_exp")
 LOG.setLevel(logging.INFO)
+# PEFT imports it wherever it is installed, and it then warns of kernels that it does without.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 _VARIABLE = "DYLORA_VERBOSITY"
 _LEVELS = {"quiet": logging.ERROR, "normal": logging.ERROR, "verbose": logging.INFO}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 from dylora_exp import adapters, models
 from dylora_exp.adapters import Cut as Cut
 from dylora_exp.config import Config, MethodSettings, Ranks, method_class
+from dylora_exp.models import weight_size
 
 if TYPE_CHECKING:
     import torch
@@ -225,5 +226,5 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
             f.numel() for layer in adapters.lora_layers(model) for f in adapters.factors(layer)
         ),
         "trainable": sum(p.numel() for p in counted.values() if p.requires_grad),
-        "total": sum(p.numel() for p in counted.values()),
+        "total": sum(map(weight_size, counted.values())),
     }

@@ -15,6 +15,7 @@ from .layer_names import Part as Part
 from .layer_names import fused_part as fused_part
 from .layer_names import name_matches as name_matches
 from .layouts import Layout as Layout
+from .loading import check_checkpointing as check_checkpointing
 from .loading import load as load
 from .loading import load_tokenizer as load_tokenizer
 from .loading import longest_input as longest_input
@@ -24,12 +25,16 @@ from .probes import differs as differs
 from .probes import equal_texts as equal_texts
 from .probes import is_probed as is_probed
 from .probes import probing as probing
+from .quantised import packed_layers as packed_layers
+from .quantised import unpacked as unpacked
+from .quantised import weight_size as weight_size
 from .targets import target_names as target_names
 from .weights import weight_users as weight_users
 
 __all__ = [
     "Layout",
     "Part",
+    "check_checkpointing",
     "compile_where_asked",
     "complete_model",
     "differs",
@@ -49,11 +54,14 @@ __all__ = [
     "longest_input",
     "model_problems",
     "name_matches",
+    "packed_layers",
     "probing",
     "resolve",
     "revision",
     "skeleton",
     "split_fused",
     "target_names",
+    "unpacked",
+    "weight_size",
     "weight_users",
 ]

@@ -21,6 +21,7 @@ from dylora_exp.core import (
 )
 from dylora_exp.models.layer_names import fused_part
 from dylora_exp.models.packed import check_packed, is_packed, unpack
+from dylora_exp.models.precision import precision_problems
 
 # A model without pretrained weights has no vocabulary to honour; bytes cover every text.
 BYTE_LEVEL_TOKENIZER = "package://dylora_exp/models/tiny-roberta"
@@ -33,6 +34,11 @@ def model_problems(config: Config) -> list[str]:
     """
     if found := _fused_problems(config.model):
         return found
+    return precision_problems(config) + _architecture_problems(config)
+
+
+def _architecture_problems(config: Config) -> list[str]:
+    """Return the problems of a model's files and of its width."""
     try:
         architecture = _architecture(config.model, _location(config))
     except RequestError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -18,6 +18,13 @@ class Part:
 def name_matches(module: str, name: str) -> bool:
     """Return whether a short name matches a module: the end of its full name, as in PEFT."""
     return module == name or module.endswith(f".{name}")
+
+
+def lies_in(module: str, names: Iterable[str]) -> bool:
+    """Return whether a module is one of some, or lies in one of them."""
+    parts = module.split(".")
+    paths = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+    return any(name_matches(path, name) for path in paths for name in names)
 
 
 def fused_part(name: str, fused: Mapping[str, Sequence[str]] | None) -> Part | None:

@@ -25,7 +25,7 @@ from dylora_exp.models.tokenizer_checks import (
     check_tokenizer,
     positions_after_padding,
 )
-from dylora_exp.models.weights import NO_CODE, no_safetensors, read_weights, untie
+from dylora_exp.models.weights import NO_CODE, no_safetensors, random_weights, read_weights, untie
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -77,7 +77,6 @@ def load(
         RequestError: When it cannot be loaded, is an encoder where texts are to be generated, or
             has no module that is named as a target or head.
     """
-    import torch
     from transformers import (
         AutoModelForCausalLM,
         AutoModelForSequenceClassification,
@@ -98,7 +97,7 @@ def load(
         if model.pretrained:
             backbone = read_weights(kind, model, location, config, heads)
         else:
-            backbone = kind.from_config(config, dtype=torch.float32, **NO_CODE)
+            backbone = random_weights(kind, model, config, heads)
     if (found := commit_of(location)) is not None:  # as a model that the hub itself was asked for
         backbone.config._commit_hash = found
     if labels is None:
@@ -129,6 +128,20 @@ def read_architecture(model: ModelConfig, hub_cache: str | None = None) -> Pretr
     location, _ = locations(model, hub_cache)
     with _loading(model):
         return _architecture(model, location, {})
+
+
+def check_checkpointing(backbone: PreTrainedModel) -> None:
+    """Refuse a model whose activations cannot be computed a second time.
+
+    Raises:
+        RequestError: When its layers do not support it.
+    """
+    marked = any(hasattr(module, "gradient_checkpointing") for module in backbone.modules())
+    if not (backbone.supports_gradient_checkpointing and marked):
+        raise RequestError(
+            "trainer.gradient_checkpointing: a model of type "
+            f"{backbone.config.model_type} does not support it; expected false, or another model."
+        )
 
 
 def skeleton(

@@ -17,11 +17,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from dylora_exp.core import RequestError
 from dylora_exp.models.fused import is_plain, layout_in
 from dylora_exp.models.layer_names import name_matches
+from dylora_exp.models.quantised import rounding
 
 # Of different lengths, so that one is padded beside the other.
 _TEXTS = ("a", "It was a longer text, with a number of words: 12, 13 and 14.")
-# Single precision rounds batches of other shapes differently, by far less than this share.
-_TOLERANCE = 1e-4
 
 
 def is_probed(model: torch.nn.Module) -> bool:
@@ -41,11 +40,11 @@ def probing(model: torch.nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def differs(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Return whether two results of the same differ by more than rounding."""
+def differs(one: torch.Tensor, other: torch.Tensor, model: torch.nn.Module) -> bool:
+    """Return whether two results of the same differ by more than the rounding of a model."""
     if not (one.isfinite().all() and other.isfinite().all()):
         return True
-    return bool((one - other).abs().max() > _TOLERANCE * one.abs().max() + 1e-7)
+    return bool((one - other).abs().max() > rounding(model) * one.abs().max() + 1e-7)
 
 
 def pad_so_that_batches_do_not_matter(
@@ -74,19 +73,20 @@ def check_padding_of_prompts(backbone: PreTrainedModel, end: int) -> None:
             decoding on the left.
     """
     ids = [number for number in range(3, 16) if number != end]
-    short, long = torch.tensor([[*ids[:3], end]]), torch.tensor([[*ids, end]])
+    device = next(backbone.parameters()).device
+    short, long = (torch.tensor([[*each, end]], device=device) for each in (ids[:3], ids))
     width = long.shape[1] - short.shape[1]
     with probing(backbone):
         alone = backbone(input_ids=short, attention_mask=torch.ones_like(short)).logits[0]
         rows = torch.cat([_padded(short, 0, width, end), long])
         mask = torch.cat([_padded(torch.ones_like(short), 0, width, 0), torch.ones_like(long)])
         together = backbone(input_ids=rows, attention_mask=mask).logits[0, : short.shape[1]]
-        if differs(alone, together):
+        if differs(alone, together, backbone):
             raise _refused(backbone, "a text's loss")
         rows = torch.cat([_padded(short, width, 0, end), long])
         mask = torch.cat([_padded(torch.ones_like(short), width, 0, 0), torch.ones_like(long)])
         ours = _first_scores(backbone, short, torch.ones_like(short), end)
-        if differs(ours, _first_scores(backbone, rows, mask, end)):
+        if differs(ours, _first_scores(backbone, rows, mask, end), backbone):
             raise _refused(backbone, "a text")
 
 
@@ -134,10 +134,11 @@ def check_fused_parts(backbone: PreTrainedModel, fused: Mapping[str, Sequence[st
             elsewhere = [
                 index for index in queries if not _acts_on_own_token(backbone, last, rows[index])
             ]
+        share = max(1e-2, rounding(backbone))
         equal = {
             (i, j)
             for i, j in itertools.combinations(range(len(parts)), 2)
-            if (effects[i] - effects[j]).abs().max() <= 1e-2 * effects[i].abs().max()
+            if (effects[i] - effects[j]).abs().max() <= share * effects[i].abs().max()
         }
         values = {index for index, part in enumerate(parts) if part.lower().startswith("v")}
         blocks = "equal blocks" if layout.is_of_equal_blocks else "the parts"
@@ -190,7 +191,7 @@ def _acts_on_own_token(
         others = [token for token in range(found.shape[-2]) if token != 1]
         return found[..., others, :]
 
-    return not differs(outputs(0.0), outputs(3.0))
+    return not differs(outputs(0.0), outputs(3.0), backbone)
 
 
 def equal_texts(backbone: Any, rows: int = 1) -> dict[str, torch.Tensor]:
@@ -210,9 +211,16 @@ def equal_texts(backbone: Any, rows: int = 1) -> dict[str, torch.Tensor]:
 
 def _depends_on_batch(backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> bool:
     encoded = [dict(tokenizer(text)) for text in _TEXTS]
-    together = backbone(**tokenizer.pad(encoded, return_tensors="pt")).logits
-    alone = [backbone(**tokenizer.pad([each], return_tensors="pt")).logits[0] for each in encoded]
-    return any(differs(one, other) for one, other in zip(alone, together, strict=True))
+    device = next(backbone.parameters()).device
+
+    def logits(texts: list[Any]) -> torch.Tensor:
+        found: torch.Tensor = backbone(
+            **tokenizer.pad(texts, return_tensors="pt").to(device)
+        ).logits
+        return found
+
+    pairs = zip(encoded, logits(encoded), strict=True)
+    return any(differs(logits([each])[0], other, backbone) for each, other in pairs)
 
 
 def _padded(row: torch.Tensor, left: int, right: int, filler: int) -> torch.Tensor:

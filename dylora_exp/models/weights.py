@@ -5,14 +5,22 @@ transformers fills in random values where a file lacks a weight, and ignores wha
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dylora_exp.config import ModelConfig
 from dylora_exp.core import RequestError, name_first
-from dylora_exp.models.layer_names import name_matches
+from dylora_exp.models.layer_names import lies_in, name_matches
+from dylora_exp.models.quantised import (
+    compute_as_in_training,
+    packed_layers,
+    packing,
+    scales,
+    weights_type,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +51,7 @@ def no_safetensors(location: str) -> RequestError:
 def read_weights(
     kind: Any, model: ModelConfig, location: str, config: PretrainedConfig, head: list[str]
 ) -> PreTrainedModel:
-    """Return a model with the weights of a folder or of the hub, in single precision.
+    """Return a model with the weights of a folder or of the hub, in the precision of the config.
 
     Args:
         kind: The class of transformers that loads it.
@@ -55,19 +63,19 @@ def read_weights(
     Raises:
         RequestError: When weights outside the head are missing or unused, or of other sizes.
     """
-    import torch
-
     _refuse_pickles(location)
+    _refuse_packed(config, model)
     backbone, found = kind.from_pretrained(
         location,
         **NO_CODE,
         use_safetensors=True,
         weights_only=True,
         config=config,
-        dtype=torch.float32,  # not rounded first, whatever the config says
+        dtype=weights_type(model),  # not rounded first, whatever the weights' own config says
         revision=model.revision,
         ignore_mismatched_sizes=True,  # so that all of them are named below
         output_loading_info=True,
+        **packing(model, kind, config, head),
     )
     sizes = {name: (tuple(old), tuple(new)) for name, old, new in found["mismatched_keys"]}
     problems = []
@@ -102,7 +110,7 @@ def read_weights(
             else "."
         )
         problems.append(f"{name_first(wrong)}: found shape {old}, expected {new}{hint}")
-    if broken := [name for name, weight in backbone.named_parameters() if not _is_finite(weight)]:
+    if broken := [name for name, weight in _values(backbone) if not _is_finite(weight)]:
         problems.append(
             f"{name_first(broken)} among its weights {_holds_or_hold(broken)} other values than "
             "finite numbers; the file is damaged, or its training diverged."
@@ -113,7 +121,31 @@ def read_weights(
         raise RequestError([f"model.name_or_path: {problem}" for problem in problems])
     if dropped:
         _renew(backbone, kind.from_config(backbone.config), head)
-    return backbone.float()
+    if model.quantization != "none":
+        compute_as_in_training(backbone, model)
+    elif model.dtype == "float32":
+        backbone.float()
+    result: PreTrainedModel = backbone
+    return result
+
+
+def random_weights(
+    kind: Any, model: ModelConfig, config: PretrainedConfig, head: list[str]
+) -> PreTrainedModel:
+    """Return a model with new weights in the precision of the config.
+
+    Args:
+        kind: The class of transformers that makes it.
+        model: The model config.
+        config: The architecture.
+        head: As in ``read_weights``.
+    """
+    backbone: PreTrainedModel = kind.from_config(config, dtype=weights_type(model), **NO_CODE)
+    if model.quantization == "none":
+        return backbone
+    with tempfile.TemporaryDirectory() as folder:  # transformers packs what it reads
+        backbone.save_pretrained(folder)
+        return read_weights(kind, model, folder, config, head)
 
 
 def weight_users(model: Module) -> Counter[int]:
@@ -152,6 +184,24 @@ def _refuse_pickles(location: str) -> None:
         raise no_safetensors(location)
 
 
+def _refuse_packed(config: PretrainedConfig, model: ModelConfig) -> None:
+    """Refuse weights that are quantised already."""
+    found = getattr(config, "quantization_config", None)
+    if found is not None:
+        how = found.get("quant_method") if isinstance(found, dict) else found.quant_method
+        raise RequestError(
+            f"model.name_or_path: the weights of '{model.name_or_path}' are quantised already "
+            f"({getattr(how, 'value', how)}); expected full ones, which model.quantization packs."
+        )
+
+
+def _values(backbone: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
+    """Yield all weights by name, of packed ones their scales."""
+    packed = {f"{name}.weight": scales(layer) for name, layer in packed_layers(backbone)}
+    for name, weight in backbone.named_parameters():
+        yield name, packed.get(name, weight)
+
+
 def _renew(backbone: PreTrainedModel, new: PreTrainedModel, head: list[str]) -> None:
     """Copy the head of a new model into another."""
     import torch
@@ -165,9 +215,7 @@ def _renew(backbone: PreTrainedModel, new: PreTrainedModel, head: list[str]) -> 
 
 def _in(weight: str, modules: Iterable[str]) -> bool:
     """Return whether a weight belongs to one of some modules."""
-    parts = weight.split(".")
-    paths = [".".join(parts[:end]) for end in range(1, len(parts))]
-    return any(name_matches(path, module) for path in paths for module in modules)
+    return lies_in(weight.rpartition(".")[0], modules)
 
 
 def _is_in_body(weight: str, backbone: PreTrainedModel) -> bool:

@@ -192,6 +192,9 @@ class GenerationObjective(base.Objective):
         """Return a context in which adapters are merged, unless that changes what is computed."""
         from dylora_exp.models import eager
 
+        base = self.config.model
+        if base.quantization != "none" or base.dtype != "float32":
+            return nullcontext()  # what is added to such weights would be rounded
         with eager(model):
             same = adapters.merging_keeps_outputs(model, self.prompts[0])
         if same:

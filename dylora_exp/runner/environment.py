@@ -24,9 +24,14 @@ _DEFAULT_THREADS = torch.get_num_threads()
 _NULL_HANDLER = logging.NullHandler()
 
 
-def environment() -> dict[str, Any]:
-    """Return the versions, the project's commit, the hardware and the number of processes."""
-    versions = {name: metadata.version(name) for name in ("torch", "transformers", "peft")}
+def environment(*packages: str) -> dict[str, Any]:
+    """Return the versions, the project's commit, the hardware and the number of processes.
+
+    Args:
+        packages: Further packages that a run depends on.
+    """
+    names = ("torch", "transformers", "peft", *packages)
+    versions = {name: metadata.version(name) for name in names}
     commit, dirty = _git_state()
     return {
         "python": platform.python_version(),

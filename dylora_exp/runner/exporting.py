@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dylora_exp.core import RequestError, apply_umask, export_folder, write_atomically
+from dylora_exp.core import RequestError, apply_umask, export_folder
 from dylora_exp.records import Record, RecordStore
 from dylora_exp.runner.card_metadata import Exported
 from dylora_exp.runner.exported_ranks import choose_scores
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from dylora_exp.adapters import SavedAdapter
-    from dylora_exp.config import Config, TaskConfig
+    from dylora_exp.config import Config
 
 # Settings of a model that may name a folder; a record knows it by a digest of its files only.
 _FOLDERS = ("name_or_path", "tokenizer")
@@ -62,6 +62,7 @@ def export(
     from dylora_exp.adapters import export_rank, read_adapter, write_adapter
     from dylora_exp.methods import make_method
     from dylora_exp.models import Layout
+    from dylora_exp.runner.merging import merge as merge_adapter
 
     record = RecordStore(results_dir).find(run)
     _check_config(record)
@@ -91,7 +92,7 @@ def export(
             written = work / "adapter"
             write_adapter(written, _without_copies(adapter, base.name()))
             if merge:
-                written = _merge(written, work / "merged", config)
+                written = merge_adapter(written, work / "merged", config)
             elif tokenizer is not None:
                 tokenizer.save_pretrained(written)
                 apply_umask(written)
@@ -215,37 +216,3 @@ def _noted_folders(run_folder: Path) -> dict[str, str]:
         return dict(json.loads((run_folder / "folders.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}
-
-
-def _merge(adapter: Path, folder: Path, config: Config) -> Path:
-    """Fold an adapter into its model and save both model and tokenizer."""
-    from peft import PeftModel
-    from transformers import set_seed
-
-    from dylora_exp.models import load
-    from dylora_exp.runner.environment import quiet_libraries
-
-    quiet_libraries()
-    # As the run did before it loaded its model: weights that are not pretrained follow from it.
-    set_seed(config.seed)
-    backbone, tokenizer = load(config.model, config.task.number_of_outputs, config.hub_cache)
-    merged = PeftModel.from_pretrained(backbone, str(adapter)).merge_and_unload()
-    merged.save_pretrained(folder)
-    if config.task.number_of_outputs is not None:
-        _name_outputs(folder / "config.json", config.task)
-    tokenizer.save_pretrained(folder)
-    apply_umask(folder)
-    return folder
-
-
-def _name_outputs(file: Path, task: TaskConfig) -> None:
-    """Write the labels of a classifier into its config.json.
-
-    transformers leaves out names that are its own default, and with them the number of labels where
-    an architecture has another default: a BART with two labels would be read as one with three.
-    """
-    names = task.labels or ["LABEL_0"]  # a number's only output, as transformers calls it
-    tree = json.loads(file.read_text(encoding="utf-8"))
-    tree["id2label"] = {str(number): name for number, name in enumerate(names)}
-    tree["label2id"] = {name: number for number, name in enumerate(names)}
-    write_atomically(file, json.dumps(tree, indent=2, sort_keys=True) + "\n")

@@ -45,7 +45,7 @@ def _loading(exported: Exported) -> list[str]:
     task = exported.config.task
     auto_class = task.auto_model_class
     if exported.merged:
-        return [f"Load it with `{auto_class}.from_pretrained(FOLDER)`."]
+        return [f"Load it with `{auto_class}.from_pretrained(FOLDER)`.", *_merged_into(exported)]
     arguments = ["FOLDER"]
     if task.number_of_outputs is not None:
         arguments.append(f"num_labels={task.number_of_outputs}")
@@ -54,9 +54,46 @@ def _loading(exported: Exported) -> list[str]:
     return [
         "Load it with `PeftModel.from_pretrained(base_model, FOLDER)`, or where PEFT finds the "
         f"base by its name in `adapter_config.json`, with `{auto_class.replace('Auto', 'AutoPeft')}"
-        f".from_pretrained({', '.join(arguments)})`, the base in single precision "
-        "(`dtype=torch.float32`), in which it was scored."
+        f".from_pretrained({', '.join(arguments)})`, {_precision(exported)}"
     ]
+
+
+def _precision(exported: Exported) -> str:
+    """Return in which precision the base is to be loaded, as the end of a sentence."""
+    model = exported.config.model
+    name = {"float32": "single precision"}.get(model.dtype, model.dtype)
+    if model.quantization == "none":
+        return f"the base in {name} (`dtype=torch.{model.dtype}`), in which it was scored."
+    options = {
+        "int8": "load_in_8bit=True",
+        "nf4": 'load_in_4bit=True, bnb_4bit_quant_type="nf4", '
+        f"bnb_4bit_compute_dtype=torch.{model.dtype}",
+    }
+    return (
+        f"the base quantised ({model.quantization}), as it was trained and scored: "
+        f"`quantization_config=BitsAndBytesConfig({options[model.quantization]}), "
+        f"dtype=torch.{model.dtype}`. It also loads on the full base, where its scores may differ."
+    )
+
+
+def _merged_into(exported: Exported) -> list[str]:
+    """Return a sentence about the weights that an adapter was merged into, if they are no others'.
+
+    These are the base's own in single precision.
+    """
+    model = exported.config.model
+    if model.quantization != "none":
+        return [
+            f"It was trained over a quantised base ({model.quantization}) and is merged into the "
+            "dequantised weights, the values that the quantised ones stand for, in single "
+            "precision: not into the full weights of the base."
+        ]
+    if model.dtype != "float32":
+        return [
+            f"It was trained and scored in {model.dtype}, and is merged and saved in single "
+            "precision, which rounds nothing."
+        ]
+    return []
 
 
 def _subject(record: Record) -> str:

@@ -18,7 +18,13 @@ from dylora_exp.adapters import layer_sizes
 from dylora_exp.config import Config, has_ranks, identity, run_id, without_targets
 from dylora_exp.core import apply_umask, start_workers
 from dylora_exp.methods import Method, TrainedModel, count_parameters, make_method
-from dylora_exp.models import fused_layouts, load, longest_input, revision
+from dylora_exp.models import (
+    check_checkpointing,
+    fused_layouts,
+    load,
+    longest_input,
+    revision,
+)
 from dylora_exp.objectives import Objective, ObjectiveContext, make_objective
 from dylora_exp.records import RankScore, Record, rank_verdict, saved_files, summarise
 from dylora_exp.runner.environment import (
@@ -66,6 +72,8 @@ def load_run(config: Config, data: TaskData) -> LoadedRun:
     set_seed(config.seed)
     needed = config.model if has_ranks(config.method) else without_targets(config.model)
     backbone, tokenizer = load(needed, config.task.number_of_outputs, config.hub_cache)
+    if config.trainer.gradient_checkpointing:
+        check_checkpointing(backbone)
     objective = make_objective(ObjectiveContext(config, tokenizer, longest_input(backbone), data))
     method = make_method(config)
     if not method.is_trained_elsewhere:
@@ -83,7 +91,8 @@ def train_and_record(run: LoadedRun) -> tuple[Record, list[str]]:
         The record of the completed run, not written yet, and the warnings of training.
     """
     config, method, folder = run.config, run.method, run_folder(run.config)
-    software = environment() | revision(run.model)  # as they are at the start
+    quantiser = ["bitsandbytes"] if config.model.quantization != "none" else []
+    software = environment(*quantiser) | revision(run.model)  # as they are at the start
     prepare_folder(folder, config, run.data.sources)
     imported = {"imported": method.source()} if method.is_trained_elsewhere else {}
     start_workers()
@@ -111,7 +120,7 @@ def train_and_record(run: LoadedRun) -> tuple[Record, list[str]]:
                 **({} if method.is_untimed else training.timing()),
                 **method.timing,
             },
-            memory=peak_memory(),
+            memory=peak_memory() | {"model_bytes": model.get_memory_footprint()},
             environment=software,
             layers=layer_sizes(model) if _have_layer_ranks(sweeps) else {},
         )

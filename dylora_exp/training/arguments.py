@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import TrainingArguments
@@ -62,6 +64,7 @@ def training_arguments(method: Method, folder: Path) -> TrainingArguments:
         warmup_steps=trainer.warmup_ratio if trainer.warmup_steps is None else trainer.warmup_steps,
         max_grad_norm=method.max_grad_norm,
         bf16=trainer.bf16,
+        fp16=config.model.dtype == "float16",  # losses are scaled, so that no gradient vanishes
         remove_unused_columns=False,
         save_strategy="steps",
         save_steps=trainer.save_steps,
@@ -74,4 +77,16 @@ def training_arguments(method: Method, folder: Path) -> TrainingArguments:
         ddp_find_unused_parameters=False,
         disable_tqdm=True,
         report_to=[],
+        **(_checkpointing() if trainer.gradient_checkpointing else {}),
     )
+
+
+def _checkpointing() -> dict[str, Any]:
+    """Return the arguments of gradient checkpointing, by the names of this transformers."""
+    known = {field.name for field in dataclasses.fields(TrainingArguments)}
+    kind = "activation" if "activation_checkpointing" in known else "gradient"
+    # Reentrant checkpoints would have no gradient below frozen layers.
+    return {
+        f"{kind}_checkpointing": True,
+        f"{kind}_checkpointing_kwargs": {"use_reentrant": False},
+    }

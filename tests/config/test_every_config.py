@@ -21,8 +21,8 @@ from dylora_exp.reporting.make_tables import table_runs
 from dylora_exp.reporting.specs.tables import profiles_of
 
 FILES = sorted(path.relative_to(CONF_DIR).as_posix() for path in Path(CONF_DIR).rglob("*.yaml"))
-# Not choices of a run: tables and what the paper prints.
-OTHERS = ("table/", "paper/")
+# Not choices of a run: tables, what the paper prints, and what belongs to a method of its name.
+OTHERS = ("table/", "paper/", "preset/")
 CHOICES = [file for file in FILES if file.count("/") == 1 and not file.startswith(OTHERS)]
 HYDRAS = [file for file in FILES if file.startswith("hydra/")]
 # What a choice needs beside it.
@@ -51,6 +51,28 @@ def test_every_choice_passes_the_schema(file):
         assert getattr(config, group).name == name
     if group == "profile":
         assert config.profile == name
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith("preset/")])
+def test_every_preset_is_of_a_method(file):
+    assert Path(file).stem in options("method")
+
+
+@pytest.mark.parametrize("profile", options("profile"))
+def test_a_preset_holds_whatever_the_profile(profile):
+    config = compose([f"profile={profile}", "method=qdylora", "model.targets=[query]"])
+    assert config.model.quantization == "nf4"
+    assert (config.ranks.distribution, config.ranks.r_max) == ("uniform", 64)
+    assert config.ranks.values == [1, 2, 4, 8, 16, 32, 64]
+    assert config.method.kind == "dylora" and config.method.update == "prefix"
+
+
+def test_a_preset_gives_way_to_what_is_typed():
+    typed = ["ranks.r_max=16", "ranks.values=[1,16]", "model.quantization=int8"]
+    config = compose(["method=qdylora", *typed])
+    assert (config.ranks.r_max, config.ranks.values) == (16, [1, 16])
+    assert config.model.quantization == "int8"
+    assert compose(["method=dylora"]).model.quantization == "none"
 
 
 @pytest.mark.parametrize("model", options("model"))

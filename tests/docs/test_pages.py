@@ -22,7 +22,7 @@ from tests.support.tiny_runs import ROOT
 
 TEXTS = {path.stem: path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md"))}
 # Run as they stand, each in an empty folder. The others have tests of their own, or no commands.
-TUTORIALS = ["getting-started", "my-task", "my-model", "my-method", "metrics"]
+TUTORIALS = ["getting-started", "my-task", "my-model", "my-method", "metrics", "large-models"]
 LONG = ["clusters"]
 # These need what is not here, as their page says.
 NOT_RUN = {

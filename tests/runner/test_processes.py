@@ -45,6 +45,10 @@ SLOW = {
     "matryoshka": ["method=matryoshka"],
     "finetune": ["method=finetune", "ranks.score=null"],
     "epochs": ["method=dylora", "trainer.score_every=epoch"],
+    "four bits": ["method=dylora", "model.quantization=nf4"],
+    "eight bits": ["method=dylora", "ranks=per-example", "model.quantization=int8"],
+    "half precision": ["method=dylora", "model.dtype=bfloat16"],
+    "checkpointing": ["method=dylora", "trainer.gradient_checkpointing=true"],
 }
 
 

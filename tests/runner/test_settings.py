@@ -57,6 +57,7 @@ RESOURCES = {
     "trainer.eval_batch_size": "memory; scores do not depend on it",
     "trainer.save_steps": "how much a kill costs",
     "trainer.threads": "speed",
+    "trainer.gradient_checkpointing": "memory; no bit of what is trained differs",
     "method.examples_per_pass": "memory; gradients add up",
     "ranks.tolerance": "a choice from the scores, which reports make anew",
 }

@@ -36,7 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scale", metavar="S", help="alpha/b or alpha/r (default: the first scored with the cut)"
     )
-    parser.add_argument("--merge", action="store_true", help="write the whole model, merged")
+    parser.add_argument(
+        "--merge",
+        action="store_true",
+        help="write the whole model, merged; of a quantised base, into the dequantised weights",
+    )
     parser.add_argument("--force", action="store_true", help="replace what is in DIR")
     add_results(parser)
     add_outputs(parser)

@@ -12,6 +12,7 @@ METHOD_NAMES = {
     "lora": "LoRA",
     "dylora": "DyLoRA",
     "dylora-frozen": "DyLoRA (frozen)",
+    "qdylora": "QDyLoRA",
     "released-code": "Released code",
     "nested-dropout": "Nested dropout",
     "matryoshka": "Matryoshka",

@@ -45,6 +45,7 @@ METHOD_STYLES = {
     "flop": Style("#666666", "*"),
     "released-code": Style("#8B4513", "p"),
     "imported": Style("#6A3D9A", "h"),
+    "qdylora": Style("#B2182B", "d"),
 }
 _OTHER_COLOURS = ("#999999", "#7A6A00", "#004D40", "#A0003C", "#3F51B5")
 _OTHER_MARKERS = ("<", ">", "d", "H", "8")
