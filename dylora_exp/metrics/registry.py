@@ -15,7 +15,7 @@ from importlib.metadata import version
 from typing import Any, Literal
 
 from dylora_exp.core import RequestError, unknown_name
-from dylora_exp.metrics import glue, java, words
+from dylora_exp.metrics import answers, glue, java, likelihood, words
 from dylora_exp.metrics.bleu import bleu
 from dylora_exp.metrics.coco import cider, rouge_l
 from dylora_exp.metrics.nist import nist
@@ -28,6 +28,8 @@ OFFICIAL_REFERENCES = {"webnlg": 6, "dart": 6}
 # A task's examples may be scored in parts as well, as "ter_seen" and "ter_unseen".
 PARTS = ("seen", "unseen")
 
+# In the words of ``TaskConfig.scored``: what a task's answers are.
+Scored = Literal["labels", "numbers", "texts", "choices", "answers", "likelihood"]
 Function = Callable[..., float] | type
 
 
@@ -83,7 +85,7 @@ class Metric:
 
     name: str
     title: str
-    scores: Literal["labels", "numbers", "texts"]
+    scores: Scored
     computations: Computations
     higher_is_better: bool = True
     two_labels_only: bool = False
@@ -93,7 +95,7 @@ class Metric:
     @property
     def factor(self) -> int:
         """What ``format_value`` multiplies a value with; texts are shown on their own scales."""
-        return 1 if self.scores == "texts" else 100
+        return 1 if self.scores in ("texts", "likelihood") else 100
 
 
 def _webnlg_dart(computation: Computation) -> Computations:
@@ -219,6 +221,44 @@ _ENTRIES = [
                 range=(0, math.inf),
             )
         ),
+        higher_is_better=False,
+    ),
+    Metric(
+        "exact_match",
+        "Exact match",
+        "answers",
+        {ANY_TASK: Computation(answers.exact_match, "compare:number", answers.read_answers)},
+    ),
+    Metric(
+        "peft_match",
+        "Exact match (PEFT)",
+        "answers",
+        {
+            ANY_TASK: Computation(
+                answers.peft_match, "compare:decimal|extract:peft", answers.read_answers
+            )
+        },
+        on_hub="exact_match",
+    ),
+    Metric(
+        "no_answer",
+        "No answer",
+        "answers",
+        {ANY_TASK: Computation(answers.no_answer, "compare:number", answers.read_answers)},
+        higher_is_better=False,
+    ),
+    Metric(
+        "loss",
+        "Loss",
+        "likelihood",
+        {ANY_TASK: Computation(likelihood.loss, "mean:token|unit:nat", range=(0, math.inf))},
+        higher_is_better=False,
+    ),
+    Metric(
+        "perplexity",
+        "Perplexity",
+        "likelihood",
+        {ANY_TASK: Computation(likelihood.perplexity, "mean:token", range=(1, math.inf))},
         higher_is_better=False,
     ),
 ]

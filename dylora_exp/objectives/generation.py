@@ -184,7 +184,8 @@ class GenerationObjective(base.Objective):
         about = {
             "signature": self.scorer.signature,
             "missing": self.missing,
-            "decoding": self.decoding.model_dump() | {"stop_tokens": stop_tokens(self.tokenizer)},
+            "decoding": self.decoding.model_dump()
+            | {"stop_tokens": stop_tokens(self.tokenizer, self.decoding.stop)},
         }
         return super().scoring() | about
 
