@@ -7,20 +7,19 @@ references it has.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from dylora_exp import adapters, metrics
+from dylora_exp import metrics
 from dylora_exp.config import Count, HubSource, Mark, TaskConfig, TsvSource
-from dylora_exp.core import LOG, RequestError, broadcast_from_main
+from dylora_exp.core import RequestError, broadcast_from_main
 from dylora_exp.methods import Cut, Method, TrainedModel
 from dylora_exp.objectives import base
 from dylora_exp.objectives.decode_config import DecodeConfig
+from dylora_exp.objectives.decoder import Decoder
 
 if TYPE_CHECKING:
     import torch
@@ -77,7 +76,6 @@ class GenerationObjective(base.Objective):
     def __init__(self, setting: base.ObjectiveContext) -> None:
         super().__init__(setting)
         assert isinstance(setting.config.task, GenerationTask)
-        self.decoding = setting.config.task.decode
         self.data = setting.data.eval
         self.prompts = [self._prompt(context) for context in self.data["context"]]
         if not any(label != IGNORED for row in self.train_set["labels"] for label in row):
@@ -86,8 +84,8 @@ class GenerationObjective(base.Objective):
                 "for a text after any context of the training data, so that nothing would be "
                 "learned."
             )
-        _check_lengths(self.prompts, setting, self.decoding.max_new_tokens)
         task = setting.config.task
+        self.decoder = Decoder(setting, task.decode, self.prompts, self.data["where"])
         self.scorer = metrics.Scorer(task.reader, task.metrics, task.max_references)
         self.missing: dict[str, str] = {}
 
@@ -146,28 +144,7 @@ class GenerationObjective(base.Objective):
 
     def score(self, model: TrainedModel, method: Method, cut: Cut, folder: Path) -> base.CutScore:
         """Return the metrics of one text for each context, of all and by kind of category."""
-        import torch
-
-        from dylora_exp.objectives.torch_parts.decoding import decode
-
-        name = "-".join(str(part).replace("/", "") for part in (cut.truncation, cut.scale) if part)
-        file = f"{name}-rank-{cut.rank}.jsonl" if cut.rank else "whole.jsonl"
-        device = next(model.parameters()).device.type
-        # Said here, since the Trainer leaves some of the models it has trained in bf16 by itself.
-        bf16 = torch.autocast(device, dtype=torch.bfloat16, enabled=self.config.trainer.bf16)
-        with method.at_cut(model, cut):
-            weights = _digest(model)  # of the cut, which may depend on training examples
-            with self._merged_if_the_same(model), bf16:
-                decoded = decode(
-                    model,
-                    self.tokenizer,
-                    self.prompts,
-                    self.decoding,
-                    self.config.trainer.eval_batch_size,
-                    folder / "predictions" / file,
-                    weights,
-                    f"rank {cut.rank}" if cut.rank else "decoding",
-                )
+        decoded = self.decoder.decode(model, method, cut, folder)
         # One process starts Java.
         return base.CutScore(
             broadcast_from_main(lambda: self._metrics(decoded.texts)), decoded.seconds
@@ -179,26 +156,12 @@ class GenerationObjective(base.Objective):
 
     def scoring(self) -> dict[str, Any]:
         """Return the metrics' signature, why some are missing, and how texts were decoded."""
-        from dylora_exp.objectives.torch_parts.decoding import stop_tokens
-
         about = {
             "signature": self.scorer.signature,
             "missing": self.missing,
-            "decoding": self.decoding.model_dump()
-            | {"stop_tokens": stop_tokens(self.tokenizer, self.decoding.stop)},
+            "decoding": self.decoder.about(),
         }
         return super().scoring() | about
-
-    def _merged_if_the_same(self, model: TrainedModel) -> AbstractContextManager[None]:
-        """Return a context in which adapters are merged, unless that changes what is computed."""
-        from dylora_exp.models import eager
-
-        with eager(model):
-            same = adapters.merging_keeps_outputs(model, self.prompts[0])
-        if same:
-            return adapters.merged(model)
-        LOG.warning("merged adapters would compute something else: texts are decoded without")
-        return nullcontext()
 
     def _metrics(self, texts: list[str]) -> dict[str, float | None]:
         """Score all texts, and those of seen and unseen categories where there are both."""
@@ -228,30 +191,3 @@ class GenerationObjective(base.Objective):
             text, add_special_tokens=False, split_special_tokens=True
         )
         return ids
-
-
-def _check_lengths(prompts: list[list[int]], setting: base.ObjectiveContext, longest: int) -> None:
-    """Refuse contexts that leave no room for a text of so many tokens."""
-    room = setting.window - longest
-    if room < 1:
-        raise RequestError(
-            f"task.decode.max_new_tokens: found {longest}, expected fewer than the "
-            f"{setting.window} tokens of the model's window."
-        )
-    for prompt, row in zip(prompts, setting.data.eval, strict=True):
-        if len(prompt) > room:
-            raise RequestError(
-                f"{row['where']}: the context has {len(prompt)} tokens, expected at most {room}: "
-                f"the model's window of {setting.window} less the text's {longest} "
-                f"(task.decode.max_new_tokens)."
-            )
-
-
-def _digest(model: torch.nn.Module) -> str:
-    """Return a digest of everything that was trained."""
-    total = hashlib.sha256()
-    for name, parameter in sorted(model.named_parameters()):
-        if parameter.requires_grad:
-            total.update(name.encode())
-            total.update(parameter.detach().float().cpu().numpy().tobytes())
-    return total.hexdigest()[:16]
