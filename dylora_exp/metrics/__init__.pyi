@@ -1,3 +1,9 @@
+from .answers import MARKED as MARKED
+from .answers import Answer as Answer
+from .answers import check_rule as check_rule
+from .answers import extract_answer as extract_answer
+from .answers import parse_number as parse_number
+from .answers import read_answers as read_answers
 from .evaluate_modules import compute as compute
 from .evaluate_modules import load_metric as load_metric
 from .registry import ANY_TASK as ANY_TASK
@@ -24,14 +30,18 @@ from .scorer import Scorer as Scorer
 
 __all__ = [
     "ANY_TASK",
+    "MARKED",
     "METRICS",
     "PARTS",
+    "Answer",
     "Computation",
     "Metric",
     "Scorer",
     "base_name",
+    "check_rule",
     "compute",
     "display_factor",
+    "extract_answer",
     "format_value",
     "get",
     "hub_name",
@@ -40,8 +50,10 @@ __all__ = [
     "metric_sign",
     "names",
     "output_factor",
+    "parse_number",
     "protocol_metrics",
     "protocols",
+    "read_answers",
     "score_range",
     "sign",
     "signature",

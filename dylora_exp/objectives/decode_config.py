@@ -29,10 +29,10 @@ class DecodeConfig(StrictModel):
     def _without_default_stop(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Return the settings as they were before there was a choice of ``stop``.
 
-        Tasks have no default for all of these, so that each one of them is part of a run's
-        identity, whatever its value.
+        All others are part of a run's identity, whatever their values: tasks have no default for
+        them together.
         """
         tree: dict[str, Any] = handler(self)
-        if self.stop == "blank_line":
+        if self.stop == type(self).model_fields["stop"].default:
             del tree["stop"]
         return tree
