@@ -81,6 +81,7 @@ class Metric:
         two_labels_only: Whether it is undefined for more than two labels.
         needs_java: Whether it has no value without Java.
         on_hub: Its name among the hub's metrics; empty where it is the same.
+        also_scores: What else the predictions may be.
     """
 
     name: str
@@ -91,6 +92,12 @@ class Metric:
     two_labels_only: bool = False
     needs_java: bool = False
     on_hub: str = ""
+    also_scores: tuple[Scored, ...] = ()
+
+    @property
+    def kinds(self) -> tuple[Scored, ...]:
+        """What the predictions may be."""
+        return (self.scores, *self.also_scores)
 
     @property
     def factor(self) -> int:
@@ -104,7 +111,11 @@ def _webnlg_dart(computation: Computation) -> Computations:
 
 _ENTRIES = [
     Metric(
-        "accuracy", "Accuracy", "labels", {ANY_TASK: Computation(glue.accuracy, "{scikit-learn}")}
+        "accuracy",
+        "Accuracy",
+        "labels",
+        {ANY_TASK: Computation(glue.accuracy, "{scikit-learn}")},
+        also_scores=("choices",),
     ),
     Metric(
         "f1",
@@ -266,8 +277,8 @@ METRICS = {metric.name: metric for metric in _ENTRIES}
 
 
 def names(scores: str | None = None) -> list[str]:
-    """Return the names of all metrics, or of those that score labels, numbers or texts."""
-    return [name for name, metric in METRICS.items() if scores in (None, metric.scores)]
+    """Return the names of all metrics, or of those that score labels, numbers, texts, ..."""
+    return [name for name, metric in METRICS.items() if scores in (None, *metric.kinds)]
 
 
 def protocol_metrics(protocol: str | None) -> list[str]:
