@@ -21,6 +21,11 @@ class HubDataset(StrictModel):
     train: str = "train"
     eval: str = "validation"
 
+    @property
+    def splits(self) -> tuple[tuple[str, str | None, str], ...]:
+        """The data set, the configuration and the split of the training and the scored examples."""
+        return (self.path, self.name, self.train), (self.path, self.name, self.eval)
+
 
 class HubSource(HubDataset):
     """Where a task lies on the hub, and the columns that hold its texts."""
@@ -144,6 +149,17 @@ class TaskConfig(StrictModel):
             TemplateFlaw: When the row is none.
         """
         raise NotImplementedError
+
+    def is_trained(self, row: Mapping[str, Any]) -> bool:
+        """Return whether a row of the training data of the reader ``rows`` is used.
+
+        Args:
+            row: Its values by column.
+
+        Raises:
+            TemplateFlaw: When that cannot be said.
+        """
+        return True
 
     def problems(self) -> list[str]:
         """Return a sentence for each setting that does not go with the others."""

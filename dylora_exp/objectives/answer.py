@@ -14,9 +14,10 @@ from dylora_exp.core import RequestError, broadcast_from_main
 from dylora_exp.methods import Cut, Method, TrainedModel
 from dylora_exp.metrics import MARKED, Answer, check_rule, read_answers
 from dylora_exp.objectives import base
+from dylora_exp.objectives.completions import CompletionTask
 from dylora_exp.objectives.decode_config import DecodeConfig, Stop
 from dylora_exp.objectives.decoder import Decoder
-from dylora_exp.objectives.templates import CompletionTask, TemplateObjective
+from dylora_exp.objectives.templates import TemplateObjective
 
 
 def _check_rule(rule: str) -> str:
@@ -77,7 +78,7 @@ class AnswerObjective(TemplateObjective):
         assert isinstance(task, AnswerTask)
         self.extract = task.extract
         self.references = _references(task, setting)
-        self.prompts = [self.encoder.context(prompt) for prompt in setting.data.eval["prompt"]]
+        self.prompts = [self.encoder.prompt(prompt) for prompt in setting.data.eval["prompt"]]
         self.decoder = Decoder(setting, task.decode, self.prompts, setting.data.eval["where"])
         self.scorer = metrics.Scorer(metrics.ANY_TASK, task.metrics)
 

@@ -61,6 +61,35 @@ class PairEncoder:
         # What follows may have become part of the prompt's last token.
         return context, whole[len(context) :] or self._encode([follows])
 
+    def sequence(self, prompt: str, continuation: str) -> tuple[list[int], int]:
+        """Return the ids of a prompt and what follows it as one text, to be trained.
+
+        Unlike ``pair`` it loses nothing where a token has the end of the prompt and the beginning
+        of what follows.
+
+        Returns:
+            The ids, and the index of the first of them that has a part of the continuation.
+        """
+        pieces, space = _stripped(self._pieces(prompt))
+        context = self._context(pieces)
+        follows = _Piece(space + continuation, False)
+        if not pieces:
+            return context + self._encode([follows]), len(context)
+        whole = self._start_of(pieces) + self._encode([*pieces, follows])
+        same = zip(context, whole, strict=False)
+        return whole, next((i for i, (a, b) in enumerate(same) if a != b), len(context))
+
+    def prompt(self, prompt: str) -> list[int]:
+        """Return the ids of a prompt after which a text is generated.
+
+        Of the white space at its end only that of the chat template is kept: a text begins with
+        the space before its first word.
+        """
+        pieces = self._pieces(prompt)
+        if pieces[-1].is_markup:
+            return self._context(pieces)
+        return self.context(prompt)
+
     def _context(self, pieces: list[_Piece]) -> list[int]:
         if pieces:
             return self._start_of(pieces) + self._encode(pieces)

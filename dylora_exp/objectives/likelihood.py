@@ -12,8 +12,9 @@ from dylora_exp import metrics
 from dylora_exp.core import RequestError
 from dylora_exp.methods import Cut, Method, TrainedModel
 from dylora_exp.objectives import base
+from dylora_exp.objectives.completions import CompletionTask
 from dylora_exp.objectives.language_modelling import IGNORED
-from dylora_exp.objectives.templates import CompletionTask, TemplateObjective
+from dylora_exp.objectives.templates import TemplateObjective
 
 
 class LikelihoodTask(CompletionTask):

@@ -31,9 +31,22 @@ if TYPE_CHECKING:
 
 
 class TemplateHub(HubDataset):
-    """Where a task of templates lies on the hub; ``templates`` replaces those for its files."""
+    """Where a task of templates lies on the hub; ``templates`` replaces those for its files.
+
+    ``eval_path`` and ``eval_name`` are the data set and the configuration that are scored, where
+    they are others than those for training.
+    """
 
     templates: dict[str, str | list[str]] = Field(default_factory=dict)
+    eval_path: str | None = None
+    eval_name: str | None = None
+
+    @property
+    def splits(self) -> tuple[tuple[str, str | None, str], ...]:
+        """The data set, the configuration and the split of the training and the scored examples."""
+        scored = (self.path, self.name) if self.eval_path is None else (self.eval_path, None)
+        path, name = scored[0], self.eval_name or scored[1]
+        return (self.path, self.name, self.train), (path, name, self.eval)
 
 
 class TemplateTask(LanguageModelTask):
@@ -146,12 +159,11 @@ class TemplateObjective(LanguageModelObjective):
         def sequences(rows: dict[str, list[str]]) -> dict[str, list[Any]]:
             found: dict[str, list[Any]] = {"input_ids": [], "labels": [], "length": []}
             for pair in zip(rows["prompt"], rows["completion"], strict=True):
-                prompt, completion = self.encoder.pair(*pair)
-                target = [*completion, self.tokenizer.eos_token_id]
-                ids = (prompt + target)[: self.max_length]
-                before = prompt if self.loss_on == "all" else [IGNORED] * len(prompt)
+                whole, start = self.encoder.sequence(*pair)
+                ids = [*whole, self.tokenizer.eos_token_id][: self.max_length]
+                unlearned = 0 if self.loss_on == "all" else start
                 found["input_ids"].append(ids)
-                found["labels"].append((before + target)[: self.max_length])
+                found["labels"].append(([IGNORED] * unlearned + ids[unlearned:])[: len(ids)])
                 found["length"].append(len(ids))
             return found
 

@@ -78,6 +78,11 @@ class Reader:
         """Return the repository of the hub that the task is read from, None where it is not."""
         return None
 
+    def repositories(self, task: TaskConfig) -> list[Repository]:
+        """Return the repositories of the hub that the task is read from."""
+        found = self.repository(task)
+        return [] if found is None else [found]
+
 
 def read(task: TaskConfig, hub_cache: str | None = None) -> TaskData:
     """Read a task's examples with the reader that its config names.
@@ -105,9 +110,9 @@ def checksums(task: TaskConfig, hub_cache: str | None = None) -> dict[str, str]:
     return _reader(task).checksums(_with_fetched_files(task, hub_cache))
 
 
-def repository(task: TaskConfig) -> Repository | None:
-    """Return the repository of the hub that a task is read from, None where it is not."""
-    return _reader(task).repository(task)
+def repositories(task: TaskConfig) -> list[Repository]:
+    """Return the repositories of the hub that a task is read from; none where it is not."""
+    return _reader(task).repositories(task)
 
 
 def count_texts(task: TaskConfig, path: Path) -> int | None:
@@ -125,7 +130,7 @@ def count_texts(task: TaskConfig, path: Path) -> int | None:
 
 def needs_hub(task: TaskConfig) -> bool:
     """Return whether the task is read from the hub, or from what was fetched of it."""
-    return repository(task) is not None
+    return bool(repositories(task))
 
 
 def reader_names() -> list[str]:

@@ -19,22 +19,26 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def repository_of(task: TaskConfig) -> Repository | None:
-    """Return the repository of the hub that a task is read from, None where files are named."""
+def repositories_of(task: TaskConfig) -> list[Repository]:
+    """Return the repositories of the hub that a task is read from; none where files are named."""
     if task.hub is None or task.reads_files:
-        return None
-    command = f"dylora data fetch {task.name}"
-    return Repository("dataset", task.hub.path, None, "task.data_dir", command)
+        return []
+    paths = dict.fromkeys(path for path, _, _ in task.hub.splits)
+    return [_repository(task.name, path) for path in paths]
+
+
+def _repository(task: str, path: str) -> Repository:
+    return Repository("dataset", path, None, "task.data_dir", f"dylora data fetch {task}")
 
 
 def load_splits(
-    source: Repository, hub: HubDataset, hub_cache: str | None, instead: str
+    task: str, hub: HubDataset, hub_cache: str | None, instead: str
 ) -> tuple[list[Dataset], list[dict[str, Any]]]:
     """Return the training and the evaluation split of a data set, and their ``TaskData.sources``.
 
     Args:
-        source: Its repository.
-        hub: Its configuration and its splits.
+        task: The name of the task.
+        hub: The data set, its configuration and its splits.
         hub_cache: The folder to read instead of asking the hub.
         instead: What may replace it, for the error message.
 
@@ -43,11 +47,12 @@ def load_splits(
     """
     from datasets import load_dataset
 
-    path = hub.path if hub_cache is None else str(find_fetched(source, hub_cache))
     splits, sources = [], []
-    for split in (hub.train, hub.eval):
+    for name, configuration, split in hub.splits:
+        source = _repository(task, name)
+        path = name if hub_cache is None else str(find_fetched(source, hub_cache))
         try:
-            data = load_dataset(path, hub.name, split=split)
+            data = load_dataset(path, configuration, split=split)
         except Exception as error:  # the hub client raises many unrelated types
             if hub_cache is None and is_unreachable(error):
                 raise RequestError(describe_unfetched(source)) from error
@@ -58,7 +63,7 @@ def load_splits(
         splits.append(data)
         sources.append(
             {
-                "dataset": f"{hub.path}/{hub.name}:{split}",
+                "dataset": f"{name}/{configuration}:{split}",
                 "rows": len(data),
                 "revision": commit_of(path) or _revision(data),
             }

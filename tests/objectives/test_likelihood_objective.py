@@ -110,7 +110,7 @@ def test_what_is_cut_is_counted_and_a_text_of_which_nothing_is_left_is_named():
     assert cut.scoring()["tokens"] == sum(whole.tokens) - 1
     assert make_objective(tokenizer, window=longest - 1).scoring()["cut_texts"] == 1
     first = len(tokenizer.encode(PAIRS[0][0]))
-    with pytest.raises(RequestError, match=r"^file:1: the prompt leaves no room .* max_length"):
+    with pytest.raises(RequestError, match=r"^file:1: the prompt leaves no room .* task\.max_length"):
         make_objective(tokenizer, f"task.max_length={first}")
 
 
@@ -120,5 +120,5 @@ def test_lower_is_better_and_the_task_needs_its_templates():
     assert run_id(config) != run_id(compose(["task=instructions", "task.loss_on=all"]))
     with pytest.raises(RequestError, match=r"task\.completion: found nothing"):
         compose(["task=instructions", "task.completion=null"])
-    with pytest.raises(RequestError, match="'accuracy' scores .*which this task has not"):
+    with pytest.raises(RequestError, match=r"'accuracy' scores .*which this task has not"):
         compose(["task=instructions", "task.metrics=[loss,accuracy]"])

@@ -95,7 +95,9 @@ def test_the_trainable_parameters_are_those_that_peft_prints():
 
 def test_ours_stand_beside_the_printed_numbers_with_their_difference(results):
     scores = {"peft_match": 0.4884, "exact_match": 0.5, "no_answer": 0.01}
-    ranks = {(rank, *cut): scores for rank in (1, 2, 4, 8, 16, 32) for cut in (LEADING, LEADING_R, SVD)}
+    ranks = {
+        (rank, *cut): scores for rank in (1, 2, 4, 8, 16, 32) for cut in (LEADING, LEADING_R, SVD)
+    }
     results.add("profile=llm task=metamath method=lora", 0, ranks, parameters={"adapter": 9175040})
     (rendered,) = make_tables(["llm"], "llm", results.folder)
     text = rendered.markdown

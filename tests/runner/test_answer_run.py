@@ -13,9 +13,7 @@ from dylora_exp.runner.run import run_if_needed
 from tests.support.compared_records import without_times
 from tests.support.small_gpt2 import save_small_gpt2
 
-ROWS = [
-    {"question": f"Is it {n}?", "answer": f"It is {n}.\n\nYes.\n#### {n}"} for n in range(1, 7)
-]
+ROWS = [{"question": f"Is it {n}?", "answer": f"It is {n}.\n\nYes.\n#### {n}"} for n in range(1, 7)]
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
-"""The numbers that are printed elsewhere, as data.
+"""Printed numbers, as data: ``conf/paper/table<name>.yaml`` of the DyLoRA paper.
 
-Those of the DyLoRA paper are in ``conf/paper/table<name>.yaml``, others in ``conf/paper/<name>.yaml``.
-A cell that the paper's text has lost is absent there, and so blank in a table.
+Those of others are in ``conf/paper/<name>.yaml``. A cell that the paper's text has lost is absent
+there, and so blank in a table.
 """
 
 from __future__ import annotations

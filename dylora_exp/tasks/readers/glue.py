@@ -19,7 +19,7 @@ from dylora_exp.tasks.files import (
     read_splits,
     read_text,
 )
-from dylora_exp.tasks.hub_data import load_splits, repository_of
+from dylora_exp.tasks.hub_data import load_splits, repositories_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -42,9 +42,9 @@ class GlueReader(Reader):
         files = [folder / name for name in (task.tsv.train, task.tsv.eval)]
         return {f.name: file_sha256(f) for f in files if f.is_file()}
 
-    def repository(self, task: TaskConfig) -> Repository | None:
+    def repositories(self, task: TaskConfig) -> list[Repository]:
         """Return the task's repository where no local folder is named."""
-        return repository_of(task)
+        return repositories_of(task)
 
 
 READER = GlueReader()
@@ -150,10 +150,10 @@ def _to_dataset(split: _Split) -> Dataset:
 
 
 def _read_hub(task: TaskConfig, hub_cache: str | None) -> TaskData:
-    hub, source = task.hub, READER.repository(task)
-    if hub is None or source is None:
+    hub = task.hub
+    if hub is None:
         raise RequestError(f"task.data_dir: task '{task.name}' is not on the hub, name its folder.")
-    loaded, sources = load_splits(source, hub, hub_cache, "a folder of TSV files")
+    loaded, sources = load_splits(task.name, hub, hub_cache, "a folder of TSV files")
     splits = [
         data.map(_columns, fn_kwargs={"hub": hub}, remove_columns=data.column_names)
         for data in loaded

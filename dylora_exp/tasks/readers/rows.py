@@ -14,7 +14,7 @@ from dylora_exp.config import RowFiles, TaskConfig, digest
 from dylora_exp.core import Repository, RequestError, TemplateFlaw, did_you_mean
 from dylora_exp.tasks.base import Reader, TaskData
 from dylora_exp.tasks.files import Broken, existing_folder, first_few, read_splits
-from dylora_exp.tasks.hub_data import load_splits, repository_of
+from dylora_exp.tasks.hub_data import load_splits, repositories_of
 from dylora_exp.tasks.row_files import FORMATS, digest_of, is_saved_dataset, rows_of
 
 if TYPE_CHECKING:
@@ -30,10 +30,14 @@ class RowsReader(Reader):
             return _read_hub(task, hub_cache)
         found = _locate(task)
         paths = [path for split in found for path in split]
-        parts, warnings = read_splits(task, paths, lambda path: _read_file(path, task))
+        trained = iter([index < len(found[0]) for index in range(len(paths))])
+        parts, warnings = read_splits(
+            task, paths, lambda path: _read_file(path, task, next(trained))
+        )
         for path, part in zip(paths, parts, strict=True):
             if not part.examples and (task.broken_lines == "skip" or not part.broken):
-                raise RequestError(f"{path}: there are no examples in it.")
+                why = f", task.train_where leaves out {part.left_out}" if part.left_out else ""
+                raise RequestError(f"{path}: there are no examples in it{why}.")
         count = len(found[0])
         splits = [parts[:count], parts[count:]]
         sources = [_source(*pair) for pair in zip(found, splits, strict=True)]
@@ -42,13 +46,13 @@ class RowsReader(Reader):
 
     def checksums(self, task: TaskConfig) -> dict[str, str]:
         """Return the sha256 of the file or folder of each split."""
-        if task.data_dir is None:
+        if task.data_dir is None and task.data_files is None:
             return {}
         return {_name(paths): _digest(paths) for paths in _locate(task)}
 
-    def repository(self, task: TaskConfig) -> Repository | None:
-        """Return the task's repository where no files are named."""
-        return repository_of(task)
+    def repositories(self, task: TaskConfig) -> list[Repository]:
+        """Return the task's repositories where no files are named."""
+        return repositories_of(task)
 
 
 READER = RowsReader()
@@ -56,10 +60,14 @@ READER = RowsReader()
 
 @dataclass
 class _Part:
-    """What was read of a file: its examples, each with its ``where``, and broken rows."""
+    """What was read of a file: its examples, each with its ``where``, and broken rows.
+
+    ``left_out`` counts the rows that ``TaskConfig.is_trained`` leaves out.
+    """
 
     examples: list[dict[str, Any]] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    left_out: int = 0
 
 
 def _locate(task: TaskConfig) -> list[list[Path]]:
@@ -127,8 +135,8 @@ def _there(folder: Path, name: str, path: Path | None) -> Path:
     return path
 
 
-def _read_file(path: Path, task: TaskConfig) -> _Part:
-    """Read a file.
+def _read_file(path: Path, task: TaskConfig, trained: bool) -> _Part:
+    """Read a file of training examples, or of others.
 
     Raises:
         RequestError: When it cannot be read as a whole, or has not the columns that the task names.
@@ -137,10 +145,10 @@ def _read_file(path: Path, task: TaskConfig) -> _Part:
         rows = list(rows_of(path))
     except Broken as flaw:
         raise RequestError(flaw.sentence(path)) from None
-    return _examples(str(path), rows, task)
+    return _examples(str(path), rows, task, trained)
 
 
-def _examples(path: str, rows: Sequence[tuple[str, Any]], task: TaskConfig) -> _Part:
+def _examples(path: str, rows: Sequence[tuple[str, Any]], task: TaskConfig, trained: bool) -> _Part:
     """Return the examples that rows are, each with its ``where``."""
     part, known = _Part(), set[str]()
     for location, row in rows:
@@ -148,6 +156,9 @@ def _examples(path: str, rows: Sequence[tuple[str, Any]], task: TaskConfig) -> _
         try:
             if isinstance(row, Broken):
                 raise row
+            if trained and not task.is_trained(row):
+                part.left_out += 1
+                continue
             part.examples.append(_checked(task.example(row)) | {"where": where})
         except Broken as flaw:
             part.broken.append(f"{where}: {flaw}.")
@@ -192,7 +203,14 @@ def _to_dataset(parts: list[_Part]) -> Dataset:
 def _source(paths: list[Path], parts: list[_Part]) -> dict[str, Any]:
     """Return what the record says about a split."""
     rows = sum(len(part.examples) for part in parts)
-    return {"file": _name(paths), "rows": rows, "sha256": _digest(paths)}
+    about = {"file": _name(paths), "rows": rows, "sha256": _digest(paths)}
+    return about | _left_out(parts)
+
+
+def _left_out(parts: list[_Part]) -> dict[str, int]:
+    """Return how many rows were left out, for the record; nothing where none was."""
+    count = sum(part.left_out for part in parts)
+    return {"left_out": count} if count else {}
 
 
 def _name(paths: list[Path]) -> str:
@@ -207,15 +225,15 @@ def _digest(paths: list[Path]) -> str:
 
 
 def _read_hub(task: TaskConfig, hub_cache: str | None) -> TaskData:
-    source = repository_of(task)
-    assert source is not None and task.hub is not None
-    loaded, sources = load_splits(source, task.hub, hub_cache, "a folder of files")
+    assert task.hub is not None
+    loaded, sources = load_splits(task.name, task.hub, hub_cache, "a folder of files")
     parts = []
-    for data, about in zip(loaded, sources, strict=True):
+    for data, about, trained in zip(loaded, sources, (True, False), strict=True):
         rows = [(f": row {number}", row) for number, row in enumerate(data, 1)]
-        parts.append(_examples(about["dataset"], rows, task.on_hub))
+        parts.append(_examples(about["dataset"], rows, task.on_hub, trained))
     broken = [sentence for part in parts for sentence in part.broken]
     if broken and task.broken_lines != "skip":
-        raise RequestError(first_few(source.name, broken))
+        raise RequestError(first_few(task.hub.path, broken))
     train, evaluation = (_to_dataset([part]) for part in parts)
+    sources = [about | _left_out([part]) for about, part in zip(sources, parts, strict=True)]
     return TaskData(train, evaluation, sources, broken)
