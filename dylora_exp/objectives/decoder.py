@@ -83,7 +83,8 @@ class Decoder:
         from dylora_exp.objectives.torch_parts.decoding import stop_tokens
 
         ends = stop_tokens(self._tokenizer, self.settings.stop)
-        return self.settings.model_dump() | {"stop_tokens": ends}
+        stop = {"stop": "end"} if self.settings.stop == "end" else {}
+        return self.settings.model_dump() | stop | {"stop_tokens": ends}
 
     def _merged_if_the_same(self, model: TrainedModel) -> AbstractContextManager[None]:
         """Return a context in which adapters are merged, unless that changes what is computed."""

@@ -86,6 +86,7 @@ def test_texts_are_decoded_greedily_up_to_the_end_token():
         "max_new_tokens": 200,
         "no_repeat_ngram": 0,
         "length_penalty": 1.0,
+        "stop": "end",
         "stop_tokens": [objective.tokenizer.eos_token_id],
     }
     with pytest.raises(RequestError, match=r"file:1: the context has .* less the text's 300"):
