@@ -4,6 +4,7 @@ from .answers import check_rule as check_rule
 from .answers import extract_answer as extract_answer
 from .answers import parse_number as parse_number
 from .answers import read_answers as read_answers
+from .choices import chosen_option as chosen_option
 from .evaluate_modules import compute as compute
 from .evaluate_modules import load_metric as load_metric
 from .registry import ANY_TASK as ANY_TASK
@@ -39,6 +40,7 @@ __all__ = [
     "Scorer",
     "base_name",
     "check_rule",
+    "chosen_option",
     "compute",
     "display_factor",
     "extract_answer",

@@ -21,6 +21,7 @@ _FEATURES = {
     "labels": (_INTEGER, _INTEGER),
     "numbers": (_NUMBER, _NUMBER),
     "texts": (_TEXT, datasets.Sequence(_TEXT)),
+    "choices": (_INTEGER, _INTEGER),
     "answers": (_TEXT, datasets.Sequence(_TEXT)),
     "likelihood": (_NUMBER, _INTEGER),
 }

@@ -118,6 +118,20 @@ _ENTRIES = [
         also_scores=("choices",),
     ),
     Metric(
+        "accuracy_norm",
+        "Accuracy (by length)",
+        "choices",
+        {ANY_TASK: Computation(glue.accuracy, "norm:characters|{scikit-learn}")},
+        on_hub="accuracy",
+    ),
+    Metric(
+        "accuracy_bytes",
+        "Accuracy (by bytes)",
+        "choices",
+        {ANY_TASK: Computation(glue.accuracy, "norm:bytes|{scikit-learn}")},
+        on_hub="accuracy",
+    ),
+    Metric(
         "f1",
         "F1",
         "labels",

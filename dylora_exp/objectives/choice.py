@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, field_validator
 
-from dylora_exp.core import TemplateFlaw
+from dylora_exp import metrics
+from dylora_exp.core import RequestError, TemplateFlaw, broadcast_from_main
+from dylora_exp.methods import Cut, Method, TrainedModel
+from dylora_exp.objectives import base
 from dylora_exp.objectives.templates import TemplateObjective, TemplateTask
+
+if TYPE_CHECKING:
+    from dylora_exp.objectives.torch_parts.choosing import OptionSet
 
 # What prompts and completions call the option that they are rendered for.
 OPTION = "choice"
@@ -104,3 +112,60 @@ class ChoiceObjective(TemplateObjective):
     """The likelihood of the right option; scored by the likelihoods of all."""
 
     settings_class = ChoiceTask
+
+    def __init__(self, setting: base.ObjectiveContext) -> None:
+        super().__init__(setting)
+        self.data = setting.data.eval
+        self.items = [self._options(row, setting.window) for row in self.data]
+        self.packed: bool | None = None
+
+    def log_likelihoods(self, model: TrainedModel, title: str = "scoring") -> list[list[float]]:
+        """Return the log-likelihood of each option of each item, of a model as it stands.
+
+        Args:
+            model: The model at a cut.
+            title: Of the progress bar.
+        """
+        from dylora_exp.objectives.torch_parts import choosing
+
+        if self.packed is None:
+            self.packed = broadcast_from_main(
+                lambda: choosing.packing_keeps_scores(model, self.items)
+            )
+        trainer = self.config.trainer
+        return choosing.option_log_likelihoods(
+            model, self.items, trainer.eval_batch_size, self.packed, trainer.bf16, title
+        )
+
+    def score(self, model: TrainedModel, method: Method, cut: Cut, folder: Path) -> base.CutScore:
+        """Return the shares of items whose right option is chosen."""
+        start = time.monotonic()
+        with method.at_cut(model, cut):
+            found = self.log_likelihoods(model, f"rank {cut.rank}" if cut.rank else "scoring")
+        labels, options = self.data["label"][:], self.data["choices"][:]
+        values: dict[str, float | None] = {}
+        for name in self.config.task.metrics:
+            chosen = [
+                metrics.chosen_option(name, *pair) for pair in zip(found, options, strict=True)
+            ]
+            values |= metrics.compute([name], chosen, labels)
+        return base.CutScore(values, time.monotonic() - start)
+
+    def scoring(self) -> dict[str, Any]:
+        """Return the metrics' signature."""
+        return super().scoring() | {"signature": metrics.signature(self.config.task.metrics)}
+
+    def _options(self, row: dict[str, Any], window: int) -> OptionSet:
+        """Return the tokens of an item's options, or raise where they do not fit the model."""
+        from dylora_exp.objectives.torch_parts.choosing import OptionSet
+
+        completions = row["completions"]
+        prompts = row["prompts"] * (len(completions) if len(row["prompts"]) == 1 else 1)
+        pairs = [self.encoder.pair(*pair) for pair in zip(prompts, completions, strict=True)]
+        found = OptionSet(pairs, row["where"])
+        if found.longest > window:
+            raise RequestError(
+                f"{row['where']}: the prompt and its longest option have {found.longest} tokens, "
+                f"expected at most the {window} of the model's window."
+            )
+        return found

@@ -73,7 +73,7 @@ def test_a_composed_tree_loads_to_the_same_config():
         ({"method": 3}, "method: found 3, expected a group of settings."),
         (
             {"task__objective": "classify"},
-            "not one of choice, classification, generation; did you mean",
+            "did you mean 'classification'?",
         ),
         ({"task__decode": {"beams": 2}}, "task 'demo' has no such setting, only generation has."),
         ({"results_dir": ""}, "results_dir: found an empty text"),

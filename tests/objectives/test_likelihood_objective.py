@@ -110,7 +110,9 @@ def test_what_is_cut_is_counted_and_a_text_of_which_nothing_is_left_is_named():
     assert cut.scoring()["tokens"] == sum(whole.tokens) - 1
     assert make_objective(tokenizer, window=longest - 1).scoring()["cut_texts"] == 1
     first = len(tokenizer.encode(PAIRS[0][0]))
-    with pytest.raises(RequestError, match=r"^file:1: the prompt leaves no room .* task\.max_length"):
+    with pytest.raises(
+        RequestError, match=r"^file:1: the prompt leaves no room .* task\.max_length"
+    ):
         make_objective(tokenizer, f"task.max_length={first}")
 
 
