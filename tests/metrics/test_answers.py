@@ -1,4 +1,4 @@
-"""The answer that a text gives, in the ways people and models write one, and whether it is right."""
+"""The answer that a text gives, however it is written, and whether it is right."""
 
 import random
 import sys
@@ -269,7 +269,7 @@ def test_gsm8ks_answers_are_those_without_their_commas(shared_data):
 
 
 def test_python_reads_as_many_digits_as_are_tried():
-    digits = str(random.Random(0).getrandbits(900))  # noqa: S311
+    digits = str(random.Random(0).getrandbits(900))
     assert parse_number(digits) == int(digits) == Decimal(digits)
     assert parse_number("9" * 301) is None
     assert sys.get_int_max_str_digits() > 301
