@@ -134,7 +134,9 @@ def test_an_item_that_is_too_long_is_refused_with_its_line(tmp_path):
     rows = make_items(3, 1)
     rows[1]["question"] = "pub " * 300
     write_items(tmp_path / "test.jsonl", rows)
-    with pytest.raises(RequestError, match=r"test.jsonl:2: the prompt and its longest option have "):
+    with pytest.raises(
+        RequestError, match=r"test.jsonl:2: the prompt and its longest option have "
+    ):
         objective(words)
 
 
