@@ -8,6 +8,7 @@ from .choices import chosen_option as chosen_option
 from .evaluate_modules import compute as compute
 from .evaluate_modules import load_metric as load_metric
 from .registry import ANY_TASK as ANY_TASK
+from .registry import MEAN_OF_PARTS as MEAN_OF_PARTS
 from .registry import METRICS as METRICS
 from .registry import PARTS as PARTS
 from .registry import Computation as Computation
@@ -32,6 +33,7 @@ from .scorer import Scorer as Scorer
 __all__ = [
     "ANY_TASK",
     "MARKED",
+    "MEAN_OF_PARTS",
     "METRICS",
     "PARTS",
     "Answer",

@@ -27,6 +27,8 @@ ANY_TASK = None
 OFFICIAL_REFERENCES = {"webnlg": 6, "dart": 6}
 # A task's examples may be scored in parts as well, as "ter_seen" and "ter_unseen".
 PARTS = ("seen", "unseen")
+# Of a task whose examples are of several files: the mean of these files' accuracies.
+MEAN_OF_PARTS = "accuracy_mean"
 
 # In the words of ``TaskConfig.scored``: what a task's answers are.
 Scored = Literal["labels", "numbers", "texts", "choices", "answers", "likelihood"]
@@ -129,6 +131,13 @@ _ENTRIES = [
         "Accuracy (by bytes)",
         "choices",
         {ANY_TASK: Computation(glue.accuracy, "norm:bytes|{scikit-learn}")},
+        on_hub="accuracy",
+    ),
+    Metric(
+        MEAN_OF_PARTS,
+        "Accuracy (mean of parts)",
+        "choices",
+        {ANY_TASK: Computation(glue.accuracy, "mean:parts|{scikit-learn}")},
         on_hub="accuracy",
     ),
     Metric(

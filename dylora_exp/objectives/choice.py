@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -142,18 +143,46 @@ class ChoiceObjective(TemplateObjective):
         start = time.monotonic()
         with method.at_cut(model, cut):
             found = self.log_likelihoods(model, f"rank {cut.rank}" if cut.rank else "scoring")
-        labels, options = self.data["label"][:], self.data["choices"][:]
-        values: dict[str, float | None] = {}
-        for name in self.config.task.metrics:
-            chosen = [
-                metrics.chosen_option(name, *pair) for pair in zip(found, options, strict=True)
-            ]
-            values |= metrics.compute([name], chosen, labels)
-        return base.CutScore(values, time.monotonic() - start)
+        return base.CutScore(self._metrics(found), time.monotonic() - start)
 
     def scoring(self) -> dict[str, Any]:
         """Return the metrics' signature."""
         return super().scoring() | {"signature": metrics.signature(self.config.task.metrics)}
+
+    def _metrics(self, log_likelihoods: list[list[float]]) -> dict[str, float | None]:
+        """Return the metrics of all items and, where these are of several files, of each file's."""
+        names = self.config.task.metrics
+        parts = self._parts()
+        values: dict[str, float | None] = {}
+        for name in names:
+            if name == metrics.MEAN_OF_PARTS:
+                shares = [self._share("accuracy", log_likelihoods, each) for each in parts.values()]
+                values[name] = statistics.fmean(shares)
+                continue
+            values[name] = self._share(name, log_likelihoods, range(len(self.items)))
+            if len(parts) > 1:
+                for part, indices in parts.items():
+                    values[f"{name}_{part}"] = self._share(name, log_likelihoods, indices)
+        return values
+
+    def _parts(self) -> dict[str, list[int]]:
+        """Return the indices of the items of each part, one alone where the reader names none."""
+        found: dict[str, list[int]] = {}
+        names = self.data["part"] if "part" in self.data.column_names else [""] * len(self.data)
+        for index, name in enumerate(names):
+            found.setdefault(name, []).append(index)
+        return found
+
+    def _share(
+        self, name: str, log_likelihoods: list[list[float]], indices: Sequence[int]
+    ) -> float:
+        """Return the share of some items whose right option is the one that a metric chooses."""
+        options, labels = self.data["choices"][:], self.data["label"][:]
+        chosen = [
+            metrics.chosen_option(name, log_likelihoods[index], options[index]) for index in indices
+        ]
+        compute = metrics.METRICS[name].computations[metrics.ANY_TASK].make_function()
+        return compute(chosen, [labels[index] for index in indices])
 
     def _options(self, row: dict[str, Any], window: int) -> OptionSet:
         """Return the tokens of an item's options, or raise where they do not fit the model."""

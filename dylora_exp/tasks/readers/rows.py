@@ -40,6 +40,9 @@ class RowsReader(Reader):
                 raise RequestError(f"{path}: there are no examples in it{why}.")
         count = len(found[0])
         splits = [parts[:count], parts[count:]]
+        for split, files in zip(splits, found, strict=True):
+            for part, path in zip(split, files, strict=True):
+                part.name = _plain(path.parent.name) if len(files) > 1 else ""
         sources = [_source(*pair) for pair in zip(found, splits, strict=True)]
         train, evaluation = map(_to_dataset, splits)
         return TaskData(train, evaluation, sources, warnings)
@@ -62,9 +65,11 @@ READER = RowsReader()
 class _Part:
     """What was read of a file: its examples, each with its ``where``, and broken rows.
 
-    ``left_out`` counts the rows that ``TaskConfig.is_trained`` leaves out.
+    ``name`` tells it from the other files of its split, ``left_out`` counts the rows that
+    ``TaskConfig.is_trained`` leaves out.
     """
 
+    name: str = ""
     examples: list[dict[str, Any]] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     left_out: int = 0
@@ -197,7 +202,9 @@ def _texts(values: list[Any]) -> Iterator[str]:
 def _to_dataset(parts: list[_Part]) -> Dataset:
     from datasets import Dataset
 
-    return Dataset.from_list([example for part in parts for example in part.examples])
+    return Dataset.from_list(
+        [{**example, "part": part.name} for part in parts for example in part.examples]
+    )
 
 
 def _source(paths: list[Path], parts: list[_Part]) -> dict[str, Any]:
