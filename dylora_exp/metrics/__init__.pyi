@@ -7,12 +7,12 @@ from .answers import read_answers as read_answers
 from .choices import chosen_option as chosen_option
 from .evaluate_modules import compute as compute
 from .evaluate_modules import load_metric as load_metric
+from .metric import Computation as Computation
+from .metric import Metric as Metric
 from .registry import ANY_TASK as ANY_TASK
 from .registry import MEAN_OF_PARTS as MEAN_OF_PARTS
 from .registry import METRICS as METRICS
 from .registry import PARTS as PARTS
-from .registry import Computation as Computation
-from .registry import Metric as Metric
 from .registry import base_name as base_name
 from .registry import display_factor as display_factor
 from .registry import format_value as format_value

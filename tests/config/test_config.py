@@ -75,7 +75,10 @@ def test_a_composed_tree_loads_to_the_same_config():
             {"task__objective": "classify"},
             "did you mean 'classification'?",
         ),
-        ({"task__decode": {"beams": 2}}, "task 'demo' has no such setting, only generation has."),
+        (
+            {"task__decode": {"beams": 2}},
+            "task 'demo' has no such setting, only answer and generation have.",
+        ),
         ({"results_dir": ""}, "results_dir: found an empty text"),
         ({"task__data_dir": ""}, "task.data_dir: found an empty text"),
     ],
