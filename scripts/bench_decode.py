@@ -26,7 +26,7 @@ def seconds(
             model,
             objective.tokenizer,
             prompts,
-            objective.decoding,
+            objective.decoder.settings,
             batch_size,
             Path(folder) / "texts.jsonl",
             "",

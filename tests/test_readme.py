@@ -28,6 +28,7 @@ TINY_MODEL = Path(dylora_exp.__file__).parent / "models" / "tiny-roberta"
 # What stands in for what is not here: MiniLM may not be installed, the hub not be reached. The
 # README's own run of an adapter takes GLUE from the hub.
 INSTEAD = {
+    "model=smollm2-135m": "model=tiny-gpt2 task.decode.max_new_tokens=8",
     "model=minilm": "model=tiny-roberta",
     "model=roberta-base": f"model=roberta-base model.name_or_path={TINY_MODEL}",
     "profile=mini": "profile=mini model=tiny-roberta",
@@ -88,6 +89,11 @@ def place(tmp_path_factory):
     texts = ["mr,ref"] + [f'"name[Hut {i}], food[soup]",Hut {i} has soup.' for i in range(12)]
     for name in ("trainset.csv", "devset.csv", "testset_w_refs.csv"):
         (data / name).write_text("\n".join(texts) + "\n")
+    solutions = data.with_name("gsm8k")
+    solutions.mkdir()
+    row = '{"question": "Is it 1?", "answer": "Yes.\\n#### 1"}\n'
+    for name in ("train.jsonl", "test.jsonl"):
+        (solutions / name).write_text(row * 4)
     (folder / "devset.csv").write_text("\n".join(texts) + "\n")
     (folder / "out.txt").write_text("".join(f"Hut {i} has soup.\n" for i in range(12)))
     torch.save(released_state(), folder / "pytorch_model.bin")

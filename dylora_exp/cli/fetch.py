@@ -28,7 +28,7 @@ from dylora_exp.core import (
     unknown_name,
 )
 from dylora_exp.models import hub_repositories
-from dylora_exp.tasks import Broken, count_texts, repository
+from dylora_exp.tasks import Broken, count_texts, repositories
 
 _WEIGHTS = "*.safetensors"
 _LOCK, _UNFINISHED = ".fetch.lock", ".fetch-"
@@ -60,7 +60,7 @@ def fetch_tasks(names: Sequence[str], folder: Path) -> Iterator[str]:
         raise RequestError(unknown_name("task", name, [*known, "all"]) for name in wrong)
     tasks = [compose([f"task={name}"]).task for name in (known if "all" in names else names)]
     check_writable(folder, create=False)
-    repositories: dict[str, Path] = {}
+    fetched: dict[str, Path] = {}
     published = False
     for task in tasks:
         if task.published:
@@ -71,13 +71,14 @@ def fetch_tasks(names: Sequence[str], folder: Path) -> Iterator[str]:
                     if checked
                     else f"{path} (no checksum of it is known; its form was checked)"
                 )
-        elif (source := repository(task)) is not None:
-            if source.name not in repositories:
-                repositories[source.name] = download(source, folder)
-            yield f"{task.name}: {repositories[source.name]}"
+        elif sources := repositories(task):
+            for source in sources:
+                if source.name not in fetched:
+                    fetched[source.name] = download(source, folder)
+                yield f"{task.name}: {fetched[source.name]}"
         else:
             yield f"{task.name}: comes with the project, there is nothing to fetch"
-    if repositories:
+    if fetched:
         yield _usage("hub_cache", folder)
     elif published:
         yield _usage("task.data_dir", folder)

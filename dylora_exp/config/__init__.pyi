@@ -6,6 +6,12 @@ from .cuts import RANKS_PER_LAYER as RANKS_PER_LAYER
 from .cuts import CutConfig as CutConfig
 from .cuts import Scale as Scale
 from .cuts import Truncation as Truncation
+from .field_types import ClosedShare as ClosedShare
+from .field_types import Count as Count
+from .field_types import Mark as Mark
+from .field_types import OpenShare as OpenShare
+from .field_types import Positive as Positive
+from .field_types import Share as Share
 from .loading import default_tree as default_tree
 from .loading import known_keys as known_keys
 from .loading import load as load
@@ -20,6 +26,7 @@ from .profile_differences import SettingDifference as SettingDifference
 from .profile_differences import profile_differences as profile_differences
 from .ranks import Ranks as Ranks
 from .readers import READERS as READERS
+from .readers import ReaderName as ReaderName
 from .readers import reader_plugins as reader_plugins
 from .registry import load_plugin as load_plugin
 from .registry import method_class as method_class
@@ -38,24 +45,21 @@ from .run_identity import setup_id as setup_id
 from .schema import ALL_LINEAR as ALL_LINEAR
 from .schema import AUTO as AUTO
 from .schema import WEIGHTS as WEIGHTS
-from .schema import ClosedShare as ClosedShare
 from .schema import Config as Config
-from .schema import Count as Count
-from .schema import HubSource as HubSource
-from .schema import Mark as Mark
 from .schema import MethodSettings as MethodSettings
 from .schema import ModelConfig as ModelConfig
-from .schema import OpenShare as OpenShare
-from .schema import Positive as Positive
-from .schema import PublishedFile as PublishedFile
 from .schema import RanksConfig as RanksConfig
-from .schema import Share as Share
-from .schema import TaskConfig as TaskConfig
-from .schema import TsvSource as TsvSource
 from .schema import has_ranks as has_ranks
 from .schema import without_targets as without_targets
 from .search_path import named_search_path as named_search_path
 from .search_path import quoted_folder as quoted_folder
+from .task_schema import DataFiles as DataFiles
+from .task_schema import HubDataset as HubDataset
+from .task_schema import HubSource as HubSource
+from .task_schema import PublishedFile as PublishedFile
+from .task_schema import RowFiles as RowFiles
+from .task_schema import TaskConfig as TaskConfig
+from .task_schema import TsvSource as TsvSource
 
 __all__ = [
     "ALL_LINEAR",
@@ -71,6 +75,8 @@ __all__ = [
     "Config",
     "Count",
     "CutConfig",
+    "DataFiles",
+    "HubDataset",
     "HubSource",
     "Mark",
     "MethodSettings",
@@ -80,6 +86,8 @@ __all__ = [
     "PublishedFile",
     "Ranks",
     "RanksConfig",
+    "ReaderName",
+    "RowFiles",
     "Scale",
     "SettingDifference",
     "Share",

@@ -17,9 +17,9 @@ from hydra.core.override_parser.types import (
 )
 from hydra.errors import HydraException
 
+from dylora_exp.config.field_types import Mark
 from dylora_exp.config.loading import default_tree, known_keys, marked_keys
 from dylora_exp.config.own_models import add_own_model, is_path, own_model_problem
-from dylora_exp.config.schema import Mark
 from dylora_exp.config.search_path import (
     config_folder,
     named_search_path,

@@ -1,10 +1,18 @@
+from .answers import MARKED as MARKED
+from .answers import Answer as Answer
+from .answers import check_rule as check_rule
+from .answers import extract_answer as extract_answer
+from .answers import parse_number as parse_number
+from .answers import read_answers as read_answers
+from .choices import chosen_option as chosen_option
 from .evaluate_modules import compute as compute
 from .evaluate_modules import load_metric as load_metric
+from .metric import Computation as Computation
+from .metric import Metric as Metric
 from .registry import ANY_TASK as ANY_TASK
+from .registry import MEAN_OF_PARTS as MEAN_OF_PARTS
 from .registry import METRICS as METRICS
 from .registry import PARTS as PARTS
-from .registry import Computation as Computation
-from .registry import Metric as Metric
 from .registry import base_name as base_name
 from .registry import display_factor as display_factor
 from .registry import format_value as format_value
@@ -24,14 +32,20 @@ from .scorer import Scorer as Scorer
 
 __all__ = [
     "ANY_TASK",
+    "MARKED",
+    "MEAN_OF_PARTS",
     "METRICS",
     "PARTS",
+    "Answer",
     "Computation",
     "Metric",
     "Scorer",
     "base_name",
+    "check_rule",
+    "chosen_option",
     "compute",
     "display_factor",
+    "extract_answer",
     "format_value",
     "get",
     "hub_name",
@@ -40,8 +54,10 @@ __all__ = [
     "metric_sign",
     "names",
     "output_factor",
+    "parse_number",
     "protocol_metrics",
     "protocols",
+    "read_answers",
     "score_range",
     "sign",
     "signature",

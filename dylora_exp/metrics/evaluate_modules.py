@@ -15,10 +15,15 @@ from dylora_exp.metrics import registry
 from dylora_exp.metrics.scorer import Scorer
 
 _TEXT = datasets.Value("string")
-_REFERENCES = {
-    "labels": datasets.Value("int64"),
-    "numbers": datasets.Value("float64"),
-    "texts": datasets.Sequence(_TEXT),
+_INTEGER, _NUMBER = datasets.Value("int64"), datasets.Value("float64")
+# Of predictions and of references, by what a metric scores.
+_FEATURES = {
+    "labels": (_INTEGER, _INTEGER),
+    "numbers": (_NUMBER, _NUMBER),
+    "texts": (_TEXT, datasets.Sequence(_TEXT)),
+    "choices": (_INTEGER, _INTEGER),
+    "answers": (_TEXT, datasets.Sequence(_TEXT)),
+    "likelihood": (_NUMBER, _INTEGER),
 }
 
 
@@ -31,8 +36,7 @@ class _Module(evaluate.Metric):
         super().__init__(keep_in_memory=True)
 
     def _info(self) -> evaluate.MetricInfo:
-        references = _REFERENCES[self.entry.scores]
-        predictions = _TEXT if self.entry.scores == "texts" else references
+        predictions, references = _FEATURES[self.entry.scores]
         return evaluate.MetricInfo(
             description=f"{self.entry.title}: {self.scorer.signature}",
             citation="",

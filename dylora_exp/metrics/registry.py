@@ -7,17 +7,14 @@ the libraries behind its function when that is called, so that importing the reg
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import lru_cache, partial
-from importlib.metadata import version
-from typing import Any, Literal
 
 from dylora_exp.core import RequestError, unknown_name
-from dylora_exp.metrics import glue, java, words
+from dylora_exp.metrics import answers, glue, java, likelihood, words
 from dylora_exp.metrics.bleu import bleu
 from dylora_exp.metrics.coco import cider, rouge_l
+from dylora_exp.metrics.metric import Computation, Computations, Metric
 from dylora_exp.metrics.nist import nist
 from dylora_exp.metrics.ter import ter
 
@@ -27,73 +24,8 @@ ANY_TASK = None
 OFFICIAL_REFERENCES = {"webnlg": 6, "dart": 6}
 # A task's examples may be scored in parts as well, as "ter_seen" and "ter_unseen".
 PARTS = ("seen", "unseen")
-
-Function = Callable[..., float] | type
-
-
-@dataclass(frozen=True)
-class Computation:
-    """How a metric is computed: as the official scripts of some task do it.
-
-    Attributes:
-        function: Takes predictions and references and returns a number; or a class whose instances
-            are such functions and have a ``close`` method.
-        settings: The signature; ``{package}`` stands for a package and its installed version.
-        prepare: Maps texts to what ``function`` takes instead, one for each.
-        range: The lowest and the highest possible value.
-    """
-
-    function: Function
-    settings: str
-    prepare: Callable[[tuple[str, ...]], Sequence[Any]] | None = None
-    range: tuple[float, float] = (0, 1)
-
-    @property
-    def is_fraction(self) -> bool:
-        """Whether 1 is the highest value, so that tables show it in percent."""
-        return self.range[1] == 1
-
-    @property
-    def signature(self) -> str:
-        """The settings with the versions of the packages behind the value."""
-        return re.sub(r"{([\w-]+)}", lambda match: f"{match[1]}:{version(match[1])}", self.settings)
-
-    def make_function(self) -> Callable[..., float]:
-        """Return the function, an instance of its own where it is a class."""
-        return self.function() if isinstance(self.function, type) else self.function
-
-
-Computations = dict[str | None, Computation]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What a metric is.
-
-    Attributes:
-        name: Its name in configs and records.
-        title: Its name in print.
-        scores: What the predictions are.
-        computations: By protocol, the name of a task's reader, or for ``ANY_TASK``.
-        higher_is_better: Whether the highest value is the best one.
-        two_labels_only: Whether it is undefined for more than two labels.
-        needs_java: Whether it has no value without Java.
-        on_hub: Its name among the hub's metrics; empty where it is the same.
-    """
-
-    name: str
-    title: str
-    scores: Literal["labels", "numbers", "texts"]
-    computations: Computations
-    higher_is_better: bool = True
-    two_labels_only: bool = False
-    needs_java: bool = False
-    on_hub: str = ""
-
-    @property
-    def factor(self) -> int:
-        """What ``format_value`` multiplies a value with; texts are shown on their own scales."""
-        return 1 if self.scores == "texts" else 100
+# Of a task whose examples are of several files: the mean of these files' accuracies.
+MEAN_OF_PARTS = "accuracy_mean"
 
 
 def _webnlg_dart(computation: Computation) -> Computations:
@@ -102,7 +34,32 @@ def _webnlg_dart(computation: Computation) -> Computations:
 
 _ENTRIES = [
     Metric(
-        "accuracy", "Accuracy", "labels", {ANY_TASK: Computation(glue.accuracy, "{scikit-learn}")}
+        "accuracy",
+        "Accuracy",
+        "labels",
+        {ANY_TASK: Computation(glue.accuracy, "{scikit-learn}")},
+        also_scores=("choices",),
+    ),
+    Metric(
+        "accuracy_norm",
+        "Accuracy (by length)",
+        "choices",
+        {ANY_TASK: Computation(glue.accuracy, "norm:characters|{scikit-learn}")},
+        on_hub="accuracy",
+    ),
+    Metric(
+        "accuracy_bytes",
+        "Accuracy (by bytes)",
+        "choices",
+        {ANY_TASK: Computation(glue.accuracy, "norm:bytes|{scikit-learn}")},
+        on_hub="accuracy",
+    ),
+    Metric(
+        MEAN_OF_PARTS,
+        "Accuracy (mean of parts)",
+        "choices",
+        {ANY_TASK: Computation(glue.accuracy, "mean:parts|{scikit-learn}")},
+        on_hub="accuracy",
     ),
     Metric(
         "f1",
@@ -221,13 +178,51 @@ _ENTRIES = [
         ),
         higher_is_better=False,
     ),
+    Metric(
+        "exact_match",
+        "Exact match",
+        "answers",
+        {ANY_TASK: Computation(answers.exact_match, "compare:number", answers.read_answers)},
+    ),
+    Metric(
+        "peft_match",
+        "Exact match (PEFT)",
+        "answers",
+        {
+            ANY_TASK: Computation(
+                answers.peft_match, "compare:decimal|extract:peft", answers.read_answers
+            )
+        },
+        on_hub="exact_match",
+    ),
+    Metric(
+        "no_answer",
+        "No answer",
+        "answers",
+        {ANY_TASK: Computation(answers.no_answer, "compare:number", answers.read_answers)},
+        higher_is_better=False,
+    ),
+    Metric(
+        "loss",
+        "Loss",
+        "likelihood",
+        {ANY_TASK: Computation(likelihood.loss, "mean:token|unit:nat", range=(0, math.inf))},
+        higher_is_better=False,
+    ),
+    Metric(
+        "perplexity",
+        "Perplexity",
+        "likelihood",
+        {ANY_TASK: Computation(likelihood.perplexity, "mean:token", range=(1, math.inf))},
+        higher_is_better=False,
+    ),
 ]
 METRICS = {metric.name: metric for metric in _ENTRIES}
 
 
 def names(scores: str | None = None) -> list[str]:
-    """Return the names of all metrics, or of those that score labels, numbers or texts."""
-    return [name for name, metric in METRICS.items() if scores in (None, metric.scores)]
+    """Return the names of all metrics, or of those that score labels, numbers, texts, ..."""
+    return [name for name, metric in METRICS.items() if scores in (None, *metric.kinds)]
 
 
 def protocol_metrics(protocol: str | None) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from dylora_exp.core import RequestError, unknown_name
 from dylora_exp.metrics import registry
 from dylora_exp.metrics.java import JavaError
+from dylora_exp.metrics.metric import Computation
 
 
 class Scorer:
@@ -113,7 +114,7 @@ def _check(predictions: Sequence[Any], references: Sequence[Any]) -> None:
 
 
 def _prepare(
-    computation: registry.Computation, predictions: Sequence[Any], references: Sequence[Any]
+    computation: Computation, predictions: Sequence[Any], references: Sequence[Any]
 ) -> tuple[Sequence[Any], Sequence[Any]]:
     if computation.prepare is None:
         return predictions, references

@@ -73,7 +73,7 @@ def make_tables(
         else:
             spec, part = loaded[name]
             scores = build_table(name, profile, spec, part, by_id)
-            table, stem = text_table(scores), f"table{name}" if spec.paper_model else name
+            table, stem = text_table(scores), f"table{name}" if spec.is_of_paper else name
             near = near_runs(scores.missing, {each.run_id for each in scores.records}, by_id)
             missing, figures = list(scores.missing), draw_figures(scores, folder / "figures")
         text = markdown(table)

@@ -5,7 +5,7 @@ from .base import count_texts as count_texts
 from .base import needs_hub as needs_hub
 from .base import read as read
 from .base import reader_names as reader_names
-from .base import repository as repository
+from .base import repositories as repositories
 from .demo_text import pretraining_text as pretraining_text
 from .files import Broken as Broken
 from .prediction_files import score_files as score_files
@@ -20,6 +20,6 @@ __all__ = [
     "pretraining_text",
     "read",
     "reader_names",
-    "repository",
+    "repositories",
     "score_files",
 ]

@@ -22,7 +22,9 @@ class TaskData:
 
     Attributes:
         train: Columns ``text`` (list of one or two texts) and ``label`` (id or number). A
-            generation task: ``context`` and ``text``, a row for each pair.
+            generation task: ``context`` and ``text``, a row for each pair. A task of templates:
+            ``prompt``, ``completion`` and what its objective scores, with ``where`` it was found
+            and the name of its ``part``, which is empty where a split is one file.
         eval: The same for the examples that are scored. A generation task: a row for each distinct
             ``context`` with its ``references`` (list of texts), its ``category`` (or an empty
             text), ``seen``, whether that category occurs in training, and ``where`` it was found.
@@ -77,6 +79,11 @@ class Reader:
         """Return the repository of the hub that the task is read from, None where it is not."""
         return None
 
+    def repositories(self, task: TaskConfig) -> list[Repository]:
+        """Return the repositories of the hub that the task is read from."""
+        found = self.repository(task)
+        return [] if found is None else [found]
+
 
 def read(task: TaskConfig, hub_cache: str | None = None) -> TaskData:
     """Read a task's examples with the reader that its config names.
@@ -104,9 +111,9 @@ def checksums(task: TaskConfig, hub_cache: str | None = None) -> dict[str, str]:
     return _reader(task).checksums(_with_fetched_files(task, hub_cache))
 
 
-def repository(task: TaskConfig) -> Repository | None:
-    """Return the repository of the hub that a task is read from, None where it is not."""
-    return _reader(task).repository(task)
+def repositories(task: TaskConfig) -> list[Repository]:
+    """Return the repositories of the hub that a task is read from; none where it is not."""
+    return _reader(task).repositories(task)
 
 
 def count_texts(task: TaskConfig, path: Path) -> int | None:
@@ -124,7 +131,7 @@ def count_texts(task: TaskConfig, path: Path) -> int | None:
 
 def needs_hub(task: TaskConfig) -> bool:
     """Return whether the task is read from the hub, or from what was fetched of it."""
-    return repository(task) is not None
+    return bool(repositories(task))
 
 
 def reader_names() -> list[str]:

@@ -107,7 +107,7 @@ def test_problems_of_words_and_of_values_come_together():
         ("seed=[1", "'seed=[1': cannot be read, expected key=value"),
         ("seed=1,2", "seed: '1,2' names several values, add -m"),
         ("seed=${nothing}", "nothing"),
-        ("profile=large", "profile: 'large' is not one of demo, demo-nlg, mini"),
+        ("profile=large", "profile: 'large' is not one of demo, demo-nlg, llm, mini"),
     ],
 )
 def test_wrong_words(word, expected):

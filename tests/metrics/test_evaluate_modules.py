@@ -17,6 +17,12 @@ ONE = (["dogs cats birds fish trees"], [["dogs cats birds fish stones"]])
 TWO = ([*ONE[0], "rivers lakes"], [*ONE[1], ["rivers lakes"]])
 BLEU = (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** (1 / 4)
 METEOR = 4 / 5 * (1 - 0.6 * (1 / 4) ** 0.2)
+ANSWERS = (
+    ["The answer is: 1080", "#### 5 apples", "#### 7", "I do not know."],
+    [["#### 1,080"], ["#### 5"], ["#### 7"], ["#### 0"]],
+)
+# Three tokens of 2 nats each, and one of 4: 2.5 a token.
+LIKELIHOODS = ([6.0, 4.0], [3, 1])
 EXPECTED = {
     ("accuracy", None): (NUMBERS, 4 / 5),
     ("f1", None): (NUMBERS, 4 / 5),
@@ -35,6 +41,11 @@ EXPECTED = {
     ("cider", "e2e"): (TWO, 10 * ((4 / 5 + 3 / 4 + 2 / 3 + 1 / 2) / 4 + 2 / 4) / 2),
     ("ter", "webnlg"): (TWO, 1 / 5 / 2),
     ("ter", "dart"): (TWO, 1 / 5 / 2),
+    ("exact_match", None): (ANSWERS, 3 / 4),
+    ("peft_match", None): (ANSWERS, 1 / 4),
+    ("no_answer", None): (ANSWERS, 1 / 4),
+    ("loss", None): (LIKELIHOODS, 2.5),
+    ("perplexity", None): (LIKELIHOODS, math.exp(2.5)),
 }
 
 

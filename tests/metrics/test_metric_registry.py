@@ -25,8 +25,9 @@ def test_importing_the_registry_imports_no_heavy_library():
     assert done.returncode == 0, done.stderr
 
 
-def test_lower_is_better_for_ter_alone():
-    assert [name for name in METRICS if metrics.sign(name) == -1] == ["ter"]
+def test_for_which_metrics_lower_is_better():
+    lower = [name for name in METRICS if metrics.sign(name) == -1]
+    assert lower == ["ter", "no_answer", "loss", "perplexity"]
     assert {metrics.sign(name) for name in METRICS} == {1, -1}
     assert metrics.is_better("ter", 0.5, 0.6) and not metrics.is_better("ter", 0.6, 0.5)
     assert metrics.is_better("bleu", 0.6, 0.5) and not metrics.is_better("bleu", 0.5, 0.5)
@@ -52,6 +53,8 @@ def test_what_metrics_score():
     assert metrics.names("labels") == ["accuracy", "f1", "matthews_correlation"]
     assert metrics.names("numbers") == ["pearson", "spearmanr"]
     assert metrics.names("texts") == ["bleu", "nist", "meteor", "rouge_l", "cider", "ter"]
+    assert metrics.names("answers") == ["exact_match", "peft_match", "no_answer"]
+    assert metrics.names("likelihood") == ["loss", "perplexity"]
     assert [name for name in METRICS if METRICS[name].two_labels_only] == ["f1"]
     assert metrics.protocols() == ["e2e", "webnlg", "dart"]
     assert metrics.protocol_metrics("webnlg") == ["bleu", "meteor", "ter"]
@@ -61,6 +64,9 @@ def test_values_are_shown_in_percent_or_on_the_scale_of_the_official_script():
     assert metrics.format_value("accuracy", 0.91234) == "91.23"
     assert metrics.format_value("pearson", -0.5) == "-50.00"
     assert metrics.format_value("ter", 0.7) == "0.7000"
+    assert metrics.format_value("exact_match", 0.4784) == "47.84"
+    assert metrics.format_value("loss", 2.5) == "2.5000"
+    assert metrics.format_value("perplexity", 12.1824939) == "12.1825"
     assert metrics.format_value("spearmanr", None) == "undefined"
 
 
@@ -75,6 +81,9 @@ def test_values_are_shown_in_percent_or_on_the_scale_of_the_official_script():
         ("cider", "e2e", False),
         ("nist", "e2e", False),
         ("ter", "dart", False),
+        ("no_answer", None, True),
+        ("loss", None, False),
+        ("perplexity", None, False),
     ],
 )
 def test_tables_show_what_ends_at_1_in_percent(name, protocol, expected):

@@ -161,6 +161,25 @@ def test_a_text_ends_at_a_blank_line(tokenizer, tmp_path):
     assert clean(" a . b 's n't") == "a . b 's n't"
 
 
+def test_a_text_of_several_paragraphs_ends_at_the_end_token_alone(tokenizer, tmp_path):
+    end, blank = stop_tokens(tokenizer)
+    assert stop_tokens(tokenizer, "end") == [end]
+    model = successor(tokenizer, after_15=blank)  # it begins again after the blank line
+    settings = DecodeConfig(beams=1, max_new_tokens=20, no_repeat_ngram=0, stop="end")
+    whole = decode(model, tokenizer, [[end]], settings, 1, tmp_path / "texts", "", "").texts[0]
+    before, after = whole.split("\n\n", 1)
+    assert before == tokenizer.decode([10, 11, 12, 13, 14, 15]) and after
+    assert clean(" One,\ntwo  .\n\n Three.\n", "end") == "One,\ntwo  .\n\n Three."
+
+
+def test_the_choice_of_where_texts_end_makes_no_new_run_of_an_old_one():
+    old = {"beams": 3, "max_new_tokens": 9, "no_repeat_ngram": 4, "length_penalty": 0.8}
+    assert DecodeConfig(**old).model_dump() == old
+    assert DecodeConfig(**old, stop="blank_line") == DecodeConfig(**old)
+    assert DecodeConfig(**old, stop="end").model_dump() == old | {"stop": "end"}
+    assert DecodeConfig(**DecodeConfig(**old, stop="end").model_dump()).stop == "end"
+
+
 @pytest.fixture
 def decoder(monkeypatch):
     """Return a function that decodes to ``file`` without a model, and the prompts it decoded."""

@@ -28,7 +28,7 @@ from dylora_exp.core import (
     write_atomically,
 )
 from dylora_exp.models import eager
-from dylora_exp.objectives.decode_config import DecodeConfig
+from dylora_exp.objectives.decode_config import DecodeConfig, Stop
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,15 @@ def _appending(file: Path) -> Iterator[Callable[[str], None]]:
         yield write
 
 
-def stop_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the tokens that end a text: the end token, and a blank line where it is one token."""
+def stop_tokens(tokenizer: PreTrainedTokenizerBase, stop: Stop = "blank_line") -> list[int]:
+    """Return the tokens that end a text: the end token, and a blank line where it is one token.
+
+    Args:
+        tokenizer: The model's.
+        stop: ``DecodeConfig.stop``; for ``end`` the end token alone.
+    """
+    if stop == "end":
+        return [tokenizer.eos_token_id]
     blank = tokenizer.encode("\n\n", add_special_tokens=False)
     return [tokenizer.eos_token_id, *(blank if len(blank) == 1 else [])]
 
@@ -187,18 +194,20 @@ def _decode_batch(
         num_beams=settings.beams,
         max_new_tokens=settings.max_new_tokens,
         length_penalty=settings.length_penalty if settings.beams > 1 else None,
-        eos_token_id=stop_tokens(tokenizer),
+        eos_token_id=stop_tokens(tokenizer, settings.stop),
         pad_token_id=end,
         logits_processor=LogitsProcessorList(processors),
     )
     return [
-        clean(str(tokenizer.decode(row, skip_special_tokens=True)))
+        clean(str(tokenizer.decode(row, skip_special_tokens=True)), settings.stop)
         for row in output[:, width:].tolist()
     ]
 
 
-def clean(text: str) -> str:
-    """Return a text up to its first blank line, on one line."""
+def clean(text: str, stop: Stop = "blank_line") -> str:
+    """Return a text up to its first blank line, on one line; for ``end`` the whole text."""
+    if stop == "end":
+        return text.strip()
     return " ".join(text.split("\n\n")[0].split())
 
 

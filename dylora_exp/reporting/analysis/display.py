@@ -25,6 +25,7 @@ TASK_NAMES = {
     **{"mrpc": "MRPC", "sst2": "SST-2", "cola": "CoLA", "mnli": "MNLI", "qnli": "QNLI"},
     **{"qqp": "QQP", "rte": "RTE", "stsb": "STS-B", "e2e": "E2E", "dart": "DART"},
     **{"webnlg": "WebNLG", "demo-e2e": "demo E2E", "demo-webnlg": "demo WebNLG"},
+    **{"gsm8k": "GSM8K", "metamath": "MetaMathQA"},
 }
 _CUT_WORDS = {"svd": "SVD", "alpha/b": "α/b", "alpha/r": "α/r"}
 

@@ -25,8 +25,8 @@ def notes(table: Table) -> list[str]:
 
 
 def paper_label(table: Table) -> str:
-    """Return the name of the lines that hold the paper's values."""
-    return f"paper ({table.spec.paper_model})"
+    """Return the name of the lines that hold the printed values."""
+    return f"{table.spec.printed_by or 'paper'} ({table.spec.paper_model})"
 
 
 def legend(table: Table) -> str:

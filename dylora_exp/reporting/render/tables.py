@@ -25,7 +25,7 @@ def text_table(table: Table) -> TextTable:
     return TextTable(
         name=table.name,
         profile=table.profile,
-        number=paper_name(table.name) if table.spec.paper_model else "",
+        number=paper_name(table.name) if table.spec.is_of_paper else "",
         title=table.spec.title,
         caption=table.spec.caption,
         label_heading="Task" if table.spec.transposed else "Method",

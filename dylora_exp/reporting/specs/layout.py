@@ -232,7 +232,8 @@ class TableSpec(Spec):
     Attributes:
         title: What it is about, without its number.
         caption: What a reader must know.
-        paper_model: The paper's backbone; None for a table that the paper does not have.
+        paper_model: The backbone of the printed numbers; None for a table without any.
+        printed_by: Who prints them, where it is not the DyLoRA paper.
         rows: The rows of each block that has none of its own.
         blocks: From top to bottom.
         average: Whether a last column averages over tasks, where there are several.
@@ -244,12 +245,18 @@ class TableSpec(Spec):
     title: str
     caption: str
     paper_model: str | None = None
+    printed_by: str | None = None
     rows: RowList = Field(default_factory=list)
     blocks: list[BlockSpec]
     average: bool = True
     transposed: bool = False
     figures: str | None = None
     profiles: dict[str, ProfileSpec]
+
+    @property
+    def is_of_paper(self) -> bool:
+        """Whether it is a table of the DyLoRA paper, which has its number."""
+        return self.paper_model is not None and self.printed_by is None
 
     def blocks_in(self, profile: str) -> list[BlockSpec]:
         """Return a profile's blocks, each with the rows that it has there."""

@@ -1,9 +1,12 @@
-"""The numbers that the paper prints, as data: ``conf/paper/table<name>.yaml``.
+"""Printed numbers, as data: ``conf/paper/table<name>.yaml`` of the DyLoRA paper.
 
-A cell that the paper's text has lost is absent there, and so blank in a table.
+Those of others are in ``conf/paper/<name>.yaml``. A cell that the paper's text has lost is absent
+there, and so blank in a table.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from dylora_exp.config import CONF_DIR
 from dylora_exp.reporting.specs.files import read_yaml
@@ -59,7 +62,7 @@ def printed_settings(name: str) -> dict[tuple[str | None, str | None], str]:
     Raises:
         RequestError: When the file is malformed, naming it and the field.
     """
-    path = PAPER_DIR / f"table{name}.yaml"
+    path = _data_file(name)
     cells = read_yaml(PrintedSettings, path).cells if path.exists() else []
     return {(cell.block, cell.row): cell.value for cell in cells}
 
@@ -70,6 +73,12 @@ def printed_cells(name: str) -> Printed:
     Raises:
         RequestError: When the file is malformed, naming it and the field.
     """
-    path = PAPER_DIR / f"table{name}.yaml"
+    path = _data_file(name)
     cells = read_yaml(PrintedTable, path).cells if path.exists() else []
     return {(cell.block, cell.row, cell.column): cell for cell in cells}
+
+
+def _data_file(name: str) -> Path:
+    """Return the file of a table's printed numbers, which need not be there."""
+    own = PAPER_DIR / f"{name}.yaml"
+    return own if own.exists() else PAPER_DIR / f"table{name}.yaml"

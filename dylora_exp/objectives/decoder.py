@@ -1,0 +1,130 @@
+"""The texts that a model gives at each of its cuts, for the objectives that score texts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dylora_exp import adapters
+from dylora_exp.core import LOG, RequestError
+from dylora_exp.methods import Cut, Method, TrainedModel
+from dylora_exp.objectives.base import ObjectiveContext
+from dylora_exp.objectives.decode_config import DecodeConfig
+
+if TYPE_CHECKING:
+    import torch
+
+    from dylora_exp.objectives.torch_parts.decoding import Decoded
+
+
+class Decoder:
+    """Decodes the same prompts at one cut of a model after the other.
+
+    Args:
+        setting: That of the objective.
+        settings: How texts are generated.
+        prompts: The token ids of each prompt.
+        where: Where each prompt was found, for error messages.
+
+    Raises:
+        RequestError: When a prompt leaves no room for a text in the model's window.
+    """
+
+    def __init__(
+        self,
+        setting: ObjectiveContext,
+        settings: DecodeConfig,
+        prompts: Sequence[Sequence[int]],
+        where: Sequence[str],
+    ) -> None:
+        _check_lengths(prompts, where, setting.window, settings.max_new_tokens)
+        self.settings = settings
+        self.prompts = prompts
+        self._tokenizer = setting.tokenizer
+        self._trainer = setting.config.trainer
+
+    def decode(self, model: TrainedModel, method: Method, cut: Cut, folder: Path) -> Decoded:
+        """Return a text for each prompt, and the seconds that it took.
+
+        Args:
+            model: The trained model.
+            method: Sets the model to a cut.
+            cut: The rank and how it is made.
+            folder: The run's folder, which keeps what is decoded for a killed run.
+        """
+        import torch
+
+        from dylora_exp.objectives.torch_parts.decoding import decode
+
+        name = "-".join(str(part).replace("/", "") for part in (cut.truncation, cut.scale) if part)
+        file = f"{name}-rank-{cut.rank}.jsonl" if cut.rank else "whole.jsonl"
+        device = next(model.parameters()).device.type
+        # Said here, since the Trainer leaves some of the models it has trained in bf16 by itself.
+        bf16 = torch.autocast(device, dtype=torch.bfloat16, enabled=self._trainer.bf16)
+        with method.at_cut(model, cut):
+            weights = _digest(model)  # of the cut, which may depend on training examples
+            with self._merged_if_the_same(model), bf16:
+                return decode(
+                    model,
+                    self._tokenizer,
+                    self.prompts,
+                    self.settings,
+                    self._trainer.eval_batch_size,
+                    folder / "predictions" / file,
+                    weights,
+                    f"rank {cut.rank}" if cut.rank else "decoding",
+                )
+
+    def about(self) -> dict[str, Any]:
+        """Return how texts were decoded, as plain data for the record."""
+        from dylora_exp.objectives.torch_parts.decoding import stop_tokens
+
+        ends = stop_tokens(self._tokenizer, self.settings.stop)
+        stop = {"stop": "end"} if self.settings.stop == "end" else {}
+        return self.settings.model_dump() | stop | {"stop_tokens": ends}
+
+    def _merged_if_the_same(self, model: TrainedModel) -> AbstractContextManager[None]:
+        """Return a context in which adapters are merged, unless that changes what is computed."""
+        from dylora_exp.models import eager
+
+        base = self.config.model
+        if base.quantization != "none" or base.dtype != "float32":
+            return nullcontext()  # what is added to such weights would be rounded
+        with eager(model):
+            same = adapters.merging_keeps_outputs(model, self.prompts[0])
+        if same:
+            return adapters.merged(model)
+        LOG.warning("merged adapters would compute something else: texts are decoded without")
+        return nullcontext()
+
+
+def _check_lengths(
+    prompts: Sequence[Sequence[int]], where: Sequence[str], window: int, longest: int
+) -> None:
+    """Refuse prompts that leave no room for a text of so many tokens."""
+    room = window - longest
+    if room < 1:
+        raise RequestError(
+            f"task.decode.max_new_tokens: found {longest}, expected fewer than the {window} tokens "
+            "of the model's window."
+        )
+    for prompt, place in zip(prompts, where, strict=True):
+        if len(prompt) > room:
+            raise RequestError(
+                f"{place}: the context has {len(prompt)} tokens, expected at most {room}: the "
+                f"model's window of {window} less the text's {longest} "
+                f"(task.decode.max_new_tokens)."
+            )
+
+
+def _digest(model: torch.nn.Module) -> str:
+    """Return a digest of everything that was trained."""
+    total = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        if parameter.requires_grad:
+            total.update(name.encode())
+            total.update(parameter.detach().float().cpu().numpy().tobytes())
+    return total.hexdigest()[:16]
