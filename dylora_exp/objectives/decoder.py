@@ -45,6 +45,9 @@ class Decoder:
         self.prompts = prompts
         self._tokenizer = setting.tokenizer
         self._trainer = setting.config.trainer
+        base = setting.config.model
+        # What is added to other weights than of single precision would be rounded.
+        self._may_merge = base.quantization == "none" and base.dtype == "float32"
 
     def decode(self, model: TrainedModel, method: Method, cut: Cut, folder: Path) -> Decoded:
         """Return a text for each prompt, and the seconds that it took.
@@ -90,9 +93,8 @@ class Decoder:
         """Return a context in which adapters are merged, unless that changes what is computed."""
         from dylora_exp.models import eager
 
-        base = self.config.model
-        if base.quantization != "none" or base.dtype != "float32":
-            return nullcontext()  # what is added to such weights would be rounded
+        if not self._may_merge:
+            return nullcontext()
         with eager(model):
             same = adapters.merging_keeps_outputs(model, self.prompts[0])
         if same:
