@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
+from dylora_exp.config.cuts import Scale
 from dylora_exp.config.loading import default_tree, known_keys, marked_keys
 from dylora_exp.config.schema import Mark
 from dylora_exp.config.search_path import (
@@ -59,17 +61,29 @@ def option_files(group: str, search_path: Sequence[str] = ()) -> dict[str, Path]
     }
 
 
-def quote_path(override: str) -> str:
-    """Quote a path that Hydra's grammar would not read: one with spaces, umlauts, ``~``, ..."""
+def quote_value(override: str) -> str:
+    """Quote what Hydra's grammar would not read: a path with spaces or umlauts, ``alpha/sqrt(b)``.
+
+    Args:
+        override: As the user typed it.
+
+    Returns:
+        One that Hydra reads, or the same.
+    """
     key, _, value = override.partition("=")
     is_path = key in marked_keys(Mark.FOLDER) | marked_keys(Mark.FILE)
-    if not is_path or not value or value[0] in "'\"":
+    roots = [name for name in typing.get_args(Scale) if "(" in name and name in value]
+    if not (is_path and value and value[0] not in "'\"") and not roots:
         return override
     try:
         OverridesParser.create().parse_override(override)
     except (HydraException, ValueError, RecursionError):
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-        return f"{key}='{escaped}'"
+        if is_path:
+            escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+            return f"{key}='{escaped}'"
+        for name in roots:  # Hydra would call a function sqrt
+            value = value.replace(name, name.replace("(", r"\(").replace(")", r"\)"))
+        return f"{key}={value}"
     return override
 
 

@@ -25,7 +25,7 @@ TASK_NAMES = {
     **{"qqp": "QQP", "rte": "RTE", "stsb": "STS-B", "e2e": "E2E", "dart": "DART"},
     **{"webnlg": "WebNLG", "demo-e2e": "demo E2E", "demo-webnlg": "demo WebNLG"},
 }
-_CUT_WORDS = {"svd": "SVD", "alpha/b": "α/b", "alpha/r": "α/r"}
+_CUT_WORDS = {"svd": "SVD", "alpha/b": "α/b", "alpha/r": "α/r", "alpha/sqrt(b)": "α/√b"}
 
 
 def method_name(name: str) -> str:
