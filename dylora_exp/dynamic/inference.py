@@ -138,7 +138,8 @@ def scale_of(adapter: Adapter, scale: Scale | None, truncation: Truncation) -> S
     """
     if scale is not None:
         return check_scale(scale, adapter.config)
-    if truncation == "svd" or adapter.config.use_rslora:
+    if truncation == "svd":
         return "alpha/r"
-    handle = find_handle(adapter)
-    return "alpha/b" if handle is None else handle.scale
+    if handle := find_handle(adapter):
+        return handle.scale
+    return "alpha/r" if adapter.config.use_rslora else "alpha/b"
