@@ -9,6 +9,12 @@ from .cuts import Scale as Scale
 from .cuts import Truncation as Truncation
 from .cuts import plain_alpha as plain_alpha
 from .cuts import relative_factor as relative_factor
+from .field_types import ClosedShare as ClosedShare
+from .field_types import Count as Count
+from .field_types import Mark as Mark
+from .field_types import OpenShare as OpenShare
+from .field_types import Positive as Positive
+from .field_types import Share as Share
 from .loading import default_tree as default_tree
 from .loading import known_keys as known_keys
 from .loading import load as load
@@ -23,6 +29,7 @@ from .profile_differences import SettingDifference as SettingDifference
 from .profile_differences import profile_differences as profile_differences
 from .ranks import Ranks as Ranks
 from .readers import READERS as READERS
+from .readers import ReaderName as ReaderName
 from .readers import reader_plugins as reader_plugins
 from .registry import load_plugin as load_plugin
 from .registry import method_class as method_class
@@ -39,25 +46,22 @@ from .run_identity import recompute_run_id as recompute_run_id
 from .run_identity import run_id as run_id
 from .run_identity import setup_id as setup_id
 from .schema import WEIGHTS as WEIGHTS
-from .schema import ClosedShare as ClosedShare
 from .schema import Config as Config
-from .schema import Count as Count
-from .schema import HubSource as HubSource
-from .schema import Mark as Mark
 from .schema import MethodSettings as MethodSettings
 from .schema import ModelConfig as ModelConfig
-from .schema import OpenShare as OpenShare
-from .schema import Positive as Positive
-from .schema import PublishedFile as PublishedFile
 from .schema import RanksConfig as RanksConfig
-from .schema import Share as Share
-from .schema import TaskConfig as TaskConfig
-from .schema import TsvSource as TsvSource
 from .schema import has_ranks as has_ranks
 from .schema import powers_of_two as powers_of_two
 from .schema import without_targets as without_targets
 from .search_path import named_search_path as named_search_path
 from .search_path import quoted_folder as quoted_folder
+from .task_schema import DataFiles as DataFiles
+from .task_schema import HubDataset as HubDataset
+from .task_schema import HubSource as HubSource
+from .task_schema import PublishedFile as PublishedFile
+from .task_schema import RowFiles as RowFiles
+from .task_schema import TaskConfig as TaskConfig
+from .task_schema import TsvSource as TsvSource
 
 __all__ = [
     "CALIBRATED",
@@ -72,6 +76,8 @@ __all__ = [
     "Config",
     "Count",
     "CutConfig",
+    "DataFiles",
+    "HubDataset",
     "HubSource",
     "Mark",
     "MethodSettings",
@@ -81,6 +87,8 @@ __all__ = [
     "PublishedFile",
     "Ranks",
     "RanksConfig",
+    "ReaderName",
+    "RowFiles",
     "Scale",
     "SettingDifference",
     "Share",

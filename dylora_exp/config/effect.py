@@ -49,7 +49,7 @@ def _elsewhere(config: Config, overridden: Collection[str]) -> Iterator[tuple[st
 def _idle_groups(config: Config) -> Iterator[tuple[str, str]]:
     """Yield each key that changes nothing in a config, and what lies below it, with the reason."""
     model, task, trainer = config.model, config.task, config.trainer
-    if task.scored != "texts":
+    if task.peft_task_type != "CAUSAL_LM":
         answers = f"the answers of task '{task.name}' are {task.scored}, not texts"
         yield "trainer.label_smoothing", answers
     if not task.trains_head:
@@ -64,10 +64,14 @@ def _idle_groups(config: Config) -> Iterator[tuple[str, str]]:
         yield "task.label_range", f"the answers of task '{task.name}' are labels, not numbers"
     if task.reader == "demo":
         yield "task.labels", "the demo's labels are those of its generator"
-    if task.reader in READERS and (task.reader != "glue" or task.data_dir is not None):
+    if task.reader in READERS and (task.reader not in ("glue", "rows") or task.reads_files):
         yield "task.hub", f"task '{task.name}' is not read from the hub"
     if task.reader in READERS and (task.reader != "glue" or task.data_dir is None):
         yield "task.tsv", f"task '{task.name}' is not read from TSV files"
+    if task.data_files is not None:
+        yield "task.data_dir", "task.data_files goes before it"
+    if task.data_files is not None or task.data_dir is None:
+        yield "task.files", f"task '{task.name}' is not read from a folder (task.data_dir)"
     for name, reason in config.method.unused.items():
         yield f"method.{name}", reason
     if trainer.warmup_steps is not None:

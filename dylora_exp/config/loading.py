@@ -9,10 +9,19 @@ from typing import Any
 from pydantic import BaseModel, create_model
 
 from dylora_exp.config.effect import settings_without_effect
-from dylora_exp.config.readers import TEXT_READERS
+from dylora_exp.config.field_types import Mark
+from dylora_exp.config.readers import READERS
 from dylora_exp.config.registry import BASES, GROUPS, TAGS, Group, implementations, settings_classes
-from dylora_exp.config.schema import Config, Mark
-from dylora_exp.core import RequestError, keys, parse, path_problem, unknown_name
+from dylora_exp.config.schema import Config
+from dylora_exp.core import (
+    RequestError,
+    field_types,
+    is_model,
+    keys,
+    parse,
+    path_problem,
+    unknown_name,
+)
 
 # OmegaConf's own sign for a setting without a value.
 MISSING = "???"
@@ -135,7 +144,8 @@ def _chosen(group: Group, tree: Mapping[str, Any]) -> tuple[str, Any]:
 
 
 def _implied_objective(task: Mapping[str, Any]) -> str:
-    return "generation" if task.get("reader") in TEXT_READERS else "classification"
+    texts = READERS.get(str(task.get("reader"))) == ("texts",)
+    return "generation" if texts else "classification"
 
 
 def _own_settings(
@@ -195,8 +205,9 @@ def _defaults(schema: type[BaseModel]) -> dict[str, Any]:
 def _path_problems(config: Config) -> Iterator[str]:
     """Yield a sentence for each setting that no folder or file can be named like."""
     for key in sorted(marked_keys(Mark.FOLDER) | marked_keys(Mark.FILE)):
-        group, _, name = key.rpartition(".")
-        value = getattr(getattr(config, group) if group else config, name, None)
+        value: Any = config
+        for name in key.split("."):
+            value = getattr(value, name, None)
         if isinstance(value, str) and (problem := path_problem(value)):
             yield f"{key}: {problem}."
 
@@ -205,5 +216,5 @@ def _marked(schema: type[BaseModel], mark: Mark, prefix: str = "") -> Iterator[s
     for name, field in schema.model_fields.items():
         if mark in field.metadata:
             yield prefix + name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _marked(field.annotation, mark, f"{prefix}{name}.")
+        for option in filter(is_model, field_types(field.annotation)):
+            yield from _marked(option, mark, f"{prefix}{name}.")

@@ -13,8 +13,8 @@ from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Rang
 from hydra.errors import HydraException
 
 from dylora_exp.config.cuts import Scale
+from dylora_exp.config.field_types import Mark
 from dylora_exp.config.loading import default_tree, known_keys, marked_keys
-from dylora_exp.config.schema import Mark
 from dylora_exp.config.search_path import (
     config_folder,
     named_search_path,

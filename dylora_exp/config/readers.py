@@ -9,9 +9,17 @@ from pydantic import AfterValidator
 
 from dylora_exp.core import unknown_name
 
-# The readers of tasks whose answers are texts; the others have labels or a number.
-TEXT_READERS = ("e2e", "dart", "webnlg")
-READERS = ("glue", "demo", *TEXT_READERS)
+# What the answers are that a reader's files hold, in the words of ``TaskConfig.scored``.
+_CLASSES = ("labels", "numbers")
+_TEXTS = ("texts",)
+READERS: dict[str, tuple[str, ...]] = {
+    "glue": _CLASSES,
+    "demo": (*_CLASSES, "choices"),
+    "e2e": _TEXTS,
+    "dart": _TEXTS,
+    "webnlg": _TEXTS,
+    "rows": (*_CLASSES, "choices", "answers", "likelihood"),
+}
 
 
 def reader_plugins() -> EntryPoints:

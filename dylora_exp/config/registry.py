@@ -16,7 +16,8 @@ import typing
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
-from dylora_exp.config.schema import MethodSettings, TaskConfig
+from dylora_exp.config.schema import MethodSettings
+from dylora_exp.config.task_schema import TaskConfig
 from dylora_exp.core import RequestError, first_line
 
 Group = Literal["method", "task"]

@@ -15,8 +15,9 @@ from typing import Any
 
 import pydantic_core
 
+from dylora_exp.config.field_types import Mark
 from dylora_exp.config.loading import known_names, marked_keys, own_defaults
-from dylora_exp.config.schema import Config, Mark
+from dylora_exp.config.schema import Config
 from dylora_exp.core import file_sha256
 
 # The groups of settings that every config has.
@@ -43,9 +44,12 @@ def identity(config: Config) -> dict[str, Any]:
     tree = _without(config.model_dump(), "")
     for mark, portable in ((Mark.FOLDER, _portable_folder), (Mark.FILE, _portable_file)):
         for key in marked_keys(mark):
-            group, _, name = key.partition(".")
-            if isinstance(tree.get(group), dict) and tree[group].get(name) is not None:
-                tree[group][name] = portable(tree[group][name])
+            *groups, name = key.split(".")
+            found: Any = tree
+            for group in groups:
+                found = found.get(group) if isinstance(found, dict) else None
+            if isinstance(found, dict) and found.get(name) is not None:
+                found[name] = portable(found[name])
     if not config.method.trains:
         defaults = own_defaults(tree)
         for group, scoring in OF_SCORING.items():

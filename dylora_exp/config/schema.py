@@ -10,51 +10,25 @@ A default must never change: a run's identity leaves out the values that equal t
 
 from __future__ import annotations
 
-import enum
 import math
-import re
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SerializeAsAny, ValidationInfo, field_validator
+from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 
 from dylora_exp.config.cuts import CutConfig
 from dylora_exp.config.distributions import DISTRIBUTIONS
-from dylora_exp.config.readers import READERS, TEXT_READERS, ReaderName
+from dylora_exp.config.field_types import (
+    ClosedShare,
+    Count,
+    Mark,
+    NotNegative,
+    OpenShare,
+    Positive,
+    Share,
+)
+from dylora_exp.config.task_schema import TaskConfig
 from dylora_exp.core import StrictModel, unknown_name
-from dylora_exp.metrics import METRICS
-
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-# A share of a whole, without both ends, without the upper end, and with both.
-OpenShare = Annotated[float, Field(gt=0, lt=1)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-ClosedShare = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-
-
-def _check_language(name: str) -> str:
-    """Return a language as the hub takes it: a code of ISO 639, or one of two words."""
-    if re.fullmatch(r"[a-z]{2,3}|code|multilingual", name) is None:
-        raise ValueError(f"found '{name}', expected a code such as en, or multilingual.")
-    return name
-
-
-Language = Annotated[str, AfterValidator(_check_language)]
-
-
-class Mark(enum.Enum):
-    """What is special about a setting, in the ``Annotated`` of its field."""
-
-    # Paths, logging and hardware choices: where and how fast a run is, not what comes out.
-    NOT_IDENTITY = enum.auto()
-    # A folder or a file on this machine, which a run's identity names by its contents.
-    FOLDER = enum.auto()
-    FILE = enum.auto()
-    # Of no effect; taken from files, since profiles set it for all methods, but not as an override.
-    FROM_PROFILES = enum.auto()
-    # Of no effect; refused unless it has its default.
-    UNUSED = enum.auto()
 
 
 class ModelConfig(StrictModel):
@@ -78,125 +52,6 @@ class ModelConfig(StrictModel):
     fused: dict[str, Any] | None = None
     overrides: dict[str, Any] | None = None
     drop_head: bool = False
-
-
-class HubSource(StrictModel):
-    """Where a task lies on the hub, and the columns that hold its texts."""
-
-    path: str = ""
-    name: str | None = None
-    train: str = "train"
-    eval: str = "validation"
-    text: list[str] = Field(default_factory=list)
-    label: str = "label"
-
-
-class TsvSource(StrictModel):
-    """The official GLUE layout of a task: its folder, files and columns.
-
-    ``columns`` names the columns of a file without a header.
-    """
-
-    folder: str = ""
-    train: str = "train.tsv"
-    eval: str = "dev.tsv"
-    columns: list[str] | None = None
-    text: list[str] = Field(default_factory=list)
-    label: str = "label"
-
-
-class PublishedFile(StrictModel):
-    """A file of a task as its publisher has it.
-
-    ``sha256`` is None where it is not known, and so is the number of its texts, by which a file
-    without a digest is told from another version.
-    """
-
-    name: str = ""
-    url: str = ""
-    sha256: str | None = None
-    texts: int | None = None
-
-
-class TaskConfig(StrictModel):
-    """What is learned, where its data are and how it is scored.
-
-    ``labels`` are in id order; none means a number; ``language`` is for model cards. A subclass
-    beside each objective adds the settings that it alone has, marks those without effect as unused,
-    and describes the objective:
-
-    Attributes:
-        auto_model_class: The class of transformers that loads a model for it.
-        peft_task_type: PEFT's name for it.
-        trains_head: Whether the modules of ``model.head`` are trained beside an adapter.
-        pipeline_tag: The hub's name for it.
-    """
-
-    auto_model_class: ClassVar[str]
-    peft_task_type: ClassVar[str]
-    trains_head: ClassVar[bool]
-    pipeline_tag: ClassVar[str]
-
-    name: str = ""
-    objective: str
-    reader: ReaderName = "glue"
-    data_dir: Annotated[str | None, Mark.NOT_IDENTITY, Mark.FOLDER] = None
-    labels: list[str] = Field(default_factory=list)
-    label_range: list[float] | None = None
-    metrics: list[str] = Field(default_factory=list)
-    headline: str = ""
-    hub: HubSource | None = None
-    tsv: TsvSource | None = None
-    broken_lines: Literal["error", "skip"] = "error"
-    max_length: Annotated[int, Field(ge=2)] = 512
-    max_train_samples: Count | None = None
-    max_eval_samples: Count | None = None
-    eval_split: Literal["dev", "test"] | None = None
-    published: Annotated[list[PublishedFile], Mark.NOT_IDENTITY] = Field(default_factory=list)
-    language: Annotated[Language | None, Mark.NOT_IDENTITY] = None
-
-    @property
-    def scored(self) -> str:
-        """What the metrics compare: ``labels``, ``numbers`` or ``texts``."""
-        raise NotImplementedError
-
-    @property
-    def number_of_outputs(self) -> int | None:
-        """The width of the model's head: one for each label, 1 for a number, None for texts."""
-        raise NotImplementedError
-
-    def problems(self) -> list[str]:
-        """Return a sentence for each setting that does not go with the others."""
-        found = []
-        if not self.metrics:
-            found.append("task.metrics: found an empty list, expected at least one metric.")
-        elif self.headline not in self.metrics:
-            found.append(unknown_name("task.headline", self.headline, self.metrics))
-        if len(self.labels) == 1:
-            found.append("task.labels: found one label, expected several, or none for a number.")
-        if self.reader in READERS and (self.reader in TEXT_READERS) != (self.scored == "texts"):
-            read = "texts" if self.reader in TEXT_READERS else "labels or numbers"
-            found.append(
-                f"task.reader: found {self.reader}, which reads {read}, but the answers of task "
-                f"'{self.name}' are {self.scored}."
-            )
-        for index, name in enumerate(self.metrics):
-            if name not in METRICS:
-                found.append(unknown_name(f"task.metrics[{index}]", name, METRICS))
-            elif METRICS[name].scores != self.scored:
-                scored = METRICS[name].scores
-                found.append(f"task.metrics: '{name}' scores {scored}, which this task has not.")
-            elif METRICS[name].two_labels_only and len(self.labels) > 2:
-                found.append(f"task.metrics: '{name}' is of two labels, this task has more.")
-        if self.reader == "glue" and self.tsv is None and self.hub is None:
-            found.append("task: a glue task needs 'hub' or 'tsv' to say where its data lie.")
-        if self.data_dir == "":
-            found.append("task.data_dir: found an empty text, expected a folder.")
-        return found + [
-            f"task.{name}: task '{self.name}' has no such setting, its answers are {self.scored}."
-            for name, field in type(self).model_fields.items()
-            if Mark.UNUSED in field.metadata and getattr(self, name)
-        ]
 
 
 # The settings of the ranks group by which ranks are drawn in training.

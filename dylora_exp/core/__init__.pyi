@@ -70,6 +70,12 @@ from .processes import wait_for_all as wait_for_all
 from .progress import progress_bar as progress_bar
 from .signals import TerminationRequested as TerminationRequested
 from .signals import raise_on_sigterm as raise_on_sigterm
+from .templating import TemplateFlaw as TemplateFlaw
+from .templating import evaluate_expression as evaluate_expression
+from .templating import expression_problem as expression_problem
+from .templating import missing_column as missing_column
+from .templating import render_template as render_template
+from .templating import template_problem as template_problem
 from .validation import StrictModel as StrictModel
 from .validation import dotted as dotted
 from .validation import field_types as field_types
@@ -86,6 +92,7 @@ __all__ = [
     "RequestError",
     "RunLog",
     "StrictModel",
+    "TemplateFlaw",
     "TerminationRequested",
     "TrainingDiverged",
     "aligned_lines",
@@ -105,7 +112,9 @@ __all__ = [
     "draw_permutation",
     "draw_uniform",
     "echo",
+    "evaluate_expression",
     "export_folder",
+    "expression_problem",
     "failure_reported",
     "field_types",
     "file_sha256",
@@ -128,6 +137,7 @@ __all__ = [
     "make_grid",
     "markdown_cell",
     "markdown_text",
+    "missing_column",
     "name_first",
     "one_line",
     "package_folder",
@@ -142,12 +152,14 @@ __all__ = [
     "progress_bar",
     "raise_on_sigterm",
     "reading",
+    "render_template",
     "repository_of",
     "run_distributed",
     "run_log",
     "set_verbosity",
     "silence_workers",
     "start_workers",
+    "template_problem",
     "tolerant_output",
     "unfinished",
     "unique_keys",

@@ -1,3 +1,4 @@
+from .choices import chosen_option as chosen_option
 from .evaluate_modules import compute as compute
 from .evaluate_modules import load_metric as load_metric
 from .registry import ANY_TASK as ANY_TASK
@@ -30,6 +31,7 @@ __all__ = [
     "Metric",
     "Scorer",
     "base_name",
+    "chosen_option",
     "compute",
     "display_factor",
     "format_value",

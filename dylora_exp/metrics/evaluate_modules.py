@@ -19,6 +19,7 @@ _REFERENCES = {
     "labels": datasets.Value("int64"),
     "numbers": datasets.Value("float64"),
     "texts": datasets.Sequence(_TEXT),
+    "choices": datasets.Value("int64"),
 }
 
 

@@ -28,6 +28,8 @@ OFFICIAL_REFERENCES = {"webnlg": 6, "dart": 6}
 # A task's examples may be scored in parts as well, as "ter_seen" and "ter_unseen".
 PARTS = ("seen", "unseen")
 
+# In the words of ``TaskConfig.scored``: what a task's answers are.
+Scored = Literal["labels", "numbers", "texts", "choices", "answers", "likelihood"]
 Function = Callable[..., float] | type
 
 
@@ -79,16 +81,23 @@ class Metric:
         two_labels_only: Whether it is undefined for more than two labels.
         needs_java: Whether it has no value without Java.
         on_hub: Its name among the hub's metrics; empty where it is the same.
+        also_scores: What else the predictions may be.
     """
 
     name: str
     title: str
-    scores: Literal["labels", "numbers", "texts"]
+    scores: Scored
     computations: Computations
     higher_is_better: bool = True
     two_labels_only: bool = False
     needs_java: bool = False
     on_hub: str = ""
+    also_scores: tuple[Scored, ...] = ()
+
+    @property
+    def kinds(self) -> tuple[Scored, ...]:
+        """What the predictions may be."""
+        return (self.scores, *self.also_scores)
 
     @property
     def factor(self) -> int:
@@ -102,7 +111,25 @@ def _webnlg_dart(computation: Computation) -> Computations:
 
 _ENTRIES = [
     Metric(
-        "accuracy", "Accuracy", "labels", {ANY_TASK: Computation(glue.accuracy, "{scikit-learn}")}
+        "accuracy",
+        "Accuracy",
+        "labels",
+        {ANY_TASK: Computation(glue.accuracy, "{scikit-learn}")},
+        also_scores=("choices",),
+    ),
+    Metric(
+        "accuracy_norm",
+        "Accuracy (by length)",
+        "choices",
+        {ANY_TASK: Computation(glue.accuracy, "norm:characters|{scikit-learn}")},
+        on_hub="accuracy",
+    ),
+    Metric(
+        "accuracy_bytes",
+        "Accuracy (by bytes)",
+        "choices",
+        {ANY_TASK: Computation(glue.accuracy, "norm:bytes|{scikit-learn}")},
+        on_hub="accuracy",
     ),
     Metric(
         "f1",
@@ -226,8 +253,8 @@ METRICS = {metric.name: metric for metric in _ENTRIES}
 
 
 def names(scores: str | None = None) -> list[str]:
-    """Return the names of all metrics, or of those that score labels, numbers or texts."""
-    return [name for name, metric in METRICS.items() if scores in (None, metric.scores)]
+    """Return the names of all metrics, or of those that score labels, numbers, texts, ..."""
+    return [name for name, metric in METRICS.items() if scores in (None, *metric.kinds)]
 
 
 def protocol_metrics(protocol: str | None) -> list[str]:

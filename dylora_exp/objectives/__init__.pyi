@@ -5,6 +5,8 @@ from .classification import ClassificationTask as ClassificationTask
 from .decode_config import DecodeConfig as DecodeConfig
 from .generation import GenerationObjective as GenerationObjective
 from .generation import GenerationTask as GenerationTask
+from .templates import TemplateObjective as TemplateObjective
+from .templates import TemplateTask as TemplateTask
 from .torch_parts.batches import SharedBatches as SharedBatches
 from .torch_parts.batches import batch_part as batch_part
 from .torch_parts.decoding import decode as decode
@@ -17,6 +19,8 @@ __all__ = [
     "Objective",
     "ObjectiveContext",
     "SharedBatches",
+    "TemplateObjective",
+    "TemplateTask",
     "batch_part",
     "decode",
     "make_objective",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+from pydantic import Field
+
 from dylora_exp import metrics
 from dylora_exp.config import Mark, TaskConfig
-from dylora_exp.core import RequestError
+from dylora_exp.core import RequestError, TemplateFlaw, missing_column
 from dylora_exp.methods import Cut, Method, TrainedModel
 from dylora_exp.objectives import base
 
@@ -19,7 +22,11 @@ if TYPE_CHECKING:
 
 
 class ClassificationTask(TaskConfig):
-    """A task whose answers are ``labels``, or a number where there are none."""
+    """A task whose answers are ``labels``, or a number where there are none.
+
+    ``text`` and ``label`` are columns of the reader ``rows``: of one text or of two, and of the
+    answer.
+    """
 
     auto_model_class: ClassVar[str] = "AutoModelForSequenceClassification"
     peft_task_type: ClassVar[str] = "SEQ_CLS"
@@ -27,6 +34,8 @@ class ClassificationTask(TaskConfig):
     pipeline_tag: ClassVar[str] = "text-classification"
 
     objective: str = "classification"
+    text: list[str] = Field(default_factory=list)
+    label: str = "label"
     eval_split: Annotated[Literal["dev", "test"] | None, Mark.UNUSED] = None
 
     @property
@@ -38,6 +47,60 @@ class ClassificationTask(TaskConfig):
     def number_of_outputs(self) -> int | None:
         """One for each label, or 1 for a number."""
         return len(self.labels) or 1
+
+    @property
+    def on_hub(self) -> ClassificationTask:
+        """The task with the columns that the hub's dataset has."""
+        hub = self.hub
+        return self.model_copy(update={"text": hub.text, "label": hub.label} if hub else {})
+
+    def problems(self) -> list[str]:
+        """Return a sentence for each setting that does not go with the others."""
+        found = super().problems()
+        if self.reader == "rows":
+            task, field = (self, "text") if self.reads_files else (self.on_hub, "hub.text")
+            if len(task.text) not in (1, 2):
+                found.append(
+                    f"task.{field}: found {len(task.text)} columns, expected that of the "
+                    "text, [text], or the two of a pair."
+                )
+        return found
+
+    def example(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the ``text`` and the ``label`` of a row."""
+        for name in (*self.text, self.label):
+            if name not in row:
+                raise missing_column(name, row)
+        texts = [row[name] for name in self.text]
+        for name, text in zip(self.text, texts, strict=True):
+            if not isinstance(text, str):
+                raise TemplateFlaw(f"column '{name}': found {text!r}, expected a text")
+        return {"text": texts, "label": self.parse_label(row[self.label])}
+
+    def parse_label(self, label: Any) -> int | float:
+        """Return the id of a label, or the number.
+
+        Args:
+            label: As a file has it.
+
+        Raises:
+            TemplateFlaw: When it is none of the task's.
+        """
+        if str(label) in self.labels:
+            return self.labels.index(str(label))
+        if type(label) is int and 0 <= label < len(self.labels):  # an id, of a typed file
+            return label
+        low, high = self.label_range or (-math.inf, math.inf)
+        try:
+            value = math.nan if self.labels or isinstance(label, bool) else float(label)
+        except (TypeError, ValueError):
+            value = math.nan
+        if low <= value <= high and math.isfinite(value):
+            return value
+        expected = f"a number from {low:g} to {high:g}" if self.label_range else "a number"
+        if self.labels:
+            expected = "one of " + ", ".join(self.labels)
+        raise TemplateFlaw(f"found label '{label}', expected {expected}")
 
 
 class ClassificationObjective(base.Objective):

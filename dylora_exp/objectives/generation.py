@@ -12,42 +12,38 @@ import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from dylora_exp import adapters, metrics
-from dylora_exp.config import Count, HubSource, Mark, TaskConfig, TsvSource
+from dylora_exp.config import Count, DataFiles, HubSource, Mark, RowFiles
 from dylora_exp.core import LOG, RequestError, broadcast_from_main
 from dylora_exp.methods import Cut, Method, TrainedModel
 from dylora_exp.objectives import base
 from dylora_exp.objectives.decode_config import DecodeConfig
+from dylora_exp.objectives.language_modelling import (
+    IGNORED,
+    LanguageModelObjective,
+    LanguageModelTask,
+)
 
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
 
-# What torch's cross entropy leaves out by itself, and transformers too.
-IGNORED = -100
 
-
-class GenerationTask(TaskConfig):
+class GenerationTask(LanguageModelTask):
     """A task whose answers are texts: the split that is scored, and how they are decoded.
 
     ``max_references``: how many of a context's references count, or ``all``; nothing stands for as
     many as in the task's published numbers, which is six for DART and WebNLG and all for E2E.
     """
 
-    auto_model_class: ClassVar[str] = "AutoModelForCausalLM"
-    peft_task_type: ClassVar[str] = "CAUSAL_LM"
-    trains_head: ClassVar[bool] = False
-    pipeline_tag: ClassVar[str] = "text-generation"
-
     objective: str = "generation"
-    labels: Annotated[list[str], Mark.UNUSED] = Field(default_factory=list)
-    label_range: Annotated[list[float] | None, Mark.UNUSED] = None
     hub: Annotated[HubSource | None, Mark.UNUSED] = None
-    tsv: Annotated[TsvSource | None, Mark.UNUSED] = None
+    files: Annotated[RowFiles | None, Mark.UNUSED] = None
+    data_files: Annotated[DataFiles | None, Mark.UNUSED] = None
     eval_split: Literal["dev", "test"] = Field(default=None, validate_default=True)
     decode: DecodeConfig = Field(default=None, validate_default=True)
     max_references: Count | Literal["all"] | None = None
@@ -64,13 +60,8 @@ class GenerationTask(TaskConfig):
         """Texts."""
         return "texts"
 
-    @property
-    def number_of_outputs(self) -> int | None:
-        """None: the head is the language model's."""
-        return None
 
-
-class GenerationObjective(base.Objective):
+class GenerationObjective(LanguageModelObjective):
     """Label-smoothed likelihood of texts, scored by decoding."""
 
     settings_class = GenerationTask
@@ -103,47 +94,6 @@ class GenerationObjective(base.Objective):
             return {"input_ids": ids, "labels": labels, "length": len(ids)}
 
         return data.map(row, remove_columns=data.column_names, keep_in_memory=True)
-
-    def collate(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Return ``input_ids``, ``attention_mask`` and ``labels``, (examples, tokens) each."""
-        import torch
-
-        width = max(row["length"] for row in rows)
-
-        def padded(name: str, filler: int) -> torch.Tensor:
-            return torch.tensor([row[name] + [filler] * (width - row["length"]) for row in rows])
-
-        mask = [[1] * row["length"] + [0] * (width - row["length"]) for row in rows]
-        return {
-            "input_ids": padded("input_ids", self.tokenizer.eos_token_id),
-            "attention_mask": torch.tensor(mask),
-            "labels": padded("labels", IGNORED),
-        }
-
-    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return ``(1-e) nll + e * mean over the vocabulary of -log p``, averaged over tokens.
-
-        A batch whose contexts leave no room for a text has the loss 0.
-
-        Args:
-            logits: (examples, tokens, vocabulary).
-            labels: (examples, tokens), -100 where a token does not count.
-        """
-        from torch.nn import functional
-
-        targets = labels[:, 1:].flatten()
-        total = functional.cross_entropy(
-            logits[:, :-1].flatten(0, 1).float(),
-            targets,
-            ignore_index=IGNORED,
-            label_smoothing=self.config.trainer.label_smoothing,
-            reduction="sum",
-        )
-        return total / (targets != IGNORED).sum().clamp(min=1)
-
-    def terms(self, labels: torch.Tensor) -> torch.Tensor:
-        """Return the number of tokens of texts."""
-        return (labels[:, 1:] != IGNORED).sum()
 
     def score(self, model: TrainedModel, method: Method, cut: Cut, folder: Path) -> base.CutScore:
         """Return the metrics of one text for each context, of all and by kind of category."""

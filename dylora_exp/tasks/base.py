@@ -22,7 +22,8 @@ class TaskData:
 
     Attributes:
         train: Columns ``text`` (list of one or two texts) and ``label`` (id or number). A
-            generation task: ``context`` and ``text``, a row for each pair.
+            generation task: ``context`` and ``text``, a row for each pair. A task of templates:
+            ``prompt``, ``completion`` and what its objective scores, with ``where`` it was found.
         eval: The same for the examples that are scored. A generation task: a row for each distinct
             ``context`` with its ``references`` (list of texts), its ``category`` (or an empty
             text), ``seen``, whether that category occurs in training, and ``where`` it was found.

@@ -70,7 +70,7 @@ def read_splits(
             problems += error.problems
             continue
         reported = warnings if task.broken_lines == "skip" else problems
-        reported += _first_few(path, split.broken)
+        reported += first_few(path, split.broken)
         splits.append(split)
     if problems:
         raise RequestError(problems)
@@ -164,7 +164,7 @@ def check_columns(columns: Sequence[str], needed: Sequence[str], is_header: bool
             raise Broken(message, on_line(1))
 
 
-def _first_few(path: Path, broken: list[str]) -> list[str]:
+def first_few(path: Path | str, broken: list[str]) -> list[str]:
     """Return the first sentences about a file, and their number where some are left out."""
     if len(broken) <= _MAX_REPORTED:
         return broken

@@ -16,7 +16,7 @@ from dylora_exp.cli.fetch import FetchFailed, fetch
 from dylora_exp.config.composition import compose
 from dylora_exp.config.overrides import options
 from dylora_exp.config.run_identity import run_id
-from dylora_exp.config.schema import PublishedFile, TaskConfig
+from dylora_exp.config.task_schema import PublishedFile, TaskConfig
 from dylora_exp.core.errors import RequestError
 
 

@@ -71,7 +71,10 @@ def test_a_composed_tree_loads_to_the_same_config():
         ),
         ({"method__kind": "dilora"}, "method.kind: 'dilora' is not one of dylora, finetune"),
         ({"method": 3}, "method: found 3, expected a group of settings."),
-        ({"task__objective": "classify"}, "not one of classification, generation; did you mean"),
+        (
+            {"task__objective": "classify"},
+            "did you mean 'classification'?",
+        ),
         ({"task__decode": {"beams": 2}}, "task 'demo' has no such setting, only generation has."),
         ({"results_dir": ""}, "results_dir: found an empty text"),
         ({"task__data_dir": ""}, "task.data_dir: found an empty text"),

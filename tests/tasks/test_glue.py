@@ -146,7 +146,7 @@ def test_skipping_every_line_leaves_nothing_to_learn_from(tmp_path):
 def test_the_hubs_commit_is_read_from_the_addresses():
     from datasets import Dataset, DatasetInfo
 
-    from dylora_exp.tasks.readers.glue import _revision
+    from dylora_exp.tasks.hub_data import _revision
 
     address = f"hf://datasets/nyu-mll/glue@{'0a' * 20}/rte/train.parquet"
     info = DatasetInfo(download_checksums={address: {"num_bytes": 1, "checksum": None}})

@@ -9,16 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dylora_exp.config import HubSource, TaskConfig, TsvSource
-from dylora_exp.core import (
-    Repository,
-    RequestError,
-    commit_of,
-    describe_unfetched,
-    file_sha256,
-    find_fetched,
-    first_line,
-    is_unreachable,
-)
+from dylora_exp.core import Repository, RequestError, file_sha256
 from dylora_exp.tasks.base import Reader, TaskData
 from dylora_exp.tasks.files import (
     Broken,
@@ -28,6 +19,7 @@ from dylora_exp.tasks.files import (
     read_splits,
     read_text,
 )
+from dylora_exp.tasks.hub_data import load_splits, repository_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -52,10 +44,7 @@ class GlueReader(Reader):
 
     def repository(self, task: TaskConfig) -> Repository | None:
         """Return the task's repository where no local folder is named."""
-        if task.hub is None or task.data_dir is not None:
-            return None
-        command = f"dylora data fetch {task.name}"
-        return Repository("dataset", task.hub.path, None, "task.data_dir", command)
+        return repository_of(task)
 
 
 READER = GlueReader()
@@ -161,40 +150,15 @@ def _to_dataset(split: _Split) -> Dataset:
 
 
 def _read_hub(task: TaskConfig, hub_cache: str | None) -> TaskData:
-    from datasets import load_dataset
-
     hub, source = task.hub, READER.repository(task)
     if hub is None or source is None:
         raise RequestError(f"task.data_dir: task '{task.name}' is not on the hub, name its folder.")
-    path = hub.path if hub_cache is None else str(find_fetched(source, hub_cache))
-    splits, sources = [], []
-    for split in (hub.train, hub.eval):
-        try:
-            data = load_dataset(path, hub.name, split=split)
-        except Exception as error:  # the hub client raises many unrelated types
-            if hub_cache is None and is_unreachable(error):
-                raise RequestError(describe_unfetched(source)) from error
-            raise RequestError(
-                f"task.data_dir: '{path}' could not be loaded ({type(error).__name__}: "
-                f"{first_line(error)}); a folder of TSV files may replace it: task.data_dir=DIR"
-            ) from error
-        sources.append(
-            {
-                "dataset": f"{hub.path}/{hub.name}:{split}",
-                "rows": len(data),
-                "revision": commit_of(path) or _revision(data),
-            }
-        )
-        splits.append(data.map(_columns, fn_kwargs={"hub": hub}, remove_columns=data.column_names))
+    loaded, sources = load_splits(source, hub, hub_cache, "a folder of TSV files")
+    splits = [
+        data.map(_columns, fn_kwargs={"hub": hub}, remove_columns=data.column_names)
+        for data in loaded
+    ]
     return TaskData(splits[0], splits[1], sources, [])
-
-
-def _revision(data: Dataset) -> str | None:
-    """Return the commit that the hub's files were fetched at: it is in their addresses."""
-    for address in data.info.download_checksums or {}:
-        if found := commit_of(address):
-            return found
-    return data.info.version and str(data.info.version)
 
 
 def _columns(row: dict[str, Any], hub: HubSource) -> dict[str, Any]:

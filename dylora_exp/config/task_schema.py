@@ -1,0 +1,188 @@
+"""The typed schema of a task: what is learned, where its data are and how it is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from dylora_exp.config.field_types import Count, Language, Mark
+from dylora_exp.config.readers import READERS, ReaderName
+from dylora_exp.core import StrictModel, unknown_name
+from dylora_exp.metrics import METRICS
+
+
+class HubDataset(StrictModel):
+    """A dataset of the hub, its configuration where it has several, and two of its splits."""
+
+    path: str = ""
+    name: str | None = None
+    train: str = "train"
+    eval: str = "validation"
+
+
+class HubSource(HubDataset):
+    """Where a task lies on the hub, and the columns that hold its texts."""
+
+    text: list[str] = Field(default_factory=list)
+    label: str = "label"
+
+
+class TsvSource(StrictModel):
+    """The official GLUE layout of a task: its folder, files and columns.
+
+    ``columns`` names the columns of a file without a header.
+    """
+
+    folder: str = ""
+    train: str = "train.tsv"
+    eval: str = "dev.tsv"
+    columns: list[str] | None = None
+    text: list[str] = Field(default_factory=list)
+    label: str = "label"
+
+
+class RowFiles(StrictModel):
+    """The files of a task of the reader ``rows`` in ``task.data_dir``.
+
+    ``folder`` is looked for there. A name may leave out its ending, such as ``.json`` or ``.csv``,
+    and may be that of a folder of ``save_to_disk``.
+    """
+
+    folder: str = ""
+    train: list[str] = Field(default_factory=lambda: ["train"])
+    eval: list[str] = Field(default_factory=lambda: ["test"])
+
+
+class DataFiles(StrictModel):
+    """The files of a task of one's own, or folders of ``save_to_disk``."""
+
+    train: Annotated[str, Mark.FOLDER, Mark.FILE]
+    eval: Annotated[str, Mark.FOLDER, Mark.FILE]
+
+
+class PublishedFile(StrictModel):
+    """A file of a task as its publisher has it.
+
+    ``sha256`` is None where it is not known, and so is the number of its texts, by which a file
+    without a digest is told from another version.
+    """
+
+    name: str = ""
+    url: str = ""
+    sha256: str | None = None
+    texts: int | None = None
+
+
+class TaskConfig(StrictModel):
+    """What is learned, where its data are and how it is scored.
+
+    ``labels`` are in id order; none means a number; ``language`` is for model cards. A subclass
+    beside each objective adds the settings that it alone has, marks those without effect as unused,
+    and describes the objective:
+
+    Attributes:
+        auto_model_class: The class of transformers that loads a model for it.
+        peft_task_type: PEFT's name for it.
+        trains_head: Whether the modules of ``model.head`` are trained beside an adapter.
+        pipeline_tag: The hub's name for it.
+    """
+
+    auto_model_class: ClassVar[str]
+    peft_task_type: ClassVar[str]
+    trains_head: ClassVar[bool]
+    pipeline_tag: ClassVar[str]
+
+    name: str = ""
+    objective: str
+    reader: ReaderName = "glue"
+    data_dir: Annotated[str | None, Mark.NOT_IDENTITY, Mark.FOLDER] = None
+    labels: list[str] = Field(default_factory=list)
+    label_range: list[float] | None = None
+    metrics: list[str] = Field(default_factory=list)
+    headline: str = ""
+    hub: HubSource | None = None
+    tsv: TsvSource | None = None
+    files: RowFiles | None = None
+    data_files: DataFiles | None = None
+    broken_lines: Literal["error", "skip"] = "error"
+    max_length: Annotated[int, Field(ge=2)] = 512
+    max_train_samples: Count | None = None
+    max_eval_samples: Count | None = None
+    eval_split: Literal["dev", "test"] | None = None
+    published: Annotated[list[PublishedFile], Mark.NOT_IDENTITY] = Field(default_factory=list)
+    language: Annotated[Language | None, Mark.NOT_IDENTITY] = None
+
+    @property
+    def scored(self) -> str:
+        """What the metrics compare: a word of ``metrics.Scored``."""
+        raise NotImplementedError
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether the task is read from files, and not from the hub, where it is there, too."""
+        return self.data_dir is not None or self.data_files is not None or self.hub is None
+
+    @property
+    def on_hub(self) -> TaskConfig:
+        """The task with what is different where it is read from the hub."""
+        return self
+
+    @property
+    def number_of_outputs(self) -> int | None:
+        """The width of the model's head: one for each label, 1 for a number, None for texts."""
+        raise NotImplementedError
+
+    def example(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the example that a row of the reader ``rows`` is, in the columns of ``TaskData``.
+
+        Args:
+            row: Its values by column.
+
+        Raises:
+            TemplateFlaw: When the row is none.
+        """
+        raise NotImplementedError
+
+    def problems(self) -> list[str]:
+        """Return a sentence for each setting that does not go with the others."""
+        found = []
+        if not self.metrics:
+            found.append("task.metrics: found an empty list, expected at least one metric.")
+        elif self.headline not in self.metrics:
+            found.append(unknown_name("task.headline", self.headline, self.metrics))
+        if len(self.labels) == 1:
+            found.append("task.labels: found one label, expected several, or none for a number.")
+        read = READERS.get(self.reader)
+        if read is not None and self.scored not in read:
+            *others, last = read
+            kinds = " or ".join(filter(None, (", ".join(others), last)))
+            found.append(
+                f"task.reader: found {self.reader}, which reads {kinds}, but the answers of task "
+                f"'{self.name}' are {self.scored}."
+            )
+        for index, name in enumerate(self.metrics):
+            if name not in METRICS:
+                found.append(unknown_name(f"task.metrics[{index}]", name, METRICS))
+            elif self.scored not in METRICS[name].kinds:
+                scored = METRICS[name].scores
+                found.append(f"task.metrics: '{name}' scores {scored}, which this task has not.")
+            elif METRICS[name].two_labels_only and len(self.labels) > 2:
+                found.append(f"task.metrics: '{name}' is of two labels, this task has more.")
+        if self.reader == "glue" and self.tsv is None and self.hub is None:
+            found.append("task: a glue task needs 'hub' or 'tsv' to say where its data lie.")
+        if read is not None and self.reader != "rows":
+            found += [
+                f"task.{name}: the reader {self.reader} has its own files, the reader rows reads "
+                "those of one's own."
+                for name in ("files", "data_files")
+                if getattr(self, name) is not None
+            ]
+        if self.data_dir == "":
+            found.append("task.data_dir: found an empty text, expected a folder.")
+        return found + [
+            f"task.{name}: task '{self.name}' has no such setting, its answers are {self.scored}."
+            for name, field in type(self).model_fields.items()
+            if Mark.UNUSED in field.metadata and getattr(self, name)
+        ]
