@@ -15,6 +15,7 @@ METHOD_NAMES = {
     "released-code": "Released code",
     "nested-dropout": "Nested dropout",
     "matryoshka": "Matryoshka",
+    "matryoshka-released": "Matryoshka (as released)",
     "sorted-lora": "Sorted LoRA",
     "finetune": "Fine-tune",
     "flop": "FLOP",

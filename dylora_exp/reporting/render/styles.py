@@ -40,6 +40,7 @@ METHOD_STYLES = {
     "dylora-frozen": Style("#009E73", "^"),
     "finetune": Style("#000000", "D"),
     "matryoshka": Style("#E69F00", "v"),
+    "matryoshka-released": Style("#B8860B", "<"),
     "nested-dropout": Style("#56B4E9", "P"),
     "sorted-lora": Style("#CC79A7", "X"),
     "flop": Style("#666666", "*"),
