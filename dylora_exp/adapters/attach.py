@@ -35,6 +35,7 @@ def attach_lora(backbone: PreTrainedModel, config: Config, init: str) -> PeftMod
         task_type=config.task.peft_task_type,
         r=config.ranks.r_max,
         lora_alpha=config.method.alpha,  # type: ignore[arg-type]  # a fraction is as good
+        use_rslora=config.method.rslora,
         lora_dropout=config.method.dropout,
         init_lora_weights="gaussian" if init == "gaussian" else True,
         target_modules=targets,

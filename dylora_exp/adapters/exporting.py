@@ -2,8 +2,9 @@
 
 An ordinary LoRA of rank b computes ``(lora_alpha / b) B A``. A DyLoRA trained at scale alpha/b
 exports with ``lora_alpha = alpha``; a product scaled by alpha/r keeps its scale with
-``lora_alpha = alpha * b / r``. The adapters of n parts of a fused layer become one of rank n b on
-the stock model's layer, with ``lora_alpha`` n times as large.
+``lora_alpha = alpha * b / r``, one scaled by alpha/sqrt(b) with ``lora_alpha = alpha * sqrt(b)``:
+not every server knows rsLoRA's setting. The adapters of n parts of a fused layer become one of rank
+n b on the stock model's layer, with ``lora_alpha`` n times as large.
 
 Where layers differ in rank or scale, or a cut gives each a rank of its own, the scale is multiplied
 into B, and each alpha is the rank of its layer: servers that ignore PEFT's patterns then still
@@ -12,8 +13,9 @@ scale by 1. A layer of rank 0 is left out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from torch import Tensor
 
@@ -21,6 +23,7 @@ from dylora_exp.adapters.peft_folder import PREFIX
 from dylora_exp.adapters.rank_patterns import settings_of_ranks
 from dylora_exp.adapters.saved import Factors, SavedAdapter
 from dylora_exp.adapters.truncation import truncate
+from dylora_exp.config import UNWEIGHTED, Scale, plain_alpha
 from dylora_exp.models import Layout, Part, fused_part, name_matches
 from dylora_exp.records import RankScore
 
@@ -43,22 +46,23 @@ def export_rank(
     Args:
         saved: The adapter at r_max.
         score: Names the rank and how it is cut.
-        alpha: The numerator of the scale in training.
+        alpha: That of training.
         fused: The names of the parts of each fused layer.
         row_scale: Fixed factors of A's rows, shape (r_max,), where the method has them.
         layouts: Those of the fused layers whose parts are not equal blocks of their outputs.
     """
     assert score.rank is not None
-    truncation = score.truncation or "leading"
-    basis = saved.bases.get(truncation)
+    truncation, scale = score.truncation or "leading", cast(Scale, score.scale)
+    basis, rslora = saved.bases.get(truncation), bool(saved.settings.get("use_rslora"))
+    if truncation == UNWEIGHTED:
+        truncation, row_scale = "leading", None
     factors, alphas = {}, {}
     for layer, (a, b) in saved.factors.items():
         rank = min(score.rank, len(a))
         if score.layer_ranks is not None:
             rank = score.layer_ranks[layer.removeprefix(PREFIX)]
-        alphas[layer] = saved.alphas.get(layer, alpha)
-        if score.scale == "alpha/r":
-            alphas[layer] *= rank / len(a)
+        numerator = saved.alphas.get(layer, alpha * math.sqrt(len(a)) if rslora else alpha)
+        alphas[layer] = plain_alpha(numerator, scale, rank, len(a), rslora)
         if basis is not None:
             factors[layer] = truncate(*basis[layer], rank, "leading")
         else:

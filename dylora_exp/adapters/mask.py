@@ -2,7 +2,8 @@
 
 Each ``lora_A`` becomes an ``nn.Linear`` subclass around the same parameter whose r-wide output is
 multiplied by a mask shared by all layers. With ``m_i = 1[i <= b] * r/b`` PEFT's own factor alpha/r
-turns into alpha/b, and the layer computes Eq. 7: ``h = W0 x + (alpha/b) B[:, :b] A[:b] x``.
+turns into alpha/b, and the layer computes Eq. 7: ``h = W0 x + (alpha/b) B[:, :b] A[:b] x``. With
+``sqrt(r/b)`` rsLoRA's own factor alpha/sqrt(r) turns into alpha/sqrt(b).
 
 Layers may have ranks of their own (PEFT's ``rank_pattern``). At rank b, one of rank r_l < b keeps
 all of it at its own scale: it computes as at rank min(b, r_l), with alpha_l / min(b, r_l).
@@ -18,7 +19,7 @@ import torch
 from torch import nn
 
 from dylora_exp.adapters.layers import ADAPTER, lora_layers
-from dylora_exp.config import Scale
+from dylora_exp.config import Scale, relative_factor
 
 
 class RankMask:
@@ -29,8 +30,10 @@ class RankMask:
     replaced, so that a compiled forward pass reads one tensor, whatever the rank.
     """
 
-    def __init__(self, r_max: int) -> None:
+    def __init__(self, r_max: int, rslora: bool = False) -> None:
         self.r_max = r_max
+        # Whether the layers' own factor is alpha/sqrt(r).
+        self.rslora = rslora
         # Those of the layers with a rank below r_max, by it; they follow this one.
         self._narrower: dict[int, RankMask] = {}
         # The device and the type of the model's activations so far.
@@ -63,7 +66,7 @@ class RankMask:
         """Multiply the r_max outputs of A by arbitrary weights, shape (r_max,).
 
         Args:
-            weights: Relative to the scale alpha/r.
+            weights: Relative to the layers' own factor.
             rank: The largest with a weight other than zero.
         """
         self._set((rank,), weights)
@@ -84,13 +87,13 @@ class RankMask:
         """Return the mask of a layer of rank r, which is this one's where r is r_max."""
         if r == self.r_max:
             return self
-        return self._narrower.setdefault(r, RankMask(r))
+        return self._narrower.setdefault(r, RankMask(r, self.rslora))
 
     def row(self, rank: int, scale: Scale) -> torch.Tensor:
-        """Return ``1[i <= b]`` times r/b (``alpha/b``) or 1 (``alpha/r``), shape (r_max,)."""
+        """Return ``1[i <= b]`` times the scale, relative to the layers' own, shape (r_max,)."""
         # Double precision, since r/b is rarely a binary fraction; ``like`` rounds it once.
         mask = torch.zeros(self.r_max, dtype=torch.float64)
-        mask[:rank] = self.r_max / rank if scale == "alpha/b" else 1.0
+        mask[:rank] = relative_factor(scale, rank, self.r_max, self.rslora)
         return mask
 
     def like(self, x: torch.Tensor) -> torch.Tensor:
@@ -159,8 +162,9 @@ def install_mask(model: nn.Module, r_max: int, adapter: str = ADAPTER) -> RankMa
     """
     if present := find_mask(model, adapter):
         return present
-    mask = RankMask(r_max)
-    for layer in lora_layers(model, adapter):
+    layers = list(lora_layers(model, adapter))
+    mask = RankMask(r_max, any(layer.use_rslora.get(adapter) for layer in layers))
+    for layer in layers:
         layer.lora_A[adapter] = MaskedLinear(cast(nn.Linear, layer.lora_A[adapter]), mask)
     move_mask_to_model(model, adapter)
     return mask

@@ -3,9 +3,12 @@ from .composition import from_hydra as from_hydra
 from .composition import missing_config as missing_config
 from .cuts import CALIBRATED as CALIBRATED
 from .cuts import RANKS_PER_LAYER as RANKS_PER_LAYER
+from .cuts import UNWEIGHTED as UNWEIGHTED
 from .cuts import CutConfig as CutConfig
 from .cuts import Scale as Scale
 from .cuts import Truncation as Truncation
+from .cuts import plain_alpha as plain_alpha
+from .cuts import relative_factor as relative_factor
 from .field_types import ClosedShare as ClosedShare
 from .field_types import Count as Count
 from .field_types import Mark as Mark
@@ -21,7 +24,7 @@ from .overrides import CONFIG_GROUPS as CONFIG_GROUPS
 from .overrides import check_overrides as check_overrides
 from .overrides import option_files as option_files
 from .overrides import options as options
-from .overrides import quote_path as quote_path
+from .overrides import quote_value as quote_value
 from .profile_differences import SettingDifference as SettingDifference
 from .profile_differences import profile_differences as profile_differences
 from .ranks import Ranks as Ranks
@@ -50,6 +53,7 @@ from .schema import MethodSettings as MethodSettings
 from .schema import ModelConfig as ModelConfig
 from .schema import RanksConfig as RanksConfig
 from .schema import has_ranks as has_ranks
+from .schema import powers_of_two as powers_of_two
 from .schema import without_targets as without_targets
 from .search_path import named_search_path as named_search_path
 from .search_path import quoted_folder as quoted_folder
@@ -70,6 +74,7 @@ __all__ = [
     "OF_SCORING",
     "RANKS_PER_LAYER",
     "READERS",
+    "UNWEIGHTED",
     "WEIGHTS",
     "ClosedShare",
     "Config",
@@ -116,11 +121,14 @@ __all__ = [
     "objective_class",
     "option_files",
     "options",
+    "plain_alpha",
+    "powers_of_two",
     "profile_differences",
-    "quote_path",
+    "quote_value",
     "quoted_folder",
     "reader_plugins",
     "recompute_run_id",
+    "relative_factor",
     "run_id",
     "setup_id",
     "without_targets",

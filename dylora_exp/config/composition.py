@@ -26,7 +26,7 @@ from dylora_exp.config.overrides import (
     CONF_DIR,
     CONFIG_GROUPS,
     check_overrides,
-    quote_path,
+    quote_value,
 )
 from dylora_exp.config.schema import Config
 from dylora_exp.config.search_path import named_search_path, quoted_folder
@@ -43,7 +43,7 @@ def compose(overrides: Sequence[str], search_path: Sequence[str] = ()) -> Config
     Raises:
         RequestError: With every problem of the overrides and of the composed config.
     """
-    quoted = [quote_path(override) for override in overrides]
+    quoted = [quote_value(override) for override in overrides]
     folders = tuple(dict.fromkeys((*search_path, *config_folders(), *named_search_path(quoted))))
     problems, good = check_overrides(quoted, search_path=folders)
     parsed = OverridesParser.create().parse_overrides(good)

@@ -1,7 +1,14 @@
 """The distributions that ranks may be drawn from, by their names (``ranks.distribution``).
 
 A distribution is a function of the ranks that are trained and of the ranks group's settings; it
-returns one weight a rank, and the weights need not sum to 1.
+returns one weight a rank, and the weights need not sum to 1. Where only some ranks are trained
+(``ranks.values``), each keeps the weight that it has by its own size, not by its place in the list:
+
+- ``uniform``: the same for each. Over powers of two, every doubling is as likely as the others.
+- ``geometric``: p(1-p)^(b-1) for rank b, so that ranks far above 1/p are hardly ever drawn.
+- ``proportional``: b for rank b. Over powers of two up to r_max, r_max gets about half of the
+  steps, r_max/2 a quarter, and so on: the rows that few ranks train are trained often.
+- ``custom``: ``ranks.weights``.
 """
 
 from __future__ import annotations
@@ -60,6 +67,10 @@ def _geometric(values: Sequence[int], settings: DistributionSettings) -> list[fl
     return [weights[rank - 1] for rank in values]
 
 
+def _proportional(values: Sequence[int], settings: DistributionSettings) -> list[float]:
+    return [float(rank) for rank in values]
+
+
 def _custom(values: Sequence[int], settings: DistributionSettings) -> list[float]:
     return list(settings.weights or [])
 
@@ -67,5 +78,6 @@ def _custom(values: Sequence[int], settings: DistributionSettings) -> list[float
 DISTRIBUTIONS: dict[str, Distribution] = {
     "uniform": _uniform,
     "geometric": _geometric,
+    "proportional": _proportional,
     "custom": _custom,
 }

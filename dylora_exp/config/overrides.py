@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from hydra.core.override_parser.types import (
 )
 from hydra.errors import HydraException
 
+from dylora_exp.config.cuts import Scale
 from dylora_exp.config.field_types import Mark
 from dylora_exp.config.loading import default_tree, known_keys, marked_keys
 from dylora_exp.config.own_models import add_own_model, is_path, own_model_problem
@@ -66,17 +68,30 @@ def option_files(group: str, search_path: Sequence[str] = ()) -> dict[str, Path]
     }
 
 
-def quote_path(override: str) -> str:
-    """Quote a path that Hydra's grammar would not read: one with spaces, umlauts, ``~``, ..."""
+def quote_value(override: str) -> str:
+    """Quote what Hydra's grammar would not read: a path with spaces or umlauts, ``alpha/sqrt(b)``.
+
+    Args:
+        override: As the user typed it.
+
+    Returns:
+        One that Hydra reads, or the same.
+    """
     key, _, value = override.partition("=")
     named = key in marked_keys(Mark.FOLDER) | marked_keys(Mark.FILE)
-    if not (named or (key == "model" and is_path(value))) or not value or value[0] in "'\"":
+    is_folder = named or (key == "model" and is_path(value))
+    roots = [name for name in typing.get_args(Scale) if "(" in name and name in value]
+    if not (is_folder and value and value[0] not in "'\"") and not roots:
         return override
     try:
         OverridesParser.create().parse_override(override)
     except (HydraException, ValueError, RecursionError):
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-        return f"{key}='{escaped}'"
+        if is_folder:
+            escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+            return f"{key}='{escaped}'"
+        for name in roots:  # Hydra would call a function sqrt
+            value = value.replace(name, name.replace("(", r"\(").replace(")", r"\)"))
+        return f"{key}={value}"
     return override
 
 

@@ -44,24 +44,24 @@ class Ranks:
         r_max: int,
         distribution: str = "uniform",
         *,
-        values: Sequence[int] | None = None,
+        values: Sequence[int] | str | None = None,
         weights: Sequence[float] | None = None,
         p: float | None = None,
         tail: str | None = None,
-        score: Sequence[int] | None = None,
+        score: Sequence[int] | str | None = None,
     ) -> Ranks:
         """Return ranks 1..r_max with a training distribution; arguments left out have its defaults.
 
-        For example ``Ranks.of(8, "geometric", p=0.3)`` or ``Ranks.of(64, values=[1, 4, 16, 64])``.
+        For example ``Ranks.of(8, "geometric", p=0.3)`` or ``Ranks.of(64, values="powers_of_two")``.
 
         Args:
             r_max: The rank of the trained factors.
-            distribution: ``uniform``, ``geometric`` or ``custom``.
-            values: The ranks that are drawn; default all of 1..r_max.
+            distribution: ``uniform``, ``geometric``, ``proportional`` or ``custom``.
+            values: The ranks that are drawn, or ``powers_of_two``; default all of 1..r_max.
             weights: Of ``custom``: the probability of each rank that is drawn, ascending.
             p: Of ``geometric``: the success probability, in (0, 1).
             tail: Of ``geometric``: ``renormalise`` or ``clip``.
-            score: The ranks to score; default those that are drawn.
+            score: The ranks to score, or ``powers_of_two``; default those that are drawn.
 
         Raises:
             RequestError: When they do not go together, with a sentence for each problem.

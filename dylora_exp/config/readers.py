@@ -14,7 +14,7 @@ _CLASSES = ("labels", "numbers")
 _TEXTS = ("texts",)
 READERS: dict[str, tuple[str, ...]] = {
     "glue": _CLASSES,
-    "demo": _CLASSES,
+    "demo": (*_CLASSES, "choices"),
     "e2e": _TEXTS,
     "dart": _TEXTS,
     "webnlg": _TEXTS,

@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationInfo, field_validator
 
 from dylora_exp.config.cuts import CutConfig
 from dylora_exp.config.distributions import DISTRIBUTIONS
@@ -105,6 +105,11 @@ class MethodSettings(StrictModel):
         return True
 
     @property
+    def rslora(self) -> bool:
+        """Whether an adapter is trained at rsLoRA's factor alpha/sqrt(r), PEFT's ``use_rslora``."""
+        return False
+
+    @property
     def unused_ranks(self) -> frozenset[str]:
         """The settings of the ranks group that change nothing, of a method that draws no ranks."""
         return DRAWING
@@ -115,11 +120,21 @@ class MethodSettings(StrictModel):
         return {}
 
 
+# The name of a list of ranks that depends on r_max.
+POWERS_OF_TWO = "powers_of_two"
+
+
+def powers_of_two(r_max: int) -> list[int]:
+    """Return 1, 2, 4, ... below a rank, and the rank."""
+    return [*(2**i for i in range((r_max - 1).bit_length())), r_max]
+
+
 class RanksConfig(StrictModel):
     """The training distribution over ranks and the ranks to score (default: all).
 
-    ``values`` restricts both to some ranks. ``sandwich`` is the share of examples at r_max when
-    each example has a rank of its own.
+    ``values`` restricts both to some ranks; ``powers_of_two`` are 1, 2, 4, ... below r_max, and
+    r_max, for ``values`` as for ``score``. ``sandwich`` is the share of examples at r_max when each
+    example has a rank of its own.
     """
 
     distribution: str = "uniform"
@@ -132,6 +147,16 @@ class RanksConfig(StrictModel):
     values: list[int] | None = None
     sandwich: ClosedShare = 0.0
     tolerance: Annotated[Share, Mark.NOT_IDENTITY] = 0.01
+
+    @field_validator("values", "score", mode="before")
+    @classmethod
+    def _listed_ranks(cls, value: Any, info: ValidationInfo) -> Any:
+        """Return a list of ranks in the place of its name, so that a run is what it trains."""
+        if not isinstance(value, str):
+            return value
+        if value != POWERS_OF_TWO:
+            raise ValueError(f"found '{value}', expected a list of ranks or {POWERS_OF_TWO}.")
+        return powers_of_two(info.data["r_max"]) if "r_max" in info.data else None
 
     def problems(self) -> list[str]:
         """Return a sentence for each setting that does not go with the others."""

@@ -25,6 +25,8 @@ _NO_PRODUCT = {
     "lora_bias": "no rank cuts its bias",
     "target_parameters": "PEFT adds it to the weight before the layer computes",
 }
+# Those that need neither examples nor a budget over layers.
+_TRUNCATIONS: tuple[Truncation, ...] = ("leading", "svd")
 _NOT_LINEAR = (nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.MultiheadAttention)
 
 
@@ -60,6 +62,14 @@ class Adapter:
         for layer in self.layers:
             layer.lora_variant.setdefault(self.name, MaskedVariant())
         return mask
+
+    def use_rslora(self) -> None:
+        """Give the layers rsLoRA's own factor alpha/sqrt(r), and note it in PEFT's settings."""
+        for layer in self.layers:
+            layer.scaling[self.name] *= math.sqrt(self.r)
+            layer.use_rslora[self.name] = True
+        self.config.use_rslora = True
+        self.remove_mask()  # a mask made before counts from the former factor
 
     def remove_mask(self) -> None:
         """Give the layers back to PEFT as they were; one that is merged can still be unmerged."""
@@ -136,7 +146,8 @@ def check_scale(scale: Any, config: LoraConfig) -> Scale:
     if config.use_rslora and scale == "alpha/b":
         raise RequestError(
             "scale: alpha/b is not defined for rsLoRA (use_rslora), whose product has the factor "
-            "alpha/sqrt(r); scale='alpha/r' keeps that factor at every rank."
+            "alpha/sqrt(r); scale='alpha/sqrt(b)' is its own at rank b, and scale='alpha/r' keeps "
+            "that of full rank at every rank."
         )
     return cast(Scale, scale)
 
@@ -147,7 +158,7 @@ def check_truncation(truncation: Any) -> Truncation:
     Raises:
         RequestError: When it is unknown.
     """
-    _check_name("truncation", truncation, typing.get_args(Truncation))
+    _check_name("truncation", truncation, _TRUNCATIONS)
     return cast(Truncation, truncation)
 
 

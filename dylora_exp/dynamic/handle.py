@@ -57,7 +57,9 @@ def make_dynamic(
     Args:
         peft_model: A PeftModel with one active LoRA adapter on linear layers, of one rank r.
         ranks: The distribution that ranks 1..r are drawn from, by its name or as ``Ranks``.
-        scale: Of the truncated product: ``alpha/b`` (the paper's Eq. 7) or ``alpha/r``.
+        scale: Of the truncated product: ``alpha/b`` (the paper's Eq. 7), ``alpha/r``, or
+            ``alpha/sqrt(b)``, which makes the adapter an rsLoRA (``use_rslora``): between the
+            steps, and where PEFT loads what was saved, it has that of rank r.
         seed: Decides the ranks; the rank of step t depends on nothing but (seed, t).
 
     Raises:
@@ -65,18 +67,20 @@ def make_dynamic(
             an argument is wrong. The model is unchanged then.
     """
     adapter = find_adapter(peft_model)
-    if adapter.config.use_rslora:
+    if adapter.config.use_rslora and scale == "alpha/b":
         raise RequestError(
-            "model: rsLoRA (use_rslora) has the factor alpha/sqrt(r), which is not defined for a "
-            f"drawn rank; make the adapter with {rslora_advice(adapter.config, adapter.r)}."
+            "model: rsLoRA (use_rslora) has the factor alpha/sqrt(r), which alpha/b is not for a "
+            f"drawn rank; make the adapter with {rslora_advice(adapter.config, adapter.r)}, or "
+            "give scale='alpha/sqrt(b)'."
         )
     if find_handle(adapter) is not None:
         raise RequestError("model: it is dynamic already; call remove() of its handle first.")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise RequestError(f"seed: found {seed!r}, expected a whole number of at least 0.")
-    return DynamicLoRA(
-        adapter, _checked_ranks(ranks, adapter.r), check_scale(scale, adapter.config), seed
-    )
+    ranks, scale = _checked_ranks(ranks, adapter.r), check_scale(scale, adapter.config)
+    if scale == "alpha/sqrt(b)" and not adapter.config.use_rslora:
+        adapter.use_rslora()
+    return DynamicLoRA(adapter, ranks, scale, seed)
 
 
 def find_handle(adapter: Adapter) -> DynamicLoRA | None:

@@ -10,7 +10,7 @@ from peft import PeftModel
 from torch import nn
 
 from dylora_exp import adapters
-from dylora_exp.config import Scale, Truncation
+from dylora_exp.config import Scale, Truncation, powers_of_two
 from dylora_exp.core import RequestError
 from dylora_exp.dynamic.adapter import (
     Adapter,
@@ -36,8 +36,8 @@ def set_rank(model: nn.Module, rank: int, scale: Scale | None = None) -> None:
     Args:
         model: A PeftModel with one active LoRA adapter on linear layers, of one rank r.
         rank: 1..r.
-        scale: ``alpha/b`` or ``alpha/r``; by default that of ``make_dynamic``, or ``alpha/b``, its
-            default, where the model is stock (``alpha/r`` for rsLoRA).
+        scale: ``alpha/b``, ``alpha/r`` or ``alpha/sqrt(b)``; by default that of ``make_dynamic``,
+            or ``alpha/b``, its default, where the model is stock (``alpha/r`` for rsLoRA).
 
     Raises:
         RequestError: When the model's adapter has no ranks to choose, or an argument is wrong.
@@ -112,7 +112,7 @@ def rank_curve(
     adapter = find_adapter(model)
     r = adapter.r
     if ranks is None:
-        ranks = [*(2**i for i in range((r - 1).bit_length())), r]
+        ranks = powers_of_two(r)
     if not isinstance(ranks, Iterable):
         raise RequestError(f"ranks: found {ranks!r}, expected several, such as [1, {r}].")
     chosen = list(dict.fromkeys(check_rank(rank, r) for rank in ranks))
@@ -138,7 +138,8 @@ def scale_of(adapter: Adapter, scale: Scale | None, truncation: Truncation) -> S
     """
     if scale is not None:
         return check_scale(scale, adapter.config)
-    if truncation == "svd" or adapter.config.use_rslora:
+    if truncation == "svd":
         return "alpha/r"
-    handle = find_handle(adapter)
-    return "alpha/b" if handle is None else handle.scale
+    if handle := find_handle(adapter):
+        return handle.scale
+    return "alpha/r" if adapter.config.use_rslora else "alpha/b"

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dylora_exp import adapters
-from dylora_exp.config import Scale, Truncation
+from dylora_exp.config import Scale, Truncation, plain_alpha
 from dylora_exp.core import RequestError, apply_umask, check_writable, is_main_process
 from dylora_exp.dynamic.adapter import Adapter, check_rank, check_truncation, find_adapter
 from dylora_exp.dynamic.inference import scale_of
@@ -94,8 +94,8 @@ def _cut_tensors(adapter: Adapter, rank: int, truncation: Truncation) -> dict[st
 
 def _settings(adapter: Adapter, rank: int, scale: Scale) -> LoraConfig:
     """Return PEFT's settings of a plain LoRA of a rank, with the factor of the product."""
-    alpha = _largest_factor(adapter) * (adapter.r if scale == "alpha/b" else rank)
-    settings = copy.deepcopy(adapter.config)
+    settings, numerator = copy.deepcopy(adapter.config), _largest_factor(adapter) * adapter.r
+    alpha = plain_alpha(numerator, scale, rank, adapter.r, bool(settings.use_rslora))
     settings.r = rank
     whole = math.isclose(alpha, round(alpha), rel_tol=1e-12)
     settings.lora_alpha = round(alpha) if whole else alpha  # type: ignore[assignment]

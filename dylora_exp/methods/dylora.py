@@ -12,6 +12,7 @@ and estimates the mean loss over ranks (the objective of nested dropout) without
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,12 +26,11 @@ if TYPE_CHECKING:
 
 
 class DyLoRASettings(LoRASettings):
-    """Which rows and columns move at a rank, what freezes the others, and the product's scale."""
+    """Which rows and columns move at a rank, and what freezes the others."""
 
     kind: str = "dylora"
     update: Literal["prefix", "row"] = "prefix"
     freeze: Literal["released", "strict"] = "released"
-    scale: Scale = "alpha/b"
 
     @property
     def unused_ranks(self) -> frozenset[str]:
@@ -44,6 +44,7 @@ class DyLoRA(LoRA):
     settings_class = DyLoRASettings
     settings: DyLoRASettings
     truncations = ("leading", "svd")
+    scales = typing.get_args(Scale)
     mask: adapters.RankMask
 
     @classmethod

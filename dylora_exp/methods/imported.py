@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from dylora_exp import adapters, models
-from dylora_exp.config import Config
+from dylora_exp.config import Config, Mark, Scale
 from dylora_exp.core import RequestError, commit_of, repository_of
 from dylora_exp.methods.base import TrainedModel
 from dylora_exp.methods.lora import LoRA, LoRASettings
@@ -28,6 +28,8 @@ class ImportedSettings(LoRASettings):
     """
 
     kind: str = "imported"
+    # An adapter has the scale at which it was trained.
+    scale: Annotated[Scale, Mark.FROM_PROFILES] = "alpha/b"
 
     @property
     def trains(self) -> bool:

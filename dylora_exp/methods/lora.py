@@ -16,12 +16,14 @@ from dylora_exp import adapters
 from dylora_exp.config import (
     CALIBRATED,
     RANKS_PER_LAYER,
+    UNWEIGHTED,
     Config,
     Count,
     CutConfig,
     Mark,
     MethodSettings,
     Positive,
+    Scale,
     Share,
     Truncation,
     file_digest,
@@ -36,13 +38,15 @@ if TYPE_CHECKING:
 class LoRASettings(MethodSettings):
     """An adapter's scale, dropout and start, and how lower ranks are made from it.
 
-    ``adapter`` names a file of a released state dict to score instead of training.
-    ``calibration_batches`` is the number of training batches on which the truncations
-    ``activation`` and ``gradient`` are measured.
+    ``scale`` is that of training: of the drawn rank, or of r_max where no other is trained;
+    ``alpha/sqrt(b)`` is rsLoRA's. ``adapter`` names a file of a released state dict to score
+    instead of training. ``calibration_batches`` is the number of training batches on which the
+    truncations ``activation`` and ``gradient`` are measured.
     """
 
     kind: str = "lora"
     alpha: Positive = 16.0
+    scale: Scale = "alpha/b"
     dropout: Share = 0.0
     init: Literal["kaiming_uniform", "gaussian"] = "kaiming_uniform"
     score: list[CutConfig] = Field(default_factory=list)
@@ -53,6 +57,11 @@ class LoRASettings(MethodSettings):
     def cuts(self) -> list[CutConfig]:
         """How ranks are made to be scored."""
         return self.score
+
+    @property
+    def rslora(self) -> bool:
+        """Whether the adapter's own factor, at r_max, is alpha/sqrt(r)."""
+        return self.scale == "alpha/sqrt(b)"
 
     @property
     def unused(self) -> dict[str, str]:
@@ -69,7 +78,11 @@ class LoRA(Method):
     settings_class: ClassVar[type[MethodSettings]] = LoRASettings
     settings: LoRASettings
     # The ways in which ranks may be cut from what the method trains.
-    truncations: ClassVar[tuple[str, ...]] = typing.get_args(Truncation)
+    truncations: ClassVar[tuple[str, ...]] = tuple(
+        name for name in typing.get_args(Truncation) if name != UNWEIGHTED
+    )
+    # The scales at which it may be trained; at r_max alone, alpha/r would be alpha/b again.
+    scales: ClassVar[tuple[str, ...]] = ("alpha/b", "alpha/sqrt(b)")
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -93,6 +106,11 @@ class LoRA(Method):
         if not method.score:
             found.append("method.score: found an empty list, expected at least one cut.")
         found += cls.cut_problems(method)
+        if method.scale not in cls.scales:
+            found.append(
+                f"method.scale: found {method.scale}, method '{method.name}' trains rank r_max "
+                f"alone, where that is alpha/b; expected one of {', '.join(cls.scales)}."
+            )
         if not config.model.targets:
             found.append("model.targets: found an empty list, expected the modules to adapt.")
         return found
@@ -105,20 +123,32 @@ class LoRA(Method):
             key = f"method.score[{number}]"
             if cut.truncation not in cls.truncations:
                 found.append(
-                    f"{key}.truncation: found {cut.truncation}, method '{method.name}' trains its "
-                    f"rows for their order, expected one of {', '.join(cls.truncations)}."
+                    f"{key}.truncation: found {cut.truncation}, method '{method.name}' "
+                    f"{cls.why_truncations(cut)}, expected one of {', '.join(cls.truncations)}."
                 )
             elif cut.truncation in RANKS_PER_LAYER and cut.scale != "alpha/r":
                 found.append(
                     f"{key}.scale: found {cut.scale} with truncation {cut.truncation}, which gives "
                     "each layer a rank of its own at the scale it was trained at, expected alpha/r."
                 )
+        return found + cls.repeated_cuts(method)
+
+    @staticmethod
+    def repeated_cuts(method: LoRASettings) -> list[str]:
+        """Return a sentence for each cut that is named more than once."""
         cuts = Counter(map(str, method.score))
-        return found + [
+        return [
             f"method.score: found '{cut}' more than once, expected different cuts."
             for cut, count in cuts.items()
             if count > 1
         ]
+
+    @classmethod
+    def why_truncations(cls, cut: CutConfig) -> str:
+        """Return why a cut's truncation is none of the method's, as the end of a sentence."""
+        if cut.truncation == UNWEIGHTED:
+            return "has no weights between its factors"
+        return "trains its rows for their order"
 
     @property
     def is_trained_elsewhere(self) -> bool:
@@ -179,7 +209,7 @@ class LoRA(Method):
             mask.select(self.ranks.r_max, "alpha/r")
             calibration = calibrate(self.settings.calibration_batches)
         for truncation in truncations:
-            if truncation != "leading":  # the factors as they are
+            if truncation not in ("leading", UNWEIGHTED):  # the factors as they are
                 self.plans[truncation] = adapters.plan_model_cuts(model, truncation, calibration)
         if calibration is not None:
             self.calibration = {"examples": calibration.examples}
@@ -210,4 +240,4 @@ class LoRA(Method):
             with nullcontext() if plan is None else adapters.shown(model, plan.factors, ranks):
                 yield
         finally:
-            mask.select(self.ranks.r_max, cut.scale)
+            mask.select(self.ranks.r_max, "alpha/r")

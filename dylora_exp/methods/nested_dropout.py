@@ -9,6 +9,7 @@ gradients add up; this changes memory and time and not the result.
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -27,7 +28,6 @@ class NestedDropoutSettings(LoRASettings):
     """The weights of the ranks' losses, and how many steps and examples a pass is made of."""
 
     kind: str = "nested_dropout"
-    scale: Scale = "alpha/b"
     loss_weights: Literal["uniform", "distribution"] = "uniform"
     budget: Literal["steps", "passes"] = "steps"
     examples_per_pass: Annotated[Count, Mark.NOT_IDENTITY] = 256
@@ -45,6 +45,7 @@ class NestedDropout(LoRA):
     settings_class = NestedDropoutSettings
     settings: NestedDropoutSettings
     truncations = ("leading", "svd")
+    scales = typing.get_args(Scale)
     mask: adapters.RankMask
 
     def __init__(self, config: Config) -> None:

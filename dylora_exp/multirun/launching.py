@@ -19,7 +19,7 @@ from dylora_exp.config import (
     check_overrides,
     from_hydra,
     missing_config,
-    quote_path,
+    quote_value,
 )
 from dylora_exp.core import RequestError, first_line, is_quiet, print_error, process_count
 from dylora_exp.multirun.jobs import JobResult, overridden_keys, run_composed
@@ -48,7 +48,7 @@ def launch(overrides: Sequence[str], flags: Sequence[str], show: Callable[[Outco
             f"-m: found with {process_count()} processes (torchrun), which do one run together; "
             "start a sweep without it."
         )
-    overrides = [quote_path(override) for override in overrides]
+    overrides = [quote_value(override) for override in overrides]
     folders = [value for flag, value in itertools.pairwise(flags) if flag in _FOLDERS]
     problems, _ = check_overrides(overrides, multirun=multirun, search_path=folders)
     if problems:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dylora_exp.config import check_overrides, compose, is_identity, options, quote_path
+from dylora_exp.config import check_overrides, compose, is_identity, options, quote_value
 from dylora_exp.core import RequestError, counted, locks, process_count, unknown_name
 from dylora_exp.multirun.executors.base import Executor
 from dylora_exp.multirun.executors.settings import load_executor
@@ -210,7 +210,7 @@ def _tables(request: ReproduceRequest) -> tuple[list[str], list[str]]:
 
 def _problems(request: ReproduceRequest) -> list[str]:
     """Return what is wrong with a request but for its table and profile."""
-    problems, good = check_overrides(map(quote_path, request.overrides))
+    problems, good = check_overrides(map(quote_value, request.overrides))
     if process_count() > 1:
         problems.append("reproduce: found several processes, expected one; --jobs runs several.")
     for override in good:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dylora_exp import metrics
-from dylora_exp.config import compose, identity, quote_path
+from dylora_exp.config import compose, identity, quote_value
 from dylora_exp.core import RequestError, echo, install_command, is_installed, locks
 from dylora_exp.multirun.executors.base import Executor, JobFunction
 from dylora_exp.multirun.executors.settings import load_executor
@@ -145,7 +145,7 @@ def _check(request: SearchRequest) -> SearchSpace:
         if value < 1
     ]
     try:
-        space = parse_search_space(list(map(quote_path, request.overrides)))
+        space = parse_search_space(list(map(quote_value, request.overrides)))
     except RequestError as error:
         problems += error.problems
     if problems:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -62,7 +63,9 @@ class Decoder:
 
         from dylora_exp.objectives.torch_parts.decoding import decode
 
-        name = "-".join(str(part).replace("/", "") for part in (cut.truncation, cut.scale) if part)
+        name = "-".join(
+            re.sub(r"\W", "", str(part)) for part in (cut.truncation, cut.scale) if part
+        )
         file = f"{name}-rank-{cut.rank}.jsonl" if cut.rank else "whole.jsonl"
         device = next(model.parameters()).device.type
         # Said here, since the Trainer leaves some of the models it has trained in bf16 by itself.

@@ -29,6 +29,7 @@ class Exported:
         merged: Whether the whole model was written.
         r: The rank as PEFT counts it.
         has_tokenizer: Whether the tokenizer's files are there as well.
+        cut_remark: What one has to know of the method's cut.
     """
 
     record: Record
@@ -37,6 +38,7 @@ class Exported:
     merged: bool
     r: int
     has_tokenizer: bool
+    cut_remark: str | None = None
 
     @property
     def base_on_hub(self) -> str | None:

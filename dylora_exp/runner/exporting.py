@@ -59,7 +59,7 @@ def export(
         RequestError: When the run or its adapter is not there, did not complete, has no such rank,
             or a folder is in use.
     """
-    from dylora_exp.adapters import export_rank, read_adapter, write_adapter
+    from dylora_exp.adapters import Cut, export_rank, read_adapter, write_adapter
     from dylora_exp.methods import make_method
     from dylora_exp.models import Layout
     from dylora_exp.runner.merging import merge as merge_adapter
@@ -96,8 +96,15 @@ def export(
             elif tokenizer is not None:
                 tokenizer.save_pretrained(written)
                 apply_umask(written)
+            cut = Cut(entry.rank, entry.truncation, entry.scale)
             exported = Exported(
-                record, entry, config, merge, adapter.settings["r"], tokenizer is not None
+                record=record,
+                entry=entry,
+                config=config,
+                merged=merge,
+                r=adapter.settings["r"],
+                has_tokenizer=tokenizer is not None,
+                cut_remark=method.cut_remark(cut),
             )
             (written / "README.md").write_text(model_card(exported), encoding="utf-8")
             export_folder.replace(target, written)

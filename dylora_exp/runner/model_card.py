@@ -30,6 +30,7 @@ def model_card(exported: Exported) -> str:
         *([f"Of all its ranks: {verdict.sentence}."] if verdict else []),
         *_loading(exported),
         *_remarks(exported),
+        *filter(None, [exported.cut_remark]),
         "",
         f"## Scores on the {split} set",
         "",

@@ -12,7 +12,8 @@ from dylora_exp.records import RankScore, Record, deciding_metric, rank_verdict
 
 def cut_label(entry: RankScore) -> str:
     """Return the name of a score's cut without a slash, which trackers take for a folder."""
-    return f"{entry.truncation}-{(entry.scale or '').replace('/', '-over-')}"
+    scale = (entry.scale or "").replace("/", "-over-").replace("(", "-").replace(")", "")
+    return f"{entry.truncation}-{scale}"
 
 
 def curves(record: Record) -> Iterator[tuple[int, dict[str, float | None]]]:

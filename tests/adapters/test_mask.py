@@ -29,9 +29,9 @@ class Layer(nn.Module):
         return self.query(x)
 
 
-def masked_layer():
+def masked_layer(rslora=False):
     torch.manual_seed(0)
-    config = LoraConfig(r=R, lora_alpha=ALPHA, target_modules=["query"])
+    config = LoraConfig(r=R, lora_alpha=ALPHA, target_modules=["query"], use_rslora=rslora)
     model = get_peft_model(Layer(), config).double()
     (layer,) = lora_layers(model)
     for factor in factors(layer):
@@ -46,10 +46,13 @@ def equation_7(x, w0, bias, a, b_matrix, b, scale):
 
 
 @pytest.mark.parametrize("rank", range(1, R + 1))
-@pytest.mark.parametrize("scale", ["alpha/b", "alpha/r"])
+@pytest.mark.parametrize(
+    ("scale", "rslora"),
+    [("alpha/b", False), ("alpha/r", False), ("alpha/sqrt(b)", False), ("alpha/sqrt(b)", True)],
+)
 @pytest.mark.parametrize("update", ["prefix", "row"])
-def test_forward_and_gradients_equal_equations_7_and_10(rank, scale, update):
-    model, mask, layer = masked_layer()
+def test_forward_and_gradients_equal_equations_7_and_10(rank, scale, rslora, update):
+    model, mask, layer = masked_layer(rslora)
     if update == "row":
         pass_gradient_of_row_only(model, mask)
     a, b = factors(layer)
@@ -59,7 +62,7 @@ def test_forward_and_gradients_equal_equations_7_and_10(rank, scale, update):
     hidden = model(x)
     (hidden * upstream).sum().backward()
 
-    s = ALPHA / (rank if scale == "alpha/b" else R)
+    s = ALPHA / {"alpha/b": rank, "alpha/r": R, "alpha/sqrt(b)": rank**0.5}[scale]
     w0, bias = layer.base_layer.weight, layer.base_layer.bias
     expected = equation_7(x, w0, bias, a, b, rank, s)
     d_a = torch.zeros_like(a)
@@ -72,6 +75,31 @@ def test_forward_and_gradients_equal_equations_7_and_10(rank, scale, update):
     d_x = upstream @ w0 + s * upstream @ b[:, :rank] @ a[:rank]
     for ours, theirs in [(hidden, expected), (a.grad, d_a), (b.grad, d_b), (x.grad, d_x)]:
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+def test_each_example_has_the_scale_of_its_own_rank():
+    model, mask, layer = masked_layer(rslora=True)
+    a, b = factors(layer)
+    ranks = [1, 8, 3, 2, 5]
+    mask.select_each(ranks, "alpha/sqrt(b)")
+    x = torch.randn(N, 4, D_IN, dtype=torch.double)
+    rows = [
+        equation_7(x[i], layer.base_layer.weight, layer.base_layer.bias, a, b, r, ALPHA / r**0.5)
+        for i, r in enumerate(ranks)
+    ]
+    torch.testing.assert_close(model(x), torch.stack(rows), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", ["alpha/b", "alpha/r", "alpha/sqrt(b)"])
+def test_at_full_rank_every_scale_is_that_of_an_rslora_itself(scale):
+    model, mask, _ = masked_layer(rslora=True)
+    x = torch.randn(N, D_IN, dtype=torch.double)
+    mask.select(R, scale)
+    shown = model(x)
+    plain, _, _ = masked_layer(rslora=True)
+    assert torch.equal(shown, plain(x))
+    mask.select(2, "alpha/b")
+    assert mask.tensor.tolist() == [R / 2] * 2 + [0.0] * (R - 2)
 
 
 def test_a_graph_that_waits_keeps_the_rank_it_was_made_with():

@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dylora_exp.config.composition import compose
 from dylora_exp.config.distributions import geometric
 from dylora_exp.config.ranks import Ranks
+from dylora_exp.config.run_identity import run_id
 from dylora_exp.config.schema import RanksConfig
+from dylora_exp.core.errors import RequestError
 
 
 def test_geometric_weights_renormalised():
@@ -144,3 +147,32 @@ def test_examples_at_r_max_are_spread_over_the_batch():
         for place, rank in enumerate(ranks.ranks_of_examples(10, step, 0, 8)):
             counts[place] += rank == 8
     assert all(abs(count - 1000) < 4 * math.sqrt(500) for count in counts)
+
+
+@pytest.mark.parametrize(
+    ("r_max", "values"),
+    [(1, [1]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8]), (256, [1, 2, 4, 8, 16, 32, 64, 128, 256])],
+)
+def test_powers_of_two_follow_r_max_and_are_the_same_run_as_their_list(r_max, values):
+    named = compose(["ranks=powers", f"ranks.r_max={r_max}"])
+    listed = compose([f"ranks.r_max={r_max}", f"ranks.values={values}"])
+    assert named.ranks.values == values
+    assert run_id(named) == run_id(listed)
+    assert Ranks.from_config(named.ranks) == Ranks.of(r_max, values="powers_of_two")
+    assert Ranks.of(r_max, score="powers_of_two").score == tuple(values)
+
+
+def test_another_name_of_a_list_is_refused():
+    with pytest.raises(RequestError, match="found 'powers', expected a list of ranks or powers_of"):
+        compose(["ranks.values=powers"])
+
+
+def test_proportional_weights_are_the_ranks_own_size():
+    ranks = Ranks.of(256, "proportional", values="powers_of_two")
+    assert ranks.weights[255] == pytest.approx(256 / 511)
+    assert ranks.weights[0] == pytest.approx(1 / 511)
+    assert math.fsum(ranks.weights) == pytest.approx(1)
+    # The distributions are over ranks, not over places in the list.
+    geometric = Ranks.of(256, "geometric", values="powers_of_two", p=0.5)
+    assert geometric.weights[3] / geometric.weights[1] == pytest.approx(0.25)
+    assert compose(["ranks=powers-weighted"]).ranks.distribution == "proportional"

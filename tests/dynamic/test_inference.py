@@ -49,13 +49,15 @@ def expected(model, base, rank, truncation="leading", scale="alpha/r", adapter="
             u, s, vh = torch.linalg.svd(b @ a)
             product = u[:, :rank] * s[:rank] @ vh[:rank]
         factor = layer.scaling[adapter] * (len(a) / rank if scale == "alpha/b" else 1)
+        if scale == "alpha/sqrt(b)":
+            factor = layer.lora_alpha[adapter] / rank**0.5
         module.weight.data += factor * product
     return logits(base)
 
 
 @pytest.mark.parametrize("rank", [1, 2, 5, R])
 @pytest.mark.parametrize("truncation", ["leading", "svd"])
-@pytest.mark.parametrize("scale", ["alpha/b", "alpha/r"])
+@pytest.mark.parametrize("scale", ["alpha/b", "alpha/r", "alpha/sqrt(b)"])
 def test_a_rank_computes_the_closed_form(rank, truncation, scale, tmp_path):
     base = tiny_llama()
     model = stock_lora(copy.deepcopy(base))
@@ -383,3 +385,25 @@ def test_records_as_a_table_warn_of_what_is_none(tmp_path):
     (tmp_path / "runs" / "broken.json").write_text("{")
     with pytest.warns(UserWarning, match=r"broken\.json: skipped, not a record"):
         assert load_records(tmp_path).empty
+
+
+@pytest.mark.parametrize("use_rslora", [False, True])
+def test_a_model_trained_at_rsloras_scale_is_an_rslora_for_peft(use_rslora, tmp_path):
+    base = tiny_llama()
+    model = stock_lora(copy.deepcopy(base), use_rslora=use_rslora)
+    handle = make_dynamic(model, scale="alpha/sqrt(b)")
+    for rank in (1, 2, 5, R):
+        set_rank(model, rank)
+        assert close(logits(model), expected(model, base, rank, scale="alpha/sqrt(b)"))
+        save_rank(model, rank, tmp_path / f"r{rank}")
+        settings = json.loads((tmp_path / f"r{rank}" / "adapter_config.json").read_text())
+        alpha = model.peft_config["default"].lora_alpha
+        assert settings["lora_alpha"] == pytest.approx(alpha * rank**0.5)
+        assert not settings["use_rslora"]  # servers know the plain scale
+        loaded = PeftModel.from_pretrained(copy.deepcopy(base), tmp_path / f"r{rank}")
+        assert close(logits(loaded), logits(model))
+    full = logits(model)
+    handle.remove()
+    assert close(logits(model), full)
+    model.save_pretrained(tmp_path / "full")
+    assert close(logits(PeftModel.from_pretrained(copy.deepcopy(base), tmp_path / "full")), full)

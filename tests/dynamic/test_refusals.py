@@ -134,6 +134,8 @@ def test_a_model_without_ranks_to_choose_is_refused(name, tmp_path):
 def test_rslora_is_refused_for_training_with_the_alpha_to_set_instead():
     with pytest.raises(RequestError, match=r"use_rslora=False with lora_alpha=39\.1918"):
         make_dynamic(stock_lora(use_rslora=True))
+    with pytest.raises(RequestError, match=r"give scale='alpha/sqrt\(b\)'"):
+        make_dynamic(stock_lora(use_rslora=True))
     with pytest.raises(RequestError, match="alpha/b is not defined for rsLoRA"):
         set_rank(stock_lora(use_rslora=True), 2, "alpha/b")
 
@@ -193,6 +195,13 @@ def test_a_wrong_truncation(tmp_path):
         lambda: save_rank(stock_lora(), 1, tmp_path / "out", "svp"),
     ):
         with pytest.raises(RequestError, match=r"'svp' is not one of .*; did you mean 'svd'"):
+            call()
+    # A cut of whole models, which no single layer can make, is not taken for another.
+    for call in (
+        lambda: at_rank(stock_lora(), 1, "energy").__enter__(),
+        lambda: save_rank(stock_lora(), 1, tmp_path / "out", "energy"),
+    ):
+        with pytest.raises(RequestError, match="'energy' is not one of leading, svd"):
             call()
 
 

@@ -194,3 +194,28 @@ def test_a_cut_that_a_method_cannot_be_shown_at_is_one_sentence(words, expected)
         problems = error.problems
     assert len(problems) == 1
     assert expected in problems[0]
+
+
+def test_rank_256_of_layers_that_are_narrower():
+    """Factors of 256 rows on layers of 64: every cut of the largest rank is the whole adapter."""
+    cuts = ["svd", "energy", "global", "leading"]
+    words = ",".join(f"{{truncation: {name}, scale: alpha/r}}" for name in cuts)
+    config = compose(["method=lora", "ranks=powers", "ranks.r_max=256", f"method.score=[{words}]"])
+    torch.manual_seed(0)
+    backbone, _ = load(config.model, labels=2)
+    method = make_method(config)
+    model = method.attach(backbone).eval()
+    for layer in named_layers(model).values():
+        for factor in adapters.factors(layer):
+            torch.nn.init.normal_(factor, std=0.05)
+    ids = torch.arange(5, 39).reshape(2, 17)
+    with torch.no_grad():
+        whole = model(input_ids=ids).logits
+        method.prepare_cuts(model, lambda count: None)
+        for truncation in cuts:
+            # Of a product of 64 singular values, rank 64 is the whole in the singular basis.
+            for rank in (64, 256) if truncation == "svd" else (256,):
+                with method.at_cut(model, Cut(rank, truncation, "alpha/r")):
+                    shown_logits = model(input_ids=ids).logits
+                torch.testing.assert_close(shown_logits, whole, rtol=0, atol=1e-5)
+    assert [cut.rank for cut in method.cuts()][:9] == [1, 2, 4, 8, 16, 32, 64, 128, 256]

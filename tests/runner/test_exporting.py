@@ -24,6 +24,8 @@ from dylora_exp.runner.run import run_if_needed
 from tests.support.small_gpt2 import save_small_gpt2
 
 IDS = [[0, 40, 50, 60, 70, 2], [0, 30, 31, 32, 33, 2]]
+ROOT_CUTS = "method.score=[{truncation: leading, scale: alpha/sqrt(b)}]"
+MATRYOSHKA_CUTS = "method.score=[{truncation: unweighted, scale: alpha/sqrt(b)},{truncation: leading, scale: alpha/r}]"
 PLAIN_PEFT = """
 import json, os, sys, torch
 from peft import PeftModel
@@ -58,8 +60,11 @@ def runs(tmp_path_factory):
         "dylora": ["ranks.r_max=4"],
         "lora": ["ranks.r_max=4"],
         "finetune": [],
+        "dylora-sqrt": ["ranks.r_max=4", "method.scale=alpha/sqrt(b)", ROOT_CUTS],
+        "lora-sqrt": ["ranks.r_max=4", "method.scale=alpha/sqrt(b)"],
+        "matryoshka-released": ["ranks.r_max=4", MATRYOSHKA_CUTS],
     }.items():
-        config = compose([*words, *more, f"method={method}"])
+        config = compose([*words, *more, f"method={method.removesuffix('-sqrt')}"])
         made[method] = config, run_if_needed(config)
     return folder, made
 
@@ -101,6 +106,12 @@ def export(runs, method, capsys, *words):
         ("dylora", Cut(3, "leading", "alpha/b"), 16 / 3),
         ("lora", Cut(2, "svd", "alpha/r"), 4),
         pytest.param("lora", Cut(3, "leading", "alpha/b"), 16 / 3, marks=pytest.mark.slow),
+        ("dylora-sqrt", Cut(3, "leading", "alpha/sqrt(b)"), 16 / 3**0.5),
+        # Of an rsLoRA, alpha/r is its own factor alpha/sqrt(r).
+        pytest.param("lora-sqrt", Cut(2, "svd", "alpha/r"), 16 / 4**0.5, marks=pytest.mark.slow),
+        # Both cuts of one trained model; the diagonal is in A.
+        ("matryoshka-released", Cut(4, "unweighted", "alpha/sqrt(b)"), 1 / 4**0.5),
+        ("matryoshka-released", Cut(2, "leading", "alpha/r"), 1 / 4**0.5),
     ],
 )
 def test_plain_peft_gives_the_logits_of_the_sweep(method, cut, scale, runs, tmp_path, capsys):
@@ -114,6 +125,25 @@ def test_plain_peft_gives_the_logits_of_the_sweep(method, cut, scale, runs, tmp_
     assert loaded["scale"] == [pytest.approx(scale)]
     ours = sweep_logits(folder, config, outcome, cut)
     torch.testing.assert_close(ours, torch.tensor(loaded["logits"]), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["dylora-sqrt", "lora-sqrt"])
+def test_what_was_trained_at_rsloras_scale_is_saved_as_an_rslora(method, runs):
+    folder, made = runs
+    config, outcome = made[method]
+    saved = folder / "outputs" / outcome.record.run_id / "model"
+    (loaded,) = plain_peft(config, saved)
+    assert loaded["scale"] == [pytest.approx(16 / 4**0.5)]
+    cut = config.method.score[0]
+    ours = sweep_logits(folder, config, outcome, Cut(4, cut.truncation, cut.scale))
+    torch.testing.assert_close(ours, torch.tensor(loaded["logits"]), rtol=0, atol=1e-5)
+
+
+def test_a_card_says_whether_the_diagonal_is_in_the_export(runs, tmp_path, capsys):
+    for cut, words in (("unweighted", "is left out"), ("leading", "is kept, multiplied into A")):
+        where = ["--rank", "2", "--cut", cut, "--to", str(tmp_path / cut)]
+        assert export(runs, "matryoshka-released", capsys, *where)[0] == 0
+        assert f"in training {words}" in (tmp_path / cut / "README.md").read_text()
 
 
 def test_every_scored_cut_can_be_exported_and_is_what_was_scored(runs, tmp_path, capsys):

@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how the rank is cut, leading, svd, ... as scored (default: as the verdict says)",
     )
     parser.add_argument(
-        "--scale", metavar="S", help="alpha/b or alpha/r (default: the first scored with the cut)"
+        "--scale",
+        metavar="S",
+        help="alpha/b, alpha/r or alpha/sqrt(b) (default: the first scored with the cut)",
     )
     parser.add_argument(
         "--merge",

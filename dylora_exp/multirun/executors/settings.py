@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dylora_exp.config import CONF_DIR, options, quote_path, quoted_folder
+from dylora_exp.config import CONF_DIR, options, quote_value, quoted_folder
 from dylora_exp.core import RequestError, config_folders, first_line, unknown_name
 from dylora_exp.multirun.executors.base import Executor, executor_class
 
@@ -70,7 +70,7 @@ def load_executor(
                 [
                     f"hydra.searchpath=[{folders}]",
                     f"hydra/launcher={name}",
-                    *map(quote_path, overrides),
+                    *map(quote_value, overrides),
                 ],
                 return_hydra_config=True,
             )

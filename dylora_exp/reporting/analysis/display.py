@@ -16,6 +16,7 @@ METHOD_NAMES = {
     "released-code": "Released code",
     "nested-dropout": "Nested dropout",
     "matryoshka": "Matryoshka",
+    "matryoshka-released": "Matryoshka (as released)",
     "sorted-lora": "Sorted LoRA",
     "finetune": "Fine-tune",
     "flop": "FLOP",
@@ -27,7 +28,7 @@ TASK_NAMES = {
     **{"webnlg": "WebNLG", "demo-e2e": "demo E2E", "demo-webnlg": "demo WebNLG"},
     **{"gsm8k": "GSM8K", "metamath": "MetaMathQA"},
 }
-_CUT_WORDS = {"svd": "SVD", "alpha/b": "α/b", "alpha/r": "α/r"}
+_CUT_WORDS = {"svd": "SVD", "alpha/b": "α/b", "alpha/r": "α/r", "alpha/sqrt(b)": "α/√b"}
 
 
 def method_name(name: str) -> str:

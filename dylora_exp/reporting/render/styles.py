@@ -40,6 +40,7 @@ METHOD_STYLES = {
     "dylora-frozen": Style("#009E73", "^"),
     "finetune": Style("#000000", "D"),
     "matryoshka": Style("#E69F00", "v"),
+    "matryoshka-released": Style("#B8860B", "<"),
     "nested-dropout": Style("#56B4E9", "P"),
     "sorted-lora": Style("#CC79A7", "X"),
     "flop": Style("#666666", "*"),
@@ -56,6 +57,11 @@ CUT_LINES: dict[str, Dash] = {
     "leading alpha/r": (0, (6, 3)),
     "svd alpha/r": (0, (2, 2)),
     "svd alpha/b": (0, (8, 2, 2, 2)),
+    "leading alpha/sqrt(b)": (0, (6, 2, 1, 2)),
+    "svd alpha/sqrt(b)": (0, (3, 1, 1, 1)),
+    "unweighted alpha/b": (0, (1, 1)),
+    "unweighted alpha/sqrt(b)": (0, (1, 3)),
+    "unweighted alpha/r": (0, (1, 5)),
 }
 _OTHER_LINES: tuple[Dash, ...] = ((0, (10, 3)), (0, (4, 2, 1, 2, 1, 2)), (0, (12, 2, 4, 2)))
 
