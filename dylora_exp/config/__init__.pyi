@@ -43,6 +43,7 @@ from .schema import HubSource as HubSource
 from .schema import Mark as Mark
 from .schema import MethodSettings as MethodSettings
 from .schema import ModelConfig as ModelConfig
+from .schema import NotNegative as NotNegative
 from .schema import OpenShare as OpenShare
 from .schema import Positive as Positive
 from .schema import PublishedFile as PublishedFile
@@ -71,6 +72,7 @@ __all__ = [
     "Mark",
     "MethodSettings",
     "ModelConfig",
+    "NotNegative",
     "OpenShare",
     "Positive",
     "PublishedFile",

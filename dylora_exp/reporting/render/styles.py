@@ -45,6 +45,14 @@ METHOD_STYLES = {
     "flop": Style("#666666", "*"),
     "released-code": Style("#8B4513", "p"),
     "imported": Style("#6A3D9A", "h"),
+    # Recipes (docs/recipes.md), in tones of the method that each varies.
+    "lora-nuclear": Style("#1A2F8F", ">"),
+    "lora-squeeze": Style("#4DA3FF", "<"),
+    "dylora-distilled": Style("#A62B2B", "d"),
+    "dylora-weighted": Style("#FF8C69", "H"),
+    "dylora-row-rates": Style("#B8860B", "8"),
+    "droplora": Style("#2E8B57", "x"),
+    "sorted-lora-repeated": Style("#8E4585", "+"),
 }
 _OTHER_COLOURS = ("#999999", "#7A6A00", "#004D40", "#A0003C", "#3F51B5")
 _OTHER_MARKERS = ("<", ">", "d", "H", "8")
