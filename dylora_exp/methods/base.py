@@ -239,9 +239,7 @@ def make_method(config: Config) -> Method:
 
 def repeated(inputs: Mapping[str, torch.Tensor], count: int) -> dict[str, torch.Tensor]:
     """Return a batch whose examples come ``count`` times, one whole batch after the other."""
-    return {
-        name: value.repeat(count, *[1] * (value.dim() - 1)) for name, value in inputs.items()
-    }
+    return {name: value.repeat(count, *[1] * (value.dim() - 1)) for name, value in inputs.items()}
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:

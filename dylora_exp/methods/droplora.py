@@ -74,7 +74,11 @@ class DropLoRA(LoRA):
             batch: Of the step.
             index: Of a micro-batch or an example in the step, where each has a subset of its own.
         """
-        parts = (self.config.seed, batch.step) if index is None else (self.config.seed, batch.step, index)
+        parts = (
+            (self.config.seed, batch.step)
+            if index is None
+            else (self.config.seed, batch.step, index)
+        )
         return draw_permutation(self.ranks.r_max, *parts, "rows")
 
     def weights(self, rank: int, order: Sequence[int]) -> torch.Tensor:

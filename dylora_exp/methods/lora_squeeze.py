@@ -135,5 +135,7 @@ class LoRASqueeze(LoRA):
     def cuts(self) -> Sequence[Cut]:
         """Return the cuts of the ranks that the trained adapter has."""
         return [
-            cut for cut in super().cuts() if cut.rank is None or cut.rank <= self.settings.final_rank
+            cut
+            for cut in super().cuts()
+            if cut.rank is None or cut.rank <= self.settings.final_rank
         ]

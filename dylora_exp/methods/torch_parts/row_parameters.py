@@ -77,7 +77,11 @@ class RowRates(TrainerCallback):
     """
 
     def __init__(self, model: nn.Module, rates: Callable[[int], list[float]]) -> None:
-        self.factors = [pair for layer in lora_layers(model) for pair in zip(factors(layer), (0, 1), strict=True)]
+        self.factors = [
+            pair
+            for layer in lora_layers(model)
+            for pair in zip(factors(layer), (0, 1), strict=True)
+        ]
         self.rates = rates
         self.before: list[torch.Tensor] = []
 
