@@ -16,7 +16,7 @@ Two settings beside the paper's, both without effect by default:
   ``b^k / E[c^k]``. (The relative importance c_m of nested losses in Matryoshka Representation
   Learning, arXiv 2205.13147, eq. 1, as importance sampling.)
 - ``method.row_rates=by_share``: row i of A and column i of B take part in a share ``s_i = P(b >=
-  i)`` of the draws only, ``P(b = i)`` with ``update=row``; uniform ranks have s_i = (r-i+1)/r. Their
+  i)`` of the draws only, ``P(b = i)`` with ``update=row``; for uniform ranks s_i = (r-i+1)/r. Their
   learning rate is the trainer's divided by s_i. A factor on the gradient would be undone by AdamW,
   so it is put on the whole update: ``x <- x + (x' - x) / s_i`` with x' what AdamW's step makes of
   x. That is AdamW with the learning rate lr/s_i for that row, decoupled weight decay included.

@@ -8,8 +8,8 @@ scale stays alpha/r_max, so that a cut leaves out terms and changes nothing else
 the factors are dropped at each cut, since they belong to the rows of the old basis. The paper cuts
 by a randomised SVD, here it is exact.
 
-What is scored is the trained adapter, which has rank R: at the ranks of ``ranks.score`` up to R, cut
-once more below it. Ranks above R are not there any more. The factors keep r_max rows, of which
+What is scored is the trained adapter, which has rank R: at the ranks of ``ranks.score`` up to R,
+cut once more below it. Ranks above R are not there any more. The factors keep r_max rows, of which
 those from R on are zero and stay so: with no value, gradient or moment AdamW does not move them.
 Shares close to 1 give the paper's other recipe, a cut after training that is trained on for a few
 steps: ``method.cut_at=[0.95]``.

@@ -4,9 +4,10 @@
 ``uniform`` (each w_b = 1/n, so that the step is as long as that of one rank) or ``distribution``,
 the probabilities of the ranks group, whose expected step DyLoRA takes; ``method.loss_power`` k
 multiplies each by ``b^k`` before they are made to sum to 1 (the relative importance c_m of the
-nested losses in Matryoshka Representation Learning, arXiv 2205.13147, eq. 1). Ranks are stacked into one
-batch as far as ``method.examples_per_pass`` allows, and the rest is done in further passes whose
-gradients add up; this changes memory and time and not the result.
+nested losses in Matryoshka Representation Learning, arXiv 2205.13147, eq. 1).
+
+Ranks are stacked into one batch as far as ``method.examples_per_pass`` allows, and the rest is done
+in further passes whose gradients add up; this changes memory and time and not the result.
 """
 
 from __future__ import annotations

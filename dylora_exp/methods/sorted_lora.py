@@ -6,8 +6,8 @@ rows and columns now are its best rank-b approximation (Eckart-Young). Training 
 with ranks drawn as the ranks group says (by default for each example, half of them at r_max), at
 the constant scale alpha/r: a lower rank is the same sum with its last terms left out.
 
-``method.sort_again`` names further shares of the steps at which the factors are rotated again, since
-the rows that training has moved are in that order no longer.
+``method.sort_again`` names further shares of the steps at which the factors are rotated again,
+since the rows that training has moved are in that order no longer.
 """
 
 from __future__ import annotations

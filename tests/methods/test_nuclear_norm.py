@@ -113,5 +113,5 @@ def objective_of(config):
 def test_it_is_refused_where_nothing_is_trained(tmp_path):
     file = tmp_path / "adapter.pt"
     torch.save({}, file)
-    with pytest.raises(RequestError, match="method.nuclear_norm: it would change nothing"):
+    with pytest.raises(RequestError, match=r"method\.nuclear_norm: it would change nothing"):
         compose(["method=lora", f"method.adapter={file}", "method.nuclear_norm=0.1"])

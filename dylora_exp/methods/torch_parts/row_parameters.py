@@ -91,7 +91,7 @@ class RowRates(TrainerCallback):
 
     @torch.no_grad()
     def on_optimizer_step(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
-        """Move the factors on from there by the rates times the step; a rate of 1 changes no bit."""
+        """Move the factors on from there by the rates times the step; 1 changes no bit."""
         rates = self.rates(state.global_step)
         for (factor, dim), before in zip(self.factors, self.before, strict=True):
             weights = factor.new_tensor(rates).unsqueeze(1 - dim)
