@@ -14,3 +14,11 @@ class Cut:
     rank: int | None = None
     truncation: Truncation | None = None
     scale: Scale | None = None
+
+    @property
+    def file_name(self) -> str:
+        """A name for the files that belong to the cut, such as ``svd-alphar-rank-4``."""
+        if self.rank is None:
+            return "whole"
+        parts = [part.replace("/", "") for part in (self.truncation, self.scale) if part]
+        return "-".join([*parts, f"rank-{self.rank}"])

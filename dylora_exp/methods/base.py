@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 from dylora_exp import adapters
 from dylora_exp.adapters import Cut as Cut
 from dylora_exp.config import Config, MethodSettings, Ranks, method_class
+from dylora_exp.records import RankScore
 
 if TYPE_CHECKING:
     import torch
@@ -217,6 +218,31 @@ class Method:
             calibrate: Returns a number of batches for cuts that are measured on some.
         """
         return
+
+    def continuation(self, cut: Cut, steps: int) -> Method | None:
+        """Return the method by which a cut is trained on before it is scored; None: it is not.
+
+        Args:
+            cut: The cut.
+            steps: The optimizer steps of the whole training.
+        """
+        return None
+
+    def keep_continued(self, model: TrainedModel, cut: Cut) -> None:
+        """Keep what a cut has become by training on, which the model shows at present."""
+        raise NotImplementedError
+
+    def saved_at(
+        self, folder: Path, saved: adapters.SavedAdapter, score: RankScore
+    ) -> tuple[adapters.SavedAdapter, RankScore]:
+        """Return the adapter that a rank is exported from, and how it is cut from that one.
+
+        Args:
+            folder: Where the run saved what it trained.
+            saved: The adapter at r_max.
+            score: Of the rank and its cut.
+        """
+        return saved, score
 
     def layer_ranks(self, cut: Cut) -> dict[str, int] | None:
         """Return the ranks of the layers at a cut; None where all have the cut's, or their own."""

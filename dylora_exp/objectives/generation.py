@@ -165,8 +165,6 @@ class GenerationObjective(base.Objective):
 
         from dylora_exp.objectives.torch_parts.decoding import decode
 
-        name = "-".join(str(part).replace("/", "") for part in (cut.truncation, cut.scale) if part)
-        file = f"{name}-rank-{cut.rank}.jsonl" if cut.rank else "whole.jsonl"
         device = next(model.parameters()).device.type
         # Said here, since the Trainer leaves some of the models it has trained in bf16 by itself.
         bf16 = torch.autocast(device, dtype=torch.bfloat16, enabled=self.config.trainer.bf16)
@@ -179,7 +177,7 @@ class GenerationObjective(base.Objective):
                     self.prompts,
                     self.decoding,
                     self.config.trainer.eval_batch_size,
-                    folder / "predictions" / file,
+                    folder / "predictions" / f"{cut.file_name}.jsonl",
                     weights,
                     f"rank {cut.rank}" if cut.rank else "decoding",
                 )

@@ -79,8 +79,9 @@ def export(
     config, tokenizer = base.config, None if merge else base.tokenizer()
     method = make_method(config)
     for entry, target in zip(entries, folders, strict=True):
+        source, cut = method.saved_at(run_folder / "model", saved, entry)
         adapter = export_rank(
-            saved, entry, config.method.alpha, config.model.fused, method.row_scale()
+            source, cut, config.method.alpha, config.model.fused, method.row_scale()
         )
         with export_folder.work_folder(target) as work:
             written = work / "adapter"

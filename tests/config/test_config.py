@@ -185,6 +185,7 @@ def test_a_config_is_the_same_in_another_process():
 METHODS = [
     *("dylora", "lora", "nested-dropout", "matryoshka", "sorted-lora", "finetune", "flop"),
     *("sorted-lora-repeated", "dylora-distilled", "droplora", "lora-squeeze", "lora-nuclear"),
+    "lora-continued",
 ]
 
 

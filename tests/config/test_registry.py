@@ -100,5 +100,5 @@ def test_every_method_and_objective_has_settings_of_its_own(group):
 def test_the_methods_of_the_package_are_found():
     assert method_kinds() == [
         *("distilled", "droplora", "dylora", "finetune", "flop", "imported", "lora"),
-        *("lora_squeeze", "matryoshka", "nested_dropout", "sorted_lora"),
+        *("lora_continued", "lora_squeeze", "matryoshka", "nested_dropout", "sorted_lora"),
     ]

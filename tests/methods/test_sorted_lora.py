@@ -178,3 +178,16 @@ def test_shares_out_of_order_and_too_few_steps_are_refused(words, problem):
     method.check_steps(5)
     with pytest.raises(RequestError, match="which is 4 optimizer steps at"):
         method.check_steps(4)
+
+
+def test_factors_that_are_not_trained_yet_stay_trainable():
+    """A warm-up begins with a step at the learning rate 0, after which B is still zero."""
+    _, model, optimizer, callbacks = prepared()
+    first, *others = lora_layers(model)
+    nn.init.zeros_(factors(first)[1])
+    before = factors(first)[0].clone()
+    begin(callbacks, optimizer, 8)
+    assert torch.equal(factors(first)[0], before)
+    for layer in others:
+        a, b = factors(layer)
+        torch.testing.assert_close(a.square().sum(1), b.square().sum(0), rtol=1e-4, atol=1e-6)

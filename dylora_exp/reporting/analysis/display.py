@@ -21,6 +21,7 @@ METHOD_NAMES = {
     "imported": "Imported LoRA",
     "lora-nuclear": "LoRA (nuclear norm)",
     "lora-squeeze": "LoRA-Squeeze",
+    "lora-continued": "LoRA (continued)",
     "dylora-distilled": "DyLoRA (distilled)",
     "dylora-weighted": "DyLoRA (weighted losses)",
     "dylora-row-rates": "DyLoRA (row rates)",

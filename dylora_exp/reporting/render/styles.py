@@ -48,6 +48,7 @@ METHOD_STYLES = {
     # Recipes (docs/recipes.md), in tones of the method that each varies.
     "lora-nuclear": Style("#1A2F8F", ">"),
     "lora-squeeze": Style("#4DA3FF", "<"),
+    "lora-continued": Style("#00A0A0", "1"),
     "dylora-distilled": Style("#A62B2B", "d"),
     "dylora-weighted": Style("#FF8C69", "H"),
     "dylora-row-rates": Style("#B8860B", "8"),
