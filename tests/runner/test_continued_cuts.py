@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn import functional
 
 from dylora_exp.adapters.layers import factors, lora_layers
 from dylora_exp.adapters.truncation import decompose
+from dylora_exp.cli.entry import main
 from dylora_exp.config.composition import compose
 from dylora_exp.core.errors import RequestError
 from dylora_exp.methods.base import Cut, make_method
@@ -14,6 +15,7 @@ from dylora_exp.methods.lora_continued import LoRAContinued
 from dylora_exp.models.loading import load
 from dylora_exp.runner import pipeline, preflight
 from dylora_exp.runner.folder import run_folder
+from dylora_exp.runner.run import run_if_needed
 from dylora_exp.training.trainer import MethodTrainer
 
 NO_DROPOUT = "model.overrides={hidden_dropout_prob: 0, attention_probs_dropout_prob: 0}"
@@ -156,6 +158,44 @@ def test_a_run_killed_in_a_cut_goes_on_as_if_it_was_not(trained, tmp_path, monke
     assert [each.metrics for each in scores] == [each.metrics for each in whole]
     for name, value in trained[2].continued[SVD].items():
         assert torch.equal(value, method.continued[SVD][name]), name
+
+
+@pytest.mark.slow
+def test_an_export_is_what_was_scored(tmp_path, monkeypatch, capsys):
+    cuts = [f"{{truncation: {name}, scale: alpha/r}}" for name in ("svd", "global", "gradient")]
+    words = [*WORDS, f"method.score=[{','.join(cuts)}]", "ranks.score=[1,3,4]"]
+    made = {}
+    original = pipeline.train_and_score
+
+    def train_and_score(run, *rest):
+        found = original(run, *rest)
+        made["method"], made["model"] = run.method, found[0].eval()
+        return found
+
+    monkeypatch.setattr(pipeline, "train_and_score", train_and_score)
+    results, outputs = tmp_path / "results", tmp_path / "outputs"
+    config = compose([*words, f"results_dir={results}", f"outputs_dir={outputs}"])
+    record = run_if_needed(config).record
+    assert {"continue_seconds", "train_seconds"} <= set(record.timing)
+    ids = torch.arange(5, 29).reshape(2, 12)
+    for cut in made["method"].cuts():
+        folder = tmp_path / cut.file_name
+        command = ["export", record.run_id, "--rank", str(cut.rank), "--cut", cut.truncation]
+        command += ["--to", str(folder), "--results", str(results), "--outputs", str(outputs)]
+        assert main(command) == 0, capsys.readouterr().err
+        torch.manual_seed(0)
+        backbone, _ = load(config.model, labels=2)
+        theirs = PeftModel.from_pretrained(backbone, str(folder)).eval()
+        with torch.no_grad(), made["method"].at_cut(made["model"], cut):
+            ours = made["model"](input_ids=ids).logits
+            torch.testing.assert_close(theirs(input_ids=ids).logits, ours, rtol=0, atol=1e-5)
+    file = outputs / record.run_id / "model" / "continued_svd-alphar-rank-3.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    assert (
+        main([*command[:3], "3", "--cut", "svd", *command[6:7], str(tmp_path / "x"), *command[8:]])
+        == 2
+    )
+    assert "not the file that run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

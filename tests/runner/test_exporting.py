@@ -423,6 +423,21 @@ def test_a_methods_own_row_scale_is_exported(tmp_path, capsys):
     exported_at_every_rank(["method=matryoshka", "trainer.learning_rate=0.02"], tmp_path, capsys)
 
 
+RECIPES = [
+    ["method=lora-squeeze", "ranks.r_max=4", "ranks.score=[1,2,3]", "method.final_rank=3",
+     "method.cut_at=[0.5]"],
+    ["method=sorted-lora-repeated", "method.share=0.4", "method.sort_again=[0.6]"],
+    ["method=dylora-distilled"],
+    ["method=droplora", "method.scale=alpha/r", "method.score=[{truncation: svd, scale: alpha/r}]"],
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", RECIPES, ids=lambda words: words[0])
+def test_the_adapter_of_a_recipe_is_exported_as_it_was_scored(words, tmp_path, capsys):
+    exported_at_every_rank([*words, "trainer.learning_rate=0.02"], tmp_path, capsys)
+
+
 RANDOM = ["model=gpt2", "model.pretrained=false", "model.config.vocab_size=600",
           "model.config.n_embd=32", "model.config.n_layer=2", "model.config.n_head=2"]  # fmt: skip
 
