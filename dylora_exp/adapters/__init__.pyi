@@ -11,6 +11,7 @@ from .importing import import_adapter as import_adapter
 from .importing import import_problems as import_problems
 from .layers import factors as factors
 from .layers import lora_layers as lora_layers
+from .layers import trained_restored as trained_restored
 from .mask import RankMask as RankMask
 from .mask import find_mask as find_mask
 from .mask import install_mask as install_mask
@@ -42,8 +43,10 @@ from .rotation import rotate as rotate
 from .rotation import rotated as rotated
 from .saved import SavedAdapter as SavedAdapter
 from .saved import read_adapter as read_adapter
+from .saved import read_continued as read_continued
 from .saved import write_adapter as write_adapter
 from .saved import write_basis as write_basis
+from .saved import write_continued as write_continued
 from .truncation import singular_factors as singular_factors
 from .truncation import truncate as truncate
 
@@ -82,6 +85,7 @@ __all__ = [
     "plan_model_cuts",
     "product",
     "read_adapter",
+    "read_continued",
     "read_peft_folder",
     "read_peft_settings",
     "remove_mask",
@@ -93,7 +97,9 @@ __all__ = [
     "shown",
     "singular_factors",
     "spectra_of",
+    "trained_restored",
     "truncate",
     "write_adapter",
     "write_basis",
+    "write_continued",
 ]

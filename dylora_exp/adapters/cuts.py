@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from dylora_exp.config import Scale, Truncation
@@ -14,3 +15,11 @@ class Cut:
     rank: int | None = None
     truncation: Truncation | None = None
     scale: Scale | None = None
+
+    @property
+    def file_name(self) -> str:
+        """A name for the files that belong to the cut, such as ``svd-alphar-rank-4``."""
+        if self.rank is None:
+            return "whole"
+        parts = [re.sub(r"\W", "", part) for part in (self.truncation, self.scale) if part]
+        return "-".join([*parts, f"rank-{self.rank}"])

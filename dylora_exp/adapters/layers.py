@@ -39,3 +39,15 @@ def restored(model: nn.Module, adapter: str = ADAPTER) -> Iterator[None]:
     finally:
         for factor, value in kept:
             factor.data.copy_(value)
+
+
+@contextmanager
+def trained_restored(model: nn.Module) -> Iterator[None]:
+    """Give all parameters that are trained back the values that they have now, bit by bit."""
+    trained = [each for each in model.parameters() if each.requires_grad]
+    kept = [each.detach().clone() for each in trained]
+    try:
+        yield
+    finally:
+        for parameter, value in zip(trained, kept, strict=True):
+            parameter.data.copy_(value)

@@ -71,6 +71,15 @@ class RankMask:
         """
         self._set((rank,), weights)
 
+    def weigh_each(self, weights: torch.Tensor, ranks: Sequence[int]) -> None:
+        """Multiply the outputs of A by arbitrary weights for each example.
+
+        Args:
+            weights: (examples, r_max), relative to the scale alpha/r.
+            ranks: The number of weights other than zero of each.
+        """
+        self._set(tuple(ranks), weights)
+
     @contextmanager
     def kept(self) -> Iterator[None]:
         """Return to the present rank or ranks afterwards."""

@@ -15,8 +15,14 @@ from dylora_exp.adapters.truncation import singular_factors
 
 @torch.no_grad()
 def rotate(layer: LoraLayer, adapter: str = ADAPTER) -> None:
-    """Rotate a layer's factors into their singular basis, in place."""
+    """Rotate a layer's factors into their singular basis, in place.
+
+    A product of zero, such as one that is not trained yet, has no basis of its own, and its factors
+    stay: both would become zero, and then no gradient could move them any more.
+    """
     a, b = factors(layer, adapter)
+    if not (a.any() and b.any()):
+        return
     new_a, new_b = singular_factors(a, b)
     a.data.copy_(new_a)
     b.data.copy_(new_b)

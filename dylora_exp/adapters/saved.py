@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -108,6 +109,40 @@ def write_basis(folder: Path, truncation: str, factors: Factors) -> None:
     save_file(tensors, folder / _basis_file(truncation))
 
 
+def write_continued(folder: Path, name: str, model: PeftModel) -> None:
+    """Write the factors and the head of a cut that was trained on, beside the adapter.
+
+    Args:
+        folder: Where the run saves its adapter.
+        name: The cut's, for a file.
+        model: A model that shows the cut.
+    """
+    tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
+    save_file({key: each.contiguous() for key, each in tensors.items()}, _continued(folder, name))
+
+
+def read_continued(folder: Path, name: str, saved: SavedAdapter) -> SavedAdapter:
+    """Return the adapter of a cut that was trained on, its rows and columns in their order.
+
+    Args:
+        folder: Where the run saved its adapter.
+        name: The cut's, for a file.
+        saved: What the run saved at r_max.
+
+    Raises:
+        RequestError: When the file is missing or damaged.
+    """
+    file = _continued(folder, name)
+    try:
+        tensors = load_file(file)
+        factors = {n: (tensors.pop(n + A_KEY), tensors.pop(n + B_KEY)) for n in saved.factors}
+    except (OSError, SafetensorError, KeyError) as error:
+        raise RequestError(
+            f"{file}: not there, or damaged ({error}); run again to make it."
+        ) from None
+    return replace(saved, factors=factors, head=tensors, bases={})
+
+
 def write_adapter(folder: Path, adapter: SavedAdapter) -> None:
     """Write an adapter's settings and tensors into a new folder, as PEFT does."""
     tensors = adapter.head | _tensors(adapter.factors)
@@ -120,6 +155,10 @@ def write_adapter(folder: Path, adapter: SavedAdapter) -> None:
 
 def _basis_file(truncation: str) -> str:
     return f"basis_{truncation}.safetensors"
+
+
+def _continued(folder: Path, name: str) -> Path:
+    return folder / f"continued_{name}.safetensors"
 
 
 def _read_basis(file: Path, factors: Factors) -> Factors:

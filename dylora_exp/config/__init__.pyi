@@ -12,6 +12,7 @@ from .cuts import relative_factor as relative_factor
 from .field_types import ClosedShare as ClosedShare
 from .field_types import Count as Count
 from .field_types import Mark as Mark
+from .field_types import NotNegative as NotNegative
 from .field_types import OpenShare as OpenShare
 from .field_types import Positive as Positive
 from .field_types import Share as Share
@@ -86,6 +87,7 @@ __all__ = [
     "Mark",
     "MethodSettings",
     "ModelConfig",
+    "NotNegative",
     "OpenShare",
     "Positive",
     "PublishedFile",

@@ -118,6 +118,13 @@ class Ranks:
         ]
 
     @functools.cached_property
+    def shares(self) -> tuple[float, ...]:
+        """The expected share of all draws at rank i+1, at position i, the sandwich's included."""
+        drawn = [(1 - self.sandwich) * weight for weight in self.weights]
+        drawn[self.r_max - 1] += self.sandwich
+        return tuple(drawn)
+
+    @functools.cached_property
     def _cumulative(self) -> list[float]:
         return list(itertools.accumulate(self.weights))
 

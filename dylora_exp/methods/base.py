@@ -18,6 +18,7 @@ from dylora_exp import adapters, models
 from dylora_exp.adapters import Cut as Cut
 from dylora_exp.config import Config, MethodSettings, Ranks, method_class
 from dylora_exp.models import weight_size
+from dylora_exp.records import RankScore
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 TrainedModel: TypeAlias = "PreTrainedModel | PeftModel"
 MeanLoss: TypeAlias = "Callable[[torch.Tensor, torch.Tensor], torch.Tensor]"
+# Of outputs, the outputs they are held against, and labels: the mean over the terms of the loss.
+Divergence: TypeAlias = "Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]"
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ class Method:
     mask: adapters.RankMask | None = None
     # The share of the configured optimizer steps that the method takes.
     steps_share: float = 1.0
+    # The objective's, from the beginning of training on.
+    divergence: Divergence | None = None
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -148,6 +153,24 @@ class Method:
         """Return the optimizer's parameter groups, given those of stock AdamW."""
         return groups
 
+    def draw(self, batch: Batch) -> list[int]:
+        """Return one rank for a batch, or one for each of its examples, those of all processes."""
+        every, seed = self.config.ranks.sample_every, self.config.seed
+        if every == "example":
+            return self.ranks.ranks_of_examples(seed, batch.step, batch.first, batch.size)
+        return [
+            self.ranks.rank_of_step(
+                seed, batch.step, batch.index if every == "micro_batch" else None
+            )
+        ]
+
+    def draw_and_count(self, batch: Batch) -> list[int]:
+        """Return what ``draw`` does and count it for the record, once for each draw."""
+        ranks = self.draw(batch)
+        if batch.index == 0 or self.config.ranks.sample_every != "step":
+            self.drawn.update(ranks)
+        return ranks
+
     def forward_passes(self, batch: Batch) -> Iterator[ForwardPass]:
         """Yield each forward and backward pass over a batch, once the model is ready for it.
 
@@ -165,6 +188,10 @@ class Method:
         """
         texts = {name: value for name, value in inputs.items() if name != "labels"}
         return mean_loss(model(**texts).logits, inputs["labels"])
+
+    def penalty(self, model: TrainedModel) -> torch.Tensor | None:
+        """Return what is added to the loss of a step whatever its examples; None for nothing."""
+        return None
 
     def finish(self, model: TrainedModel) -> TrainedModel:
         """Return the model to score and save, once training is over."""
@@ -195,6 +222,31 @@ class Method:
         """
         return
 
+    def continuation(self, cut: Cut, steps: int) -> Method | None:
+        """Return the method by which a cut is trained on before it is scored; None: it is not.
+
+        Args:
+            cut: The cut.
+            steps: The optimizer steps of the whole training.
+        """
+        return None
+
+    def keep_continued(self, model: TrainedModel, cut: Cut) -> None:
+        """Keep what a cut has become by training on, which the model shows at present."""
+        raise NotImplementedError
+
+    def saved_at(
+        self, folder: Path, saved: adapters.SavedAdapter, score: RankScore
+    ) -> tuple[adapters.SavedAdapter, RankScore]:
+        """Return the adapter that a rank is exported from, and how it is cut from that one.
+
+        Args:
+            folder: Where the run saved what it trained.
+            saved: The adapter at r_max.
+            score: Of the rank and its cut.
+        """
+        return saved, score
+
     def layer_ranks(self, cut: Cut) -> dict[str, int] | None:
         """Return the ranks of the layers at a cut; None where all have the cut's, or their own."""
         return None
@@ -216,6 +268,11 @@ def make_method(config: Config) -> Method:
     """Return the method that the config names."""
     method: Method = method_class(config.method.kind)(config)
     return method
+
+
+def repeated(inputs: Mapping[str, torch.Tensor], count: int) -> dict[str, torch.Tensor]:
+    """Return a batch whose examples come ``count`` times, one whole batch after the other."""
+    return {name: value.repeat(count, *[1] * (value.dim() - 1)) for name, value in inputs.items()}
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:

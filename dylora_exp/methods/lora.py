@@ -22,6 +22,7 @@ from dylora_exp.config import (
     CutConfig,
     Mark,
     MethodSettings,
+    NotNegative,
     Positive,
     Scale,
     Share,
@@ -31,6 +32,7 @@ from dylora_exp.config import (
 from dylora_exp.methods.base import Cut, Method, TrainedModel
 
 if TYPE_CHECKING:
+    import torch
     from peft import PeftModel
     from transformers import PreTrainedModel
 
@@ -41,7 +43,8 @@ class LoRASettings(MethodSettings):
     ``scale`` is that of training: of the drawn rank, or of r_max where no other is trained;
     ``alpha/sqrt(b)`` is rsLoRA's. ``adapter`` names a file of a released state dict to score
     instead of training. ``calibration_batches`` is the number of training batches on which the
-    truncations ``activation`` and ``gradient`` are measured.
+    truncations ``activation`` and ``gradient`` are measured. ``nuclear_norm`` is the
+    weight of a term of the loss (see ``LoRA.penalty``).
     """
 
     kind: str = "lora"
@@ -52,6 +55,7 @@ class LoRASettings(MethodSettings):
     score: list[CutConfig] = Field(default_factory=list)
     adapter: Annotated[str | None, Mark.FILE] = None
     calibration_batches: Count = 8
+    nuclear_norm: NotNegative = 0.0
 
     @property
     def cuts(self) -> list[CutConfig]:
@@ -65,11 +69,14 @@ class LoRASettings(MethodSettings):
 
     @property
     def unused(self) -> dict[str, str]:
-        """The size of a calibration that does not take place."""
-        if any(cut.truncation in CALIBRATED for cut in self.score):
-            return {}
-        reason = f"method.score has no truncation {' or '.join(sorted(CALIBRATED))}"
-        return {"calibration_batches": reason}
+        """The size of a calibration that does not take place, and a term of no training."""
+        found = {}
+        if not any(cut.truncation in CALIBRATED for cut in self.score):
+            reason = f"method.score has no truncation {' or '.join(sorted(CALIBRATED))}"
+            found["calibration_batches"] = reason
+        if self.adapter is not None:
+            found["nuclear_norm"] = "method.adapter is scored, not trained"
+        return found
 
 
 class LoRA(Method):
@@ -177,6 +184,22 @@ class LoRA(Method):
         model = adapters.attach_lora(backbone, self.config, self.settings.init)
         adapters.check_adapters(model)
         return model
+
+    def penalty(self, model: TrainedModel) -> torch.Tensor | None:
+        """Return ``mu (||A||_F^2 + ||B||_F^2) / 2`` over all layers, mu ``method.nuclear_norm``.
+
+        Of all factors with the same product W, the least of it is ``mu ||W||_*``, mu times the sum
+        of the singular values (Srebro, Rennie and Jaakkola 2004, lemma 1), so that it draws small
+        singular values to zero before the cut. Its gradient is ``mu A`` and ``mu B`` and goes
+        through the clip and AdamW's moments like the loss's; decoupled weight decay is subtracted
+        from the factors beside them, is scaled by the learning rate alone, and so does not
+        minimise this sum.
+        """
+        if not self.settings.nuclear_norm:
+            return None
+        from dylora_exp.methods.torch_parts.penalties import half_squared_norms
+
+        return self.settings.nuclear_norm * half_squared_norms(model)
 
     def save(self, model: TrainedModel, folder: Path) -> None:
         """Save the adapter at r_max with the head, as PEFT does, and what data have decided."""

@@ -2,9 +2,12 @@
 
 ``L = sum over b of w_b L_b`` with ``L_b`` the loss at rank b (Eq. 7). ``method.loss_weights`` is
 ``uniform`` (each w_b = 1/n, so that the step is as long as that of one rank) or ``distribution``,
-the probabilities of the ranks group, whose expected step DyLoRA takes. Ranks are stacked into one
-batch as far as ``method.examples_per_pass`` allows, and the rest is done in further passes whose
-gradients add up; this changes memory and time and not the result.
+the probabilities of the ranks group, whose expected step DyLoRA takes; ``method.loss_power`` k
+multiplies each by ``b^k`` before they are made to sum to 1 (the relative importance c_m of the
+nested losses in Matryoshka Representation Learning, arXiv 2205.13147, eq. 1).
+
+Ranks are stacked into one batch as far as ``method.examples_per_pass`` allows, and the rest is done
+in further passes whose gradients add up; this changes memory and time and not the result.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from dylora_exp import adapters
 from dylora_exp.config import WEIGHTS, Config, Count, Mark, Scale
-from dylora_exp.methods.base import Batch, ForwardPass, MeanLoss, TrainedModel
+from dylora_exp.methods.base import Batch, ForwardPass, MeanLoss, TrainedModel, repeated
 from dylora_exp.methods.lora import LoRA, LoRASettings
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ class NestedDropoutSettings(LoRASettings):
 
     kind: str = "nested_dropout"
     loss_weights: Literal["uniform", "distribution"] = "uniform"
+    loss_power: float = 0.0
     budget: Literal["steps", "passes"] = "steps"
     examples_per_pass: Annotated[Count, Mark.NOT_IDENTITY] = 256
 
@@ -56,6 +60,9 @@ class NestedDropout(LoRA):
         else:
             weights = {rank: self.ranks.weights[rank - 1] for rank in values}
             self.weights = {rank: weight for rank, weight in weights.items() if weight > 0}
+        if power := self.settings.loss_power:
+            powers = {rank: weight * rank**power for rank, weight in self.weights.items()}
+            self.weights = {rank: each / sum(powers.values()) for rank, each in powers.items()}
         if self.settings.budget == "passes":
             self.steps_share = 1 / len(self.weights)
 
@@ -81,11 +88,9 @@ class NestedDropout(LoRA):
         import torch
 
         count = len(self.stacked)
-        repeated = {
-            name: value.repeat(count, *[1] * (value.dim() - 1)) for name, value in inputs.items()
-        }
-        labels = repeated.pop("labels")
-        logits = model(**repeated).logits
+        stacked = repeated(inputs, count)
+        labels = stacked.pop("labels")
+        logits = model(**stacked).logits
         parts = zip(self.stacked, logits.chunk(count), labels.chunk(count), strict=True)
         losses = [self.weights[rank] * mean_loss(*part) for rank, *part in parts]
         return torch.stack(losses).sum()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dylora_exp.config import Config, TaskConfig, objective_class
+from dylora_exp.core import RequestError
 from dylora_exp.methods import Cut, Method, TrainedModel
 
 if TYPE_CHECKING:
@@ -76,6 +77,21 @@ class Objective:
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the mean loss of a batch."""
         raise NotImplementedError
+
+    def divergence(
+        self, logits: torch.Tensor, target: torch.Tensor, labels: torch.Tensor
+    ) -> torch.Tensor:
+        """Return how far a model's outputs are from others, the mean over the terms of the loss.
+
+        Args:
+            logits: The outputs, in which it is differentiable.
+            target: The outputs to come close to, of the same shape.
+            labels: They say which terms count.
+        """
+        raise RequestError(
+            f"method.name: '{self.config.method.name}' compares outputs of two ranks, which "
+            f"objective '{self.config.task.objective}' cannot."
+        )
 
     def terms(self, labels: torch.Tensor) -> torch.Tensor:
         """Return how many terms the mean loss of a batch has, a scalar."""

@@ -137,6 +137,14 @@ class ClassificationObjective(base.Objective):
 
         return mean_loss(logits, labels)
 
+    def divergence(
+        self, logits: torch.Tensor, target: torch.Tensor, labels: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the mean divergence of the examples' outputs; see ``mean_divergence``."""
+        from dylora_exp.objectives.torch_parts.labels import mean_divergence
+
+        return mean_divergence(logits, target)
+
     def terms(self, labels: torch.Tensor) -> torch.Tensor:
         """Return the number of examples."""
         import torch

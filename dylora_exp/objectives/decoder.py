@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -63,10 +62,6 @@ class Decoder:
 
         from dylora_exp.objectives.torch_parts.decoding import decode
 
-        name = "-".join(
-            re.sub(r"\W", "", str(part)) for part in (cut.truncation, cut.scale) if part
-        )
-        file = f"{name}-rank-{cut.rank}.jsonl" if cut.rank else "whole.jsonl"
         device = next(model.parameters()).device.type
         # Said here, since the Trainer leaves some of the models it has trained in bf16 by itself.
         bf16 = torch.autocast(device, dtype=torch.bfloat16, enabled=self._trainer.bf16)
@@ -79,7 +74,7 @@ class Decoder:
                     self.prompts,
                     self.settings,
                     self._trainer.eval_batch_size,
-                    folder / "predictions" / file,
+                    folder / "predictions" / f"{cut.file_name}.jsonl",
                     weights,
                     f"rank {cut.rank}" if cut.rank else "decoding",
                 )

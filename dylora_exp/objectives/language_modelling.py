@@ -78,6 +78,21 @@ class LanguageModelObjective(base.Objective):
         )
         return total / (targets != IGNORED).sum().clamp(min=1)
 
+    def divergence(
+        self, logits: torch.Tensor, target: torch.Tensor, labels: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the mean of KL(target || logits) over the tokens that count.
+
+        Args:
+            logits: (examples, tokens, vocabulary).
+            target: The same.
+            labels: (examples, tokens), -100 where a token does not count.
+        """
+        from dylora_exp.objectives.torch_parts.labels import mean_divergence
+
+        counts = labels[:, 1:] != IGNORED
+        return mean_divergence(logits[:, :-1][counts], target[:, :-1][counts])
+
     def terms(self, labels: torch.Tensor) -> torch.Tensor:
         """Return the number of tokens that count."""
         return (labels[:, 1:] != IGNORED).sum()

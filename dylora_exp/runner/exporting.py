@@ -85,8 +85,9 @@ def export(
         for name, noted in record.training.get("fused_layouts", {}).items()
     }
     for entry, target in zip(entries, folders, strict=True):
+        source, cut = method.saved_at(run_folder / "model", saved, entry)
         adapter = export_rank(
-            saved, entry, config.method.alpha, config.model.fused, method.row_scale(), layouts
+            source, cut, config.method.alpha, config.model.fused, method.row_scale(), layouts
         )
         with export_folder.work_folder(target) as work:
             written = work / "adapter"
@@ -96,7 +97,7 @@ def export(
             elif tokenizer is not None:
                 tokenizer.save_pretrained(written)
                 apply_umask(written)
-            cut = Cut(entry.rank, entry.truncation, entry.scale)
+            scored_at = Cut(entry.rank, entry.truncation, entry.scale)  # type: ignore[arg-type]
             exported = Exported(
                 record=record,
                 entry=entry,
@@ -104,7 +105,7 @@ def export(
                 merged=merge,
                 r=adapter.settings["r"],
                 has_tokenizer=tokenizer is not None,
-                cut_remark=method.cut_remark(cut),
+                cut_remark=method.cut_remark(scored_at),
             )
             (written / "README.md").write_text(model_card(exported), encoding="utf-8")
             export_folder.replace(target, written)

@@ -17,7 +17,7 @@ from dylora_exp.records import RecordStore
 
 _CHECKPOINTS = "checkpoint-*"
 # What a run writes into its folder, beside what a tracker does.
-_WRITTEN = (_CHECKPOINTS, "epochs", "model", "predictions", "*.json", "*.log")
+_WRITTEN = (_CHECKPOINTS, "continued", "epochs", "model", "predictions", "*.json", "*.log")
 _MOST_PROBLEMS = 5
 
 

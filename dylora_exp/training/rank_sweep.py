@@ -11,6 +11,7 @@ from dylora_exp.models import compile_where_asked
 from dylora_exp.objectives import Objective
 from dylora_exp.records import RankScore
 from dylora_exp.training.calibration import calibration_batches
+from dylora_exp.training.continuation import train_cut_on
 
 
 def score_all_ranks(
@@ -32,6 +33,7 @@ def score_all_ranks(
     scores = []
     headline = method.config.task.headline
     for cut in progress_bar(method.cuts(), desc="scoring", unit="rank"):
+        train_cut_on(model, objective, method, cut, folder)
         scored = objective.score(model, method, cut, folder)
         LOG.info("scored %s: %s %s", _describe(cut), headline, scored.metrics.get(headline))
         found = (scored.metrics, scored.seconds, method.layer_ranks(cut))

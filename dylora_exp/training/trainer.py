@@ -141,6 +141,8 @@ class MethodTrainer(Trainer):
         self.batch_size = self.args.per_device_train_batch_size * self.args.world_size
         self.batch = Batch(-1, 0, 0, 0)
         self.loss_weight: torch.Tensor | None = None
+        self.is_last_pass = True
+        method.divergence = objective.divergence
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return a loader of this process's part of every batch that one process would see."""
@@ -165,16 +167,23 @@ class MethodTrainer(Trainer):
         self.loss_weight = self._compute_loss_weight(inputs["labels"])
         losses = []
         for each in self.method.forward_passes(self.batch):
+            self.is_last_pass = each.is_last
             # Processes exchange their gradients once, in the last pass.
             with contextlib.nullcontext() if each.is_last else self.accelerator.no_sync(model):
                 losses.append(super().training_step(model, inputs, *rest))
         return torch.stack(losses).sum()
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> Any:
-        """Return the method's loss, weighted by this process's share of the batch."""
+        """Return the method's loss, weighted by this process's share of the batch.
+
+        What the method adds whatever the examples comes once a micro-batch, with its last pass.
+        """
         with eager_for_one(self.model, len(inputs["labels"])):
             loss = self.method.loss(model, inputs, self.objective.loss)
-        return loss if self.loss_weight is None else loss * self.loss_weight
+        if self.loss_weight is not None:
+            loss = loss * self.loss_weight
+        penalty = self.method.penalty(self.model) if self.is_last_pass else None
+        return loss if penalty is None else loss + penalty
 
     def _next_batch(self) -> Batch:
         step = self.state.global_step

@@ -99,6 +99,6 @@ def test_every_method_and_objective_has_settings_of_its_own(group):
 
 def test_the_methods_of_the_package_are_found():
     assert method_kinds() == [
-        *("dylora", "finetune", "flop", "imported", "lora"),
-        *("matryoshka", "nested_dropout", "sorted_lora"),
+        *("distilled", "droplora", "dylora", "finetune", "flop", "imported", "lora"),
+        *("lora_continued", "lora_squeeze", "matryoshka", "nested_dropout", "sorted_lora"),
     ]

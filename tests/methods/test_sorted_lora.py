@@ -9,6 +9,7 @@ from dylora_exp.adapters.layers import factors, lora_layers
 from dylora_exp.config.composition import compose
 from dylora_exp.core.errors import RequestError
 from dylora_exp.methods.base import Batch, make_method
+from dylora_exp.methods.sorted_lora import SortedLoRA
 from dylora_exp.models.loading import load
 from dylora_exp.runner.run import run_if_needed
 
@@ -121,3 +122,72 @@ def test_two_steps_are_enough(tiny_words):
     words = ["method=sorted-lora", "trainer.max_steps=null", "trainer.epochs=2"]
     record = run_if_needed(compose([*tiny_words, *words, "trainer.batch_size=96"])).record
     assert (record.status, record.timing["steps"]) == ("completed", 2)
+
+
+AGAIN = ["method.share=0.2", "method.sort_again=[0.4,0.6,0.8]"]
+
+
+def test_sorting_again_rotates_at_each_share():
+    method, model, optimizer, callbacks = prepared(*AGAIN)
+    assert callbacks[0].steps == [2, 4, 6, 8]
+    for step in range(STEPS):
+        torch.manual_seed(step)
+        for layer in lora_layers(model):
+            nn.init.normal_(factors(layer)[0], std=0.3)
+        layer = next(iter(lora_layers(model)))
+        a, b = factors(layer)
+        product = (b @ a).double()
+        optimizer.state[a] = {"step": torch.tensor(1.0)}
+        begin(callbacks, optimizer, step)
+        assert ((b.double() @ a.double()) - product).abs().max() < 1e-4
+        singular = torch.linalg.svdvals(product)[:8]
+        is_sorted = torch.allclose(a.double().square().sum(1), singular, rtol=1e-4, atol=1e-5)
+        assert is_sorted == (step in (2, 4, 6, 8))
+        assert (a in optimizer.state) != is_sorted
+        list(method.forward_passes(Batch(step, 0, 0, 8)))
+        assert len(method.mask.ranks) == (1 if step < 2 else 8)
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"), [(5, [1, 2, 3, 4]), (6, [1, 2, 4, 5]), (100, [20, 40, 60, 80])]
+)
+def test_all_parts_have_at_least_one_step(steps, expected):
+    _, _, _, callbacks = prepared(*AGAIN)
+    callbacks[0].on_train_begin(None, TrainerState(max_steps=steps), None)
+    assert callbacks[0].steps == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (
+            ["method.sort_again=[0.4,0.3]"],
+            "method.sort_again: found [0.4, 0.3], expected ascending",
+        ),
+        (["method.share=0.8"], "method.sort_again: found [0.4, 0.6, 0.8], expected ascending"),
+        (
+            ["trainer.max_steps=4"],
+            "trainer.max_steps: found 4, method 'sorted-lora' needs at least 5",
+        ),
+    ],
+)
+def test_shares_out_of_order_and_too_few_steps_are_refused(words, problem):
+    (found,) = SortedLoRA.problems(compose(["method=sorted-lora", *AGAIN, *words]))
+    assert found.startswith(problem)
+    method = make_method(compose(["method=sorted-lora", *AGAIN]))
+    method.check_steps(5)
+    with pytest.raises(RequestError, match="which is 4 optimizer steps at"):
+        method.check_steps(4)
+
+
+def test_factors_that_are_not_trained_yet_stay_trainable():
+    """A warm-up begins with a step at the learning rate 0, after which B is still zero."""
+    _, model, optimizer, callbacks = prepared()
+    first, *others = lora_layers(model)
+    nn.init.zeros_(factors(first)[1])
+    before = factors(first)[0].clone()
+    begin(callbacks, optimizer, 8)
+    assert torch.equal(factors(first)[0], before)
+    for layer in others:
+        a, b = factors(layer)
+        torch.testing.assert_close(a.square().sum(1), b.square().sum(0), rtol=1e-4, atol=1e-6)

@@ -223,6 +223,25 @@ def test_nested_dropout_takes_the_mean_of_the_ranks_losses(smoothing, passes):
     assert sum(summed) == pytest.approx(sum(single) / 4, rel=1e-6)
 
 
+def test_the_divergence_of_texts_is_the_mean_over_their_tokens():
+    tokenizer = small_tokenizer()
+    objective = make_objective(tokenizer, PAIRS)
+    labels = objective.collate(list(objective.train_set))["labels"]
+    generator = torch.Generator().manual_seed(0)
+    logits, target = (
+        torch.randn(*labels.shape, 7, generator=generator, dtype=torch.float64) for _ in range(2)
+    )
+    total, count = 0.0, 0
+    for row in range(len(labels)):
+        for position in range(labels.shape[1] - 1):
+            if labels[row, position + 1] != -100:
+                p, q = target[row, position].softmax(0), logits[row, position].softmax(0)
+                total += (p * (p.log() - q.log())).sum().item()
+                count += 1
+    assert objective.divergence(logits, target, labels).item() == pytest.approx(total / count)
+    assert objective.divergence(logits, target, torch.full_like(labels, -100)).item() == 0
+
+
 def test_a_context_without_room_for_a_text_is_named():
     tokenizer = small_tokenizer()
     length = len(tokenizer.encode(PAIRS[0][0])) + 1

@@ -25,7 +25,10 @@ from tests.support.small_gpt2 import save_small_gpt2
 
 IDS = [[0, 40, 50, 60, 70, 2], [0, 30, 31, 32, 33, 2]]
 ROOT_CUTS = "method.score=[{truncation: leading, scale: alpha/sqrt(b)}]"
-MATRYOSHKA_CUTS = "method.score=[{truncation: unweighted, scale: alpha/sqrt(b)},{truncation: leading, scale: alpha/r}]"
+MATRYOSHKA_CUTS = (
+    "method.score=[{truncation: unweighted, scale: alpha/sqrt(b)},"
+    "{truncation: leading, scale: alpha/r}]"
+)
 PLAIN_PEFT = """
 import json, os, sys, torch
 from peft import PeftModel
@@ -451,6 +454,21 @@ def test_parts_beside_whole_layers_share_one_rank(tmp_path, capsys):
 @pytest.mark.slow
 def test_a_methods_own_row_scale_is_exported(tmp_path, capsys):
     exported_at_every_rank(["method=matryoshka", "trainer.learning_rate=0.02"], tmp_path, capsys)
+
+
+RECIPES = [
+    ["method=lora-squeeze", "ranks.r_max=4", "ranks.score=[1,2,3]", "method.final_rank=3",
+     "method.cut_at=[0.5]"],
+    ["method=sorted-lora-repeated", "method.share=0.4", "method.sort_again=[0.6]"],
+    ["method=dylora-distilled"],
+    ["method=droplora", "method.scale=alpha/r", "method.score=[{truncation: svd, scale: alpha/r}]"],
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", RECIPES, ids=lambda words: words[0])
+def test_the_adapter_of_a_recipe_is_exported_as_it_was_scored(words, tmp_path, capsys):
+    exported_at_every_rank([*words, "trainer.learning_rate=0.02"], tmp_path, capsys)
 
 
 RANDOM = ["model=gpt2", "model.pretrained=false", "model.config.vocab_size=600",

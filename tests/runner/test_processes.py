@@ -44,6 +44,17 @@ SLOW = {
     "sandwich": ["method=dylora", "ranks=sandwich"],
     "sorted-lora": ["method=sorted-lora"],
     "matryoshka": ["method=matryoshka"],
+    "sorted-again": [
+        *("method=sorted-lora-repeated", "method.sort_again=[0.4,0.6]"),
+        *("method.row_rates=by_share", "method.loss_power=1"),
+    ],
+    "distilled": ["method=dylora-distilled", *ODD],
+    "droplora": ["method=droplora", "ranks=per-example", *ODD],
+    "squeeze": ["method=lora-squeeze", "ranks.score=[1,2]"],
+    "nuclear": [
+        *("method=lora-nuclear", "method.nuclear_norm=0.01", "trainer.batch_size=16"),
+        "trainer.accumulation_steps=2",
+    ],
     "finetune": ["method=finetune", "ranks.score=null"],
     "epochs": ["method=dylora", "trainer.score_every=epoch"],
     "four bits": ["method=dylora", "model.quantization=nf4"],
@@ -101,7 +112,8 @@ def compare(both, name):
         assert [note[:2] for note in two] == [[step, index]] * 2
         rows = [batch_part(len(ids), place, 2).rows for place in range(2)]
         for note, part in zip(two, rows, strict=True):
-            if name != "nested-dropout":  # which stacks as many ranks as fit, here twice as many
+            # These stack the batch at several ranks, and so each process its own part.
+            if name not in ("nested-dropout", "distilled"):
                 assert note[2] == (ranks if len(ranks) <= 1 else [ranks[row] for row in part])
             width = len(note[4][0])  # padded to the longest of its own
             assert note[4] == [ids[row][:width] for row in part]

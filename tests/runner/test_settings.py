@@ -32,6 +32,10 @@ METHODS = {
     "nested-dropout": _RANKS,
     "matryoshka": _RANKS,
     "sorted-lora": [*_RANKS, "method.share=0.2", "ranks.sample_every=step", "ranks.sandwich=0"],
+    "dylora-distilled": [*_RANKS, "ranks.sample_every=step"],
+    "droplora": _RANKS,
+    "lora-continued": [*_RANKS, "method.continue_share=0.2"],
+    "lora-squeeze": [*_RANKS, "method.cut_at=[0.4]"],
     "finetune": [],
     "flop": ["method.target_sparsity=0.6"],
 }
@@ -109,6 +113,10 @@ OTHERS = {
         "[{truncation: leading, scale: alpha/r}]",
     ],
     "method.adapter": ["nowhere.pt"],
+    "method.sort_again": ["[0.6]"],
+    "method.share": [0.6],
+    "method.cut_at": ["[0.8]"],
+    "method.continue_share": [0.5],
     "method.target_parameters": [200000],
 }
 # What must be said as well for a setting to be in force.

@@ -131,6 +131,13 @@ INTERRUPTED_TOO = [
     ["method=dylora", "trainer.order=random", "trainer.batch_size=32"],  # between two epochs
     ["method=sorted-lora", "method.share=0.7"],  # rotated just after the checkpoint
     ["method=matryoshka"],
+    ["method=sorted-lora-repeated", "method.optimizer_state=keep"],
+    ["method=sorted-lora-repeated", "method.row_rates=by_share", "method.loss_power=1"],
+    ["method=lora-squeeze", "method.cut_at=[0.5,0.7]"],  # cut before and just after it
+    ["method=dylora-distilled"],
+    ["method=droplora", "ranks=per-example"],
+    ["method=dylora-row-rates", "method.freeze=strict"],
+    ["method=lora-nuclear"],
 ]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerState
 
 from dylora_exp.adapters import RankMask, factors, lora_layers
 
@@ -66,6 +66,37 @@ class StrictFreeze(TrainerCallback):
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """After clipping, which must see the gradients where the backward pass left them."""
         self.rows.hand_over(self.active())
+
+
+class RowRates(TrainerCallback):
+    """Multiplies the updates of the rows of every A and columns of every B, each by its own rate.
+
+    Args:
+        model: A model with adapters.
+        rates: Returns the rates of all rows at a 0-based step.
+    """
+
+    def __init__(self, model: nn.Module, rates: Callable[[int], list[float]]) -> None:
+        self.factors = [
+            pair
+            for layer in lora_layers(model)
+            for pair in zip(factors(layer), (0, 1), strict=True)
+        ]
+        self.rates = rates
+        self.before: list[torch.Tensor] = []
+
+    def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
+        """Keep the factors as they are before the step."""
+        self.before = [factor.detach().clone() for factor, _ in self.factors]
+
+    @torch.no_grad()
+    def on_optimizer_step(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
+        """Move the factors on from there by the rates times the step; 1 changes no bit."""
+        rates = self.rates(state.global_step)
+        for (factor, dim), before in zip(self.factors, self.before, strict=True):
+            weights = factor.new_tensor(rates).unsqueeze(1 - dim)
+            factor.data.copy_(before.lerp(factor.data, weights))
+        self.before = []
 
 
 def pass_gradient_of_row_only(model: nn.Module, mask: RankMask) -> None:

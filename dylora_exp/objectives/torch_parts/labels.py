@@ -25,6 +25,29 @@ def mean_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return functional.cross_entropy(logits, labels)
 
 
+def mean_divergence(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the mean over rows of KL(target || logits), or of the squared difference of numbers.
+
+    ``KL(p || q) = sum over i of p_i (log p_i - log q_i)`` with p and q the softmax of both.
+
+    Args:
+        logits: (rows, labels), or (rows, 1) of numbers.
+        target: The same.
+
+    Returns:
+        A scalar in single precision at least, 0 where there are no rows.
+    """
+    precise = torch.promote_types(logits.dtype, torch.float32)
+    logits, target = logits.to(precise), target.to(precise)
+    if logits.shape[-1] == 1:
+        total = functional.mse_loss(logits, target, reduction="sum")
+    else:
+        total = functional.kl_div(
+            logits.log_softmax(-1), target.log_softmax(-1), reduction="sum", log_target=True
+        )
+    return total / max(1, len(logits))
+
+
 @torch.inference_mode()
 def predict(model: nn.Module, batches: Sequence[ScoringBatch], bf16: bool = False) -> list[float]:
     """Return one prediction for each example: a label id, or the number of a regression.

@@ -21,6 +21,14 @@ METHOD_NAMES = {
     "finetune": "Fine-tune",
     "flop": "FLOP",
     "imported": "Imported LoRA",
+    "lora-nuclear": "LoRA (nuclear norm)",
+    "lora-squeeze": "LoRA-Squeeze",
+    "lora-continued": "LoRA (continued)",
+    "dylora-distilled": "DyLoRA (distilled)",
+    "dylora-weighted": "DyLoRA (weighted losses)",
+    "dylora-row-rates": "DyLoRA (row rates)",
+    "droplora": "DropLoRA",
+    "sorted-lora-repeated": "Sorted LoRA (repeated)",
 }
 TASK_NAMES = {
     **{"mrpc": "MRPC", "sst2": "SST-2", "cola": "CoLA", "mnli": "MNLI", "qnli": "QNLI"},

@@ -46,7 +46,16 @@ METHOD_STYLES = {
     "flop": Style("#666666", "*"),
     "released-code": Style("#8B4513", "p"),
     "imported": Style("#6A3D9A", "h"),
-    "qdylora": Style("#B2182B", "d"),
+    "qdylora": Style("#B2182B", "P"),
+    # Recipes (docs/recipes.md), in tones of the method that each varies.
+    "lora-nuclear": Style("#1A2F8F", ">"),
+    "lora-squeeze": Style("#4DA3FF", "<"),
+    "lora-continued": Style("#00A0A0", "1"),
+    "dylora-distilled": Style("#A62B2B", "d"),
+    "dylora-weighted": Style("#FF8C69", "H"),
+    "dylora-row-rates": Style("#B8860B", "8"),
+    "droplora": Style("#2E8B57", "x"),
+    "sorted-lora-repeated": Style("#8E4585", "+"),
 }
 _OTHER_COLOURS = ("#999999", "#7A6A00", "#004D40", "#A0003C", "#3F51B5")
 _OTHER_MARKERS = ("<", ">", "d", "H", "8")
