@@ -160,7 +160,7 @@ def _bounds(annotation: Any, metadata: list[Any]) -> list[str]:
     arguments = typing.get_args(annotation)
     if typing.get_origin(annotation) is typing.Annotated:
         return found + _bounds(arguments[0], list(arguments[1:]))
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, list):
         return found + [bound for each in arguments for bound in _bounds(each, [])]
     return found
 
@@ -177,6 +177,8 @@ def _name(annotation: Any) -> str:
     if origin is list and is_model(arguments[0]):
         inner = arguments[0].model_fields.items()
         return "list of groups: " + "; ".join(f"{name} {_value(field)}" for name, field in inner)
+    if origin is typing.Annotated:
+        return _name(arguments[0])
     if origin is list:
         return f"list of {_name(arguments[0]).removesuffix('s')}s"
     if origin is dict or is_model(annotation):

@@ -86,6 +86,10 @@ class LoRASqueeze(LoRA):
         if not count or any(a >= b for a, b in itertools.pairwise(method.cut_at)):
             shown = ", ".join(f"{share:g}" for share in method.cut_at)
             found.append(f"method.cut_at: found [{shown}], expected ascending shares of the steps.")
+        if method.adapter is not None:
+            found.append(
+                f"method.adapter: method '{method.name}' trains its own, expected nothing."
+            )
         steps, needed = config.trainer.max_steps, count + 1
         if steps is not None and steps < needed:
             found.append(
