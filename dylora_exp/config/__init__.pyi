@@ -35,6 +35,7 @@ from .run_identity import is_identity as is_identity
 from .run_identity import recompute_run_id as recompute_run_id
 from .run_identity import run_id as run_id
 from .run_identity import setup_id as setup_id
+from .schema import DRAWING as DRAWING
 from .schema import WEIGHTS as WEIGHTS
 from .schema import ClosedShare as ClosedShare
 from .schema import Config as Config
@@ -59,6 +60,7 @@ __all__ = [
     "CALIBRATED",
     "CONFIG_GROUPS",
     "CONF_DIR",
+    "DRAWING",
     "OF_SCORING",
     "RANKS_PER_LAYER",
     "READERS",

@@ -161,6 +161,11 @@ class TaskConfig(StrictModel):
         raise NotImplementedError
 
     @property
+    def unused(self) -> dict[str, str]:
+        """The settings of its own that change nothing, with the reason."""
+        return {}
+
+    @property
     def number_of_outputs(self) -> int | None:
         """The width of the model's head: one for each label, 1 for a number, None for texts."""
         raise NotImplementedError
@@ -224,8 +229,10 @@ class MethodSettings(StrictModel):
 
     @property
     def unused_ranks(self) -> frozenset[str]:
-        """The settings of the ranks group that change nothing, of a method that draws no ranks."""
-        return DRAWING
+        """The settings of the ranks group that change nothing: all without ranks, or how they are
+        drawn where none are.
+        """
+        return DRAWING if self.cuts else frozenset(RanksConfig.model_fields)
 
     @property
     def unused(self) -> dict[str, str]:

@@ -15,6 +15,7 @@ from pydantic import Field
 from dylora_exp import adapters
 from dylora_exp.config import (
     CALIBRATED,
+    DRAWING,
     RANKS_PER_LAYER,
     Config,
     Count,
@@ -53,6 +54,11 @@ class LoRASettings(MethodSettings):
     def cuts(self) -> list[CutConfig]:
         """How ranks are made to be scored."""
         return self.score
+
+    @property
+    def unused_ranks(self) -> frozenset[str]:
+        """How ranks are drawn: none are."""
+        return DRAWING
 
     @property
     def unused(self) -> dict[str, str]:

@@ -64,6 +64,11 @@ class GenerationTask(TaskConfig):
         return "texts"
 
     @property
+    def unused(self) -> dict[str, str]:
+        """What decides between beams, where there is one."""
+        return {"decode.length_penalty": "task.decode.beams is 1"} if self.decode.beams == 1 else {}
+
+    @property
     def number_of_outputs(self) -> int | None:
         """None: the head is the language model's."""
         return None
