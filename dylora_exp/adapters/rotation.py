@@ -15,8 +15,14 @@ from dylora_exp.adapters.truncation import singular_factors
 
 @torch.no_grad()
 def rotate(layer: LoraLayer, adapter: str = ADAPTER) -> None:
-    """Rotate a layer's factors into their singular basis, in place."""
+    """Rotate a layer's factors into their singular basis, in place.
+
+    Factors with the product zero stay as they are: of one that has not moved from its start yet
+    both would become zero, and never move again.
+    """
     a, b = factors(layer, adapter)
+    if not (a.any() and b.any()):
+        return
     new_a, new_b = singular_factors(a, b)
     a.data.copy_(new_a)
     b.data.copy_(new_b)

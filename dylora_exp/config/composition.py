@@ -1,8 +1,8 @@
 """Command-line overrides to a checked config: Hydra's composition, all problems at once.
 
 Hydra stops at the first override that it cannot apply. Here each is checked by itself first, so
-that everything that is wrong is said at once; the rest is composed and checked by the schema. A setting that
-changes nothing in the run gets the value that the profile, the model, the task and the method say.
+that everything that is wrong is said at once; the rest is composed and checked by the schema. A
+setting that changes nothing in the run gets the value that profile, model, task and method say.
 """
 
 from __future__ import annotations

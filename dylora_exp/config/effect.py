@@ -15,8 +15,8 @@ from pydantic import BaseModel
 
 from dylora_exp.config.readers import READERS
 from dylora_exp.config.registry import GROUPS, settings_classes
-from dylora_exp.config.schema import Config, Mark
-from dylora_exp.core import in_package
+from dylora_exp.config.schema import Config, Mark, ModelConfig
+from dylora_exp.core import in_package, path_problem
 
 
 def idle_settings(config: Config) -> dict[str, str]:
@@ -58,6 +58,8 @@ def _of_ranks(config: Config) -> Iterator[tuple[str, str]]:
     for key, needed in (("p", "geometric"), ("tail", "geometric"), ("weights", "custom")):
         if ranks.distribution != needed:
             yield f"ranks.{key}", f"ranks.distribution is {ranks.distribution}, not {needed}"
+    if ranks.score is not None and not method.trains_ranks:
+        yield "ranks.values", f"method '{method.name}' trains at r_max, and ranks.score is given"
     for key in method.unused_ranks:
         draws = "has no ranks" if "r_max" in method.unused_ranks else "draws no ranks by it"
         yield f"ranks.{key}", f"method '{method.name}' {draws}"
@@ -68,6 +70,8 @@ def _of_model(config: Config) -> Iterator[tuple[str, str]]:
     if "r_max" in config.method.unused_ranks:
         for key in ("targets", "fused"):
             yield f"model.{key}", f"method '{config.method.name}' has no adapters"
+    elif not _names_a_part(model):
+        yield "model.fused", "none of model.targets is a part of a layer that it names"
     if not task.trains_head:
         reason = f"the head of a language model is not new in task '{task.name}'"
         yield from ((f"model.{key}", reason) for key in ("head", "drop_head"))
@@ -75,10 +79,22 @@ def _of_model(config: Config) -> Iterator[tuple[str, str]]:
         yield "model.drop_head", "the whole model is new (model.pretrained is false)"
     if model.pretrained:
         yield "model.config", "the model has its own (model.pretrained is true)"
-    if in_package(model.name_or_path) or Path(model.name_or_path).expanduser().is_dir():
+    if in_package(model.name_or_path) or _is_folder(model.name_or_path):
         yield "model.revision", f"'{model.name_or_path}' is no name of the hub"
     if model.tokenizer == model.name_or_path:
         yield "model.tokenizer", "it is that of the model itself"
+
+
+def _names_a_part(model: ModelConfig) -> bool:
+    """Return whether a target is a part of a fused layer, or may have been meant so."""
+    if not model.fused:
+        return any("." in target for target in model.targets)
+    layers = [target.rpartition(".")[0] for target in model.targets]
+    return any(f".{layer}".endswith(f".{name}") for layer in layers for name in model.fused)
+
+
+def _is_folder(name: str) -> bool:
+    return path_problem(name) is None and Path(name).expanduser().is_dir()
 
 
 def _of_task(config: Config) -> Iterator[tuple[str, str]]:
@@ -101,6 +117,12 @@ def _of_training(config: Config) -> Iterator[tuple[str, str]]:
         yield "trainer.label_smoothing", answers
     if trainer.warmup_steps is not None:
         yield "trainer.warmup_ratio", f"trainer.warmup_steps is {trainer.warmup_steps}"
+        if trainer.max_steps is not None and trainer.warmup_steps >= trainer.max_steps:
+            steps = f"{trainer.warmup_steps} of {trainer.max_steps} steps"
+            yield (
+                "trainer.schedule",
+                f"the learning rate rises in all steps (trainer.warmup_steps: {steps})",
+            )
     if trainer.max_steps is not None:
         wanted = "trainer.max_steps=null trains whole epochs"
         yield "trainer.epochs", f"trainer.max_steps is {trainer.max_steps} ({wanted})"

@@ -228,6 +228,11 @@ class MethodSettings(StrictModel):
         return True
 
     @property
+    def trains_ranks(self) -> bool:
+        """Whether ``ranks.values`` says at which ranks it trains."""
+        return True
+
+    @property
     def unused_ranks(self) -> frozenset[str]:
         """The settings of the ranks group that change nothing: all without ranks, or how they are
         drawn where none are.

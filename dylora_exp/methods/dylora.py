@@ -33,6 +33,11 @@ class DyLoRASettings(LoRASettings):
     scale: Scale = "alpha/b"
 
     @property
+    def trains_ranks(self) -> bool:
+        """True: one of them at a step."""
+        return True
+
+    @property
     def unused_ranks(self) -> frozenset[str]:
         """None: ranks are drawn."""
         return frozenset()

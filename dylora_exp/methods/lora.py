@@ -56,6 +56,11 @@ class LoRASettings(MethodSettings):
         return self.score
 
     @property
+    def trains_ranks(self) -> bool:
+        """False: it trains at r_max."""
+        return False
+
+    @property
     def unused_ranks(self) -> frozenset[str]:
         """How ranks are drawn: none are."""
         return DRAWING

@@ -32,6 +32,11 @@ class MatryoshkaSettings(LoRASettings):
     kind: str = "matryoshka"
     scale: Scale = "alpha/b"
 
+    @property
+    def trains_ranks(self) -> bool:
+        """True: the diagonal sums over all of them."""
+        return True
+
 
 def diagonal(ranks: Ranks, scale: Scale) -> torch.Tensor:
     """Return P relative to alpha/r_max, shape (r_max,), float64."""

@@ -32,9 +32,9 @@ METHODS = {
     "lora": [*_RANKS, "method.score=[{truncation: leading, scale: alpha/b}]"],
     "nested-dropout": _RANKS,
     "matryoshka": _RANKS,
-    "sorted-lora": [*_RANKS, "method.share=0.2", "ranks.sample_every=step", "ranks.sandwich=0"],
+    "sorted-lora": [*_RANKS, "method.share=0.6", "ranks.sample_every=step", "ranks.sandwich=0"],
     "finetune": [],
-    "flop": ["method.target_sparsity=0.6"],
+    "flop": ["method.target_sparsity=0.1"],
 }
 OBJECTIVES = {
     "classification": [*_FEW, "task.max_eval_samples=16"],
@@ -134,9 +134,12 @@ def outcomes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("settings")
     known: dict[str, object] = {}
 
-    def outcome(words):
+    def outcome(words, shared=()):
         try:
-            config = compose([*words, f"results_dir={folder / 'r'}", f"outputs_dir={folder / 'o'}"])
+            config = compose(
+                [*words, f"results_dir={folder / 'r'}", f"outputs_dir={folder / 'o'}"],
+                shared=shared,
+            )
             if run_id(config) not in known:
                 known[run_id(config)] = fingerprint(config)
             return config, known[run_id(config)]
@@ -169,6 +172,7 @@ def fingerprint(config):
             [(each.rank, each.truncation, each.scale, each.metrics) for each in scores],
             [[each.metrics for each in epoch.ranks] for epoch in epoch_scores(folder, 5)],
             summarise(scores, config.task.headline, config.ranks.tolerance),
+            [each.metrics[config.task.headline] for each in scores],
             [source["used"] for source in data.sources],
             texts,
         )
@@ -178,11 +182,12 @@ def fingerprint(config):
 
 def check(method, objective, key, outcomes):
     base = [*OBJECTIVES[objective], f"method={method}", *METHODS[method]]
-    config, before = outcomes([*base, *CONTEXTS.get(key, [])])
-    if config is None:  # what would bring it into force is refused, and so must it be
-        base, (config, before) = list(base), outcomes(base)
-    else:
-        base += CONTEXTS.get(key, [])
+    context = CONTEXTS.get(key, [])
+    config, before = outcomes([*base, *context], context)
+    if config is None:  # of another objective
+        context = []
+        config, before = outcomes(base)
+    base += context
     field = setting_keys(config.method.kind, objective)[key]
     value = config
     for name in key.split("."):
@@ -191,13 +196,12 @@ def check(method, objective, key, outcomes):
     assert others, f"{key}: name another value in OTHERS, or why it is apart in APART"
     for other in others:
         shown = str(other).lower() if isinstance(other, bool) else other
-        changed, after = outcomes([*base, f"{key}={shown}"])
+        changed, after = outcomes([*base, f"{key}={shown}"], context)
         if changed is None:
             assert all("\n" not in problem for problem in after)
-            if any(problem.startswith(f"{key}: it would change nothing") for problem in after):
-                assert run_id(compose([*base, f"{key}={shown}"], shared=[f"{key}={shown}"])) == (
-                    run_id(config)
-                )
+            if all(problem.startswith(f"{key}: it would change nothing") for problem in after):
+                together = [*base, f"{key}={shown}"]
+                assert run_id(compose(together, shared=together)) == run_id(config)
         elif run_id(changed) != run_id(config):
             assert after != before, f"{key}={shown} changes the run id and nothing else"
 
