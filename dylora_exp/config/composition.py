@@ -96,9 +96,17 @@ def from_hydra(
         RequestError: As ``load``, or when an interpolation cannot be resolved.
     """
     plain, given = _to_plain(tree), [*overridden, *shared]
-    config = load(complete(plain, given), overridden, shared)
+    problems = []
+    try:
+        config = load(complete(plain, given), overridden, shared)
+    except RequestError as error:  # perhaps of nothing but single settings without effect
+        problems = error.problems
+        try:
+            config = load(complete(plain, given), (), given)
+        except RequestError:
+            raise error from None
     files = [key for key in given if key in CONFIG_GROUPS and key not in _STANDARD]
-    if not files and not settings_without_effect(config, shared):
+    if not problems and not files and not settings_without_effect(config, shared):
         return config  # nothing can differ from what the other files say
     chosen = tuple(f"{key}={(choices or {}).get(key)}" for key in _STANDARD)
     standard = _standard(chosen, tuple(search_path)) or {}
@@ -108,8 +116,8 @@ def from_hydra(
         if key.partition(".")[0] in standard and _get(plain, key) != _get(standard, key)
     }
     of_files = [key for key in moved if key.partition(".")[0] in {*files} & {*overridden}]
-    if problems := settings_without_effect(config, of_files):
-        raise RequestError(problems.values())
+    if problems := [*problems, *settings_without_effect(config, of_files).values()]:
+        raise RequestError(dict.fromkeys(problems))
     for key, value in moved.items():
         _set(plain, key, value)
     still_given = [key for key in given if key not in moved]
