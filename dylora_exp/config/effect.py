@@ -9,14 +9,13 @@ task and the method say (``composition``), and so have no part in a run's identi
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from pathlib import Path
 
 from pydantic import BaseModel
 
 from dylora_exp.config.readers import READERS
 from dylora_exp.config.registry import GROUPS, settings_classes
 from dylora_exp.config.schema import Config, Mark, ModelConfig
-from dylora_exp.core import in_package, path_problem
+from dylora_exp.core import expand_user, in_package, path_problem
 
 
 def idle_settings(config: Config) -> dict[str, str]:
@@ -94,7 +93,7 @@ def _names_a_part(model: ModelConfig) -> bool:
 
 
 def _is_folder(name: str) -> bool:
-    return path_problem(name) is None and Path(name).expanduser().is_dir()
+    return path_problem(name) is None and expand_user(name).is_dir()
 
 
 def _of_task(config: Config) -> Iterator[tuple[str, str]]:

@@ -27,6 +27,7 @@ from dylora_exp.config import (
     Truncation,
     file_digest,
 )
+from dylora_exp.core import expand_user
 from dylora_exp.methods.base import Cut, Method, TrainedModel
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ class LoRA(Method):
         """Return the name and the digest of the adapter's file, empty where there is none."""
         if self.settings.adapter is None:
             return {}
-        file = Path(self.settings.adapter).expanduser()
+        file = expand_user(self.settings.adapter)
         return {"file": file.name, "sha256": file_digest(file)}
 
     def attach(self, backbone: PreTrainedModel) -> TrainedModel:
