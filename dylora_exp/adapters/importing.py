@@ -11,7 +11,6 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
 from peft import PeftModel
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from dylora_exp.adapters.layers import factors, lora_layers
 from dylora_exp.adapters.peft_folder import SETTINGS
 from dylora_exp.config import Config
-from dylora_exp.core import RequestError, name_first
+from dylora_exp.core import RequestError, expand_user, name_first
 from dylora_exp.models import fused_part, name_matches
 
 _A, _B = ".lora_A", ".lora_B"
@@ -81,7 +80,7 @@ def import_adapter(model: PeftModel, config: Config, file: str) -> list[str]:
 
 def _read(name: str) -> dict[str, Tensor]:
     """Return the tensors of a file by name."""
-    file = Path(name).expanduser()
+    file = expand_user(name)
     if file.is_dir() and (file / SETTINGS).exists():
         raise RequestError(
             f"method.adapter: PEFT saved '{name}', which method=imported scores and exports."

@@ -38,7 +38,7 @@ from dylora_exp.adapters.resize_request import (
     only_rule,
 )
 from dylora_exp.adapters.resized import Resized, ResizedLayer
-from dylora_exp.core import RequestError, apply_umask, export_folder, unknown_name
+from dylora_exp.core import RequestError, apply_umask, expand_user, export_folder, unknown_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,10 +85,10 @@ def resize(
     name, value = only_rule(values)
     if dtype not in (None, *DTYPES):
         raise RequestError(unknown_name("dtype", str(dtype), DTYPES))
-    source = read_peft_folder(Path(adapter).expanduser())
+    source = read_peft_folder(expand_user(adapter))
     check_run(source)
     check_value(source, name, value)
-    target = Path(to).expanduser()
+    target = expand_user(to)
     check_apart(source.path, target)
     export_folder.check_target(target, force)
     if name == "rank":

@@ -7,6 +7,9 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+from pydantic_core import to_json
 
 from dylora_exp import metrics
 from dylora_exp.config import option_files, profile_differences
@@ -38,10 +41,14 @@ def print_runs(results_dir: Path) -> None:
         print_warning(warning)
     names = ("run", "date", "status", "profile", "model", "task", "method", "seed")
     rows, details = [], []
+    differences: dict[Any, str] = {}  # by all settings but the seed, which most runs share
     for record in sorted(records, key=lambda one: (one.created_at, one.run_id), reverse=True):
         chosen = (record.profile, record.model, record.task, record.method, str(record.seed))
         rows.append((record.run_id, date_text(record), store.state(record), *chosen))
-        details.append((outcome_text(record), " ".join(settings_texts(record))))
+        settings = to_json({**record.config, "seed": None}), tuple(record.choices.values())
+        if settings not in differences:
+            differences[settings] = " ".join(settings_texts(record))
+        details.append((outcome_text(record), differences[settings]))
     # Not by rich, which takes a second for a thousand rows.
     print(f"runs in {one_line(str(results_dir))}")
     print("\n".join(_run_lines(names, rows, details)))

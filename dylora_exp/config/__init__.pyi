@@ -48,6 +48,7 @@ from .run_identity import run_id as run_id
 from .run_identity import setup_id as setup_id
 from .schema import ALL_LINEAR as ALL_LINEAR
 from .schema import AUTO as AUTO
+from .schema import DRAWING as DRAWING
 from .schema import WEIGHTS as WEIGHTS
 from .schema import Config as Config
 from .schema import MethodSettings as MethodSettings
@@ -72,6 +73,7 @@ __all__ = [
     "CALIBRATED",
     "CONFIG_GROUPS",
     "CONF_DIR",
+    "DRAWING",
     "OF_SCORING",
     "RANKS_PER_LAYER",
     "READERS",

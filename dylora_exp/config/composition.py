@@ -1,14 +1,15 @@
 """Command-line overrides to a checked config: Hydra's composition, all problems at once.
 
 Hydra stops at the first override that it cannot apply. Here each is checked by itself first, so
-that everything that is wrong is said at once; the rest is composed and checked by the schema.
+that everything that is wrong is said at once; the rest is composed and checked by the schema. A
+setting that changes nothing in the run gets the value that profile, model, task and method say.
 """
 
 from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,7 +22,8 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from dylora_exp.config.loading import complete, load
+from dylora_exp.config.effect import idle_settings, settings_without_effect
+from dylora_exp.config.loading import complete, known_keys, load
 from dylora_exp.config.overrides import (
     CONF_DIR,
     CONFIG_GROUPS,
@@ -32,13 +34,20 @@ from dylora_exp.config.schema import Config
 from dylora_exp.config.search_path import named_search_path, quoted_folder
 from dylora_exp.core import RequestError, config_folders, first_line, unknown_name
 
+# What a setting without effect is left as: what the files of these say.
+_STANDARD = ("profile", "model", "task", "method")
 
-def compose(overrides: Sequence[str], search_path: Sequence[str] = ()) -> Config:
+
+def compose(
+    overrides: Sequence[str], search_path: Sequence[str] = (), shared: Collection[str] = ()
+) -> Config:
     """Compose one run from overrides and check it.
 
     Args:
         overrides: In Hydra's grammar.
         search_path: Folders with further config files, as in Hydra's ``hydra.searchpath``.
+        shared: Those of the overrides that other runs have as well: without an effect here they are
+            left out, and not refused. So are all of them for a run that ``debug`` makes short.
 
     Raises:
         RequestError: With every problem of the overrides and of the composed config.
@@ -47,8 +56,17 @@ def compose(overrides: Sequence[str], search_path: Sequence[str] = ()) -> Config
     folders = tuple(dict.fromkeys((*search_path, *config_folders(), *named_search_path(quoted))))
     problems, good = check_overrides(quoted, search_path=folders)
     parsed = OverridesParser.create().parse_overrides(good)
+    keys = [each.key_or_group for each in parsed]
+    is_shared = {quote_value(each) for each in (overrides if "debug" in keys else shared)}
     try:
-        config = from_hydra(_compose(parsed, folders), [each.key_or_group for each in parsed])
+        tree, choices = _compose(parsed, folders)
+        config = from_hydra(
+            tree,
+            [key for key, text in zip(keys, good, strict=True) if text not in is_shared],
+            [key for key, text in zip(keys, good, strict=True) if text in is_shared],
+            choices,
+            folders,
+        )
     except RequestError as error:
         problems += error.problems
     except (HydraException, OmegaConfBaseException, ValueError) as error:
@@ -58,15 +76,70 @@ def compose(overrides: Sequence[str], search_path: Sequence[str] = ()) -> Config
     return config
 
 
-def from_hydra(tree: DictConfig, overridden: Sequence[str] = ()) -> Config:
+def from_hydra(
+    tree: DictConfig,
+    overridden: Sequence[str] = (),
+    shared: Sequence[str] = (),
+    choices: Mapping[str, Any] | None = None,
+    search_path: Sequence[str] = (),
+) -> Config:
     """Check a tree that Hydra composed; the ``hydra`` node is ignored.
 
     Args:
         tree: The composed config.
-        overridden: The keys that the user gave.
+        overridden: The keys that the user gave for this run alone, which must have an effect.
+        shared: The keys that the user gave for other runs as well.
+        choices: The file that was chosen of each group, as Hydra's ``runtime.choices``.
+        search_path: Folders with further config files.
 
     Raises:
         RequestError: As ``load``, or when an interpolation cannot be resolved.
+    """
+    plain, given = _to_plain(tree), [*overridden, *shared]
+    problems = []
+    try:
+        config = load(complete(plain, given), overridden, shared)
+    except RequestError as error:  # perhaps of nothing but single settings without effect
+        problems = error.problems
+        try:
+            config = load(complete(plain, given), (), given)
+        except RequestError:
+            raise error from None
+    files = [key for key in given if key in CONFIG_GROUPS and key not in _STANDARD]
+    if not problems and not files and not settings_without_effect(config, shared):
+        return config  # nothing can differ from what the other files say
+    chosen = tuple(f"{key}={(choices or {}).get(key)}" for key in _STANDARD)
+    standard = _standard(chosen, tuple(search_path)) or {}
+    moved = {
+        key: _get(standard, key)
+        for key in idle_settings(config)
+        if key.partition(".")[0] in standard and _get(plain, key) != _get(standard, key)
+    }
+    of_files = [key for key in moved if key.partition(".")[0] in {*files} & {*overridden}]
+    if problems := [*problems, *settings_without_effect(config, of_files).values()]:
+        raise RequestError(dict.fromkeys(problems))
+    for key, value in moved.items():
+        _set(plain, key, value)
+    still_given = [key for key in given if key not in moved]
+    return load(complete(plain, still_given), overridden, shared) if moved else config
+
+
+@functools.cache
+def _standard(choices: tuple[str, ...], search_path: tuple[str, ...]) -> dict[str, Any] | None:
+    """Return what the profile, the model, the task and the method say; None where they do not fit
+    the project's own config.
+    """
+    try:
+        return _to_plain(_compose_files(choices, search_path)[0])
+    except (HydraException, OmegaConfBaseException, RequestError):
+        return None
+
+
+def _to_plain(tree: DictConfig) -> dict[str, Any]:
+    """Return a tree as plain data, without the ``hydra`` node.
+
+    Raises:
+        RequestError: When an interpolation cannot be resolved.
     """
     try:
         plain = OmegaConf.to_container(
@@ -76,21 +149,45 @@ def from_hydra(tree: DictConfig, overridden: Sequence[str] = ()) -> Config:
     except OmegaConfBaseException as error:
         raise RequestError(_one_sentence(error)) from None
     assert isinstance(plain, Mapping)
-    named = {str(key): value for key, value in plain.items()}
-    return load(complete(named, overridden), overridden)
+    return {str(key): value for key, value in plain.items()}
 
 
-def _compose(overrides: Sequence[Override], search_path: Sequence[str]) -> DictConfig:
-    """Return what Hydra composes: the chosen files, then the single settings on top.
+_ABSENT = object()
+
+
+def _get(tree: Mapping[str, Any], key: str) -> Any:
+    """Return the value at a dotted key, ``_ABSENT`` where there is none."""
+    found: Any = tree
+    for name in key.split("."):
+        found = found.get(name, _ABSENT) if isinstance(found, Mapping) else _ABSENT
+    return found
+
+
+def _set(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set, or remove, the value at a dotted key of a tree."""
+    *groups, name = key.split(".")
+    for group in groups:
+        tree = tree[group]
+    if value is _ABSENT:
+        del tree[name]
+    else:
+        tree[name] = copy.deepcopy(value)
+
+
+def _compose(
+    overrides: Sequence[Override], search_path: Sequence[str]
+) -> tuple[DictConfig, Mapping[str, Any]]:
+    """Return what Hydra composes, and the file of each group: the files, then single settings.
 
     Hydra takes 0.1 s for the files, and tables compose hundreds of runs of the same few.
     """
     choices = [str(each.input_line) for each in overrides if _chooses_file(each)]
-    tree = copy.deepcopy(_compose_files(tuple(choices), tuple(search_path)))
+    files, chosen = _compose_files(tuple(choices), tuple(search_path))
+    tree = copy.deepcopy(files)
     for override in overrides:
         if not _chooses_file(override):
             _apply(override, tree)
-    return tree
+    return tree, chosen
 
 
 def _chooses_file(override: Override) -> bool:
@@ -99,12 +196,20 @@ def _chooses_file(override: Override) -> bool:
 
 
 @functools.cache
-def _compose_files(choices: tuple[str, ...], search_path: tuple[str, ...]) -> DictConfig:
-    """Return what the chosen files say together."""
+def _compose_files(
+    choices: tuple[str, ...], search_path: tuple[str, ...]
+) -> tuple[DictConfig, Mapping[str, Any]]:
+    """Return what the chosen files say together, and which file of each group was chosen."""
     folders = ",".join(map(quoted_folder, search_path))
     choices = tuple(each for each in choices if not each.startswith("hydra.searchpath"))
     with _compose_api():
-        return hydra_compose("config", [*choices, f"hydra.searchpath=[{folders}]"])
+        tree = hydra_compose(
+            "config", [*choices, f"hydra.searchpath=[{folders}]"], return_hydra_config=True
+        )
+    chosen = tree.hydra.runtime.choices
+    with open_dict(tree):
+        del tree["hydra"]
+    return tree, dict(chosen)
 
 
 def _apply(override: Override, tree: DictConfig) -> None:
@@ -125,7 +230,8 @@ def _apply(override: Override, tree: DictConfig) -> None:
     elif override.is_add() and found is not None and not isinstance(value, dict | list):
         raise ValueError(f"{override.input_line}: there is a value already, leave out the '+'.")
     else:
-        adds = override.is_add() or override.is_force_add()
+        # A group that the chosen task leaves out is named by the schema's sentence, not by Hydra's.
+        adds = override.is_add() or override.is_force_add() or key in known_keys()
         OmegaConf.update(tree, key, value, merge=True, force_add=adds)
 
 

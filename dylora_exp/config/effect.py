@@ -1,65 +1,103 @@
-"""Settings that a user gave and that change nothing: they would only make a new run id.
+"""Settings that change nothing in a run, and would only make a new run id.
 
-A profile may set them for many runs; on the command line they are a mistake, and are refused.
+Overrides of a single run that change nothing are a mistake, and are refused. Those that several
+runs share, as a multirun over methods or a table gives them, count where they have an effect;
+where they have none, and where a file sets them, they are left at what the profile, the model, the
+task and the method say (``composition``), and so have no part in a run's identity.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from pathlib import Path
+
+from pydantic import BaseModel
 
 from dylora_exp.config.readers import READERS
-from dylora_exp.config.schema import Config, RanksConfig
-from dylora_exp.core import in_package
+from dylora_exp.config.registry import GROUPS, settings_classes
+from dylora_exp.config.schema import Config, Mark, ModelConfig
+from dylora_exp.core import expand_user, in_package, path_problem
 
 
-def settings_without_effect(config: Config, overridden: Collection[str]) -> list[str]:
-    """Return a sentence for each setting that changes nothing though the user gave it.
+def idle_settings(config: Config) -> dict[str, str]:
+    """Return the settings that change nothing in a config, with the reason of each.
+
+    So does what lies below one of them, such as ``task.hub.path`` below ``task.hub``.
 
     Args:
         config: A config that passed the schema.
-        overridden: The keys that the user gave; ``ranks`` where a file of it was chosen.
     """
-    reasons = {**dict(_in_ranks(config, overridden)), **dict(_elsewhere(config, overridden))}
-    return [f"{key}: it would change nothing, {why}." for key, why in reasons.items()]
+    parts = (_of_ranks, _of_model, _of_task, _of_training, _of_others)
+    return {key: reason for part in reversed(parts) for key, reason in part(config)}
 
 
-def _in_ranks(config: Config, overridden: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield the settings of the ranks group by which no rank is drawn, with the reason."""
-    ranks, name = config.ranks, config.method.name
-    idle = dict.fromkeys(config.method.unused_ranks, f"method '{name}' draws no ranks by it")
+def settings_without_effect(config: Config, keys: Collection[str]) -> dict[str, str]:
+    """Return those of some keys that change nothing in a config, with a sentence for each.
+
+    Args:
+        config: A config that passed the schema.
+        keys: Dotted keys of settings.
+    """
+    idle, found = idle_settings(config), {}
+    for key in sorted(keys):
+        parts = key.split(".")
+        above = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+        if reason := next((idle[each] for each in above if each in idle), None):
+            found[key] = f"{key}: it would change nothing, {reason}."
+    return found
+
+
+def has_effect(schema: type[BaseModel], key: str) -> bool:
+    """Return whether the settings of a method or an objective have a key that they use."""
+    field = schema.model_fields.get(key)
+    return field is not None and Mark.FROM_PROFILES not in field.metadata
+
+
+def _of_ranks(config: Config) -> Iterator[tuple[str, str]]:
+    ranks, method = config.ranks, config.method
     for key, needed in (("p", "geometric"), ("tail", "geometric"), ("weights", "custom")):
         if ranks.distribution != needed:
-            idle.setdefault(key, f"ranks.distribution is {ranks.distribution}, not {needed}")
-    for key, reason in sorted(idle.items()):
-        of_file = getattr(ranks, key) != RanksConfig.model_fields[key].default
-        if f"ranks.{key}" in overridden or ("ranks" in overridden and of_file):
-            yield f"ranks.{key}", reason
+            yield f"ranks.{key}", f"ranks.distribution is {ranks.distribution}, not {needed}"
+    if ranks.score is not None and not method.trains_ranks:
+        yield "ranks.values", f"method '{method.name}' trains at r_max, and ranks.score is given"
+    for key in method.unused_ranks:
+        draws = "has no ranks" if "r_max" in method.unused_ranks else "draws no ranks by it"
+        yield f"ranks.{key}", f"method '{method.name}' {draws}"
 
 
-def _elsewhere(config: Config, overridden: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield the keys of the other groups that change nothing, with the reason."""
-    rules = list(_idle_groups(config))
-    for given in sorted(overridden):
-        for key, reason in rules:
-            if given == key or given.startswith(f"{key}."):
-                yield given, reason
-
-
-def _idle_groups(config: Config) -> Iterator[tuple[str, str]]:
-    """Yield each key that changes nothing in a config, and what lies below it, with the reason."""
-    model, task, trainer = config.model, config.task, config.trainer
-    if task.peft_task_type != "CAUSAL_LM":
-        answers = f"the answers of task '{task.name}' are {task.scored}, not texts"
-        yield "trainer.label_smoothing", answers
+def _of_model(config: Config) -> Iterator[tuple[str, str]]:
+    model, task = config.model, config.task
+    if "r_max" in config.method.unused_ranks:
+        for key in ("targets", "fused"):
+            yield f"model.{key}", f"method '{config.method.name}' has no adapters"
+    elif not _names_a_part(model):
+        yield "model.fused", "none of model.targets is a part of a layer that it names"
     if not task.trains_head:
-        yield "model.drop_head", f"the head of a language model is not new in task '{task.name}'"
+        reason = f"the head of a language model is not new in task '{task.name}'"
+        yield from ((f"model.{key}", reason) for key in ("head", "drop_head"))
     elif not model.pretrained:
         yield "model.drop_head", "the whole model is new (model.pretrained is false)"
-    if in_package(model.name_or_path) or Path(model.name_or_path).expanduser().is_dir():
+    if model.pretrained:
+        yield "model.config", "the model has its own (model.pretrained is true)"
+    if in_package(model.name_or_path) or _is_folder(model.name_or_path):
         yield "model.revision", f"'{model.name_or_path}' is no name of the hub"
     if model.tokenizer == model.name_or_path:
         yield "model.tokenizer", "it is that of the model itself"
+
+
+def _names_a_part(model: ModelConfig) -> bool:
+    """Return whether a target is a part of a fused layer, or may have been meant so."""
+    if not model.fused:
+        return any("." in target for target in model.targets)
+    layers = [target.rpartition(".")[0] for target in model.targets]
+    return any(f".{layer}".endswith(f".{name}") for layer in layers for name in model.fused)
+
+
+def _is_folder(name: str) -> bool:
+    return path_problem(name) is None and expand_user(name).is_dir()
+
+
+def _of_task(config: Config) -> Iterator[tuple[str, str]]:
+    task = config.task
     if task.labels:
         yield "task.label_range", f"the answers of task '{task.name}' are labels, not numbers"
     if task.reader == "demo":
@@ -72,9 +110,33 @@ def _idle_groups(config: Config) -> Iterator[tuple[str, str]]:
         yield "task.data_dir", "task.data_files goes before it"
     if task.data_files is not None or task.data_dir is None:
         yield "task.files", f"task '{task.name}' is not read from a folder (task.data_dir)"
-    for name, reason in config.method.unused.items():
-        yield f"method.{name}", reason
+    yield from ((f"task.{name}", reason) for name, reason in task.unused.items())
+
+
+def _of_training(config: Config) -> Iterator[tuple[str, str]]:
+    trainer, task = config.trainer, config.task
+    if task.peft_task_type != "CAUSAL_LM":
+        answers = f"the answers of task '{task.name}' are {task.scored}, not texts"
+        yield "trainer.label_smoothing", answers
     if trainer.warmup_steps is not None:
         yield "trainer.warmup_ratio", f"trainer.warmup_steps is {trainer.warmup_steps}"
-    if getattr(config.method, "target_parameters", None) is not None:
-        yield "method.target_sparsity", "method.target_parameters goes before it"
+        if trainer.max_steps is not None and trainer.warmup_steps >= trainer.max_steps:
+            steps = f"{trainer.warmup_steps} of {trainer.max_steps} steps"
+            yield (
+                "trainer.schedule",
+                f"the learning rate rises in all steps (trainer.warmup_steps: {steps})",
+            )
+    if trainer.max_steps is not None:
+        wanted = "trainer.max_steps=null trains whole epochs"
+        yield "trainer.epochs", f"trainer.max_steps is {trainer.max_steps} ({wanted})"
+    yield from ((f"method.{name}", reason) for name, reason in config.method.unused.items())
+
+
+def _of_others(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield the settings that only other methods and objectives have."""
+    for group in GROUPS:
+        chosen = getattr(config, group)
+        for schema in settings_classes(group).values():
+            for name in schema.model_fields:
+                if not has_effect(type(chosen), name):
+                    yield f"{group}.{name}", f"{group} '{chosen.name}' has no such setting"

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, create_model
 
-from dylora_exp.config.effect import settings_without_effect
+from dylora_exp.config.effect import has_effect, settings_without_effect
 from dylora_exp.config.field_types import Mark
 from dylora_exp.config.readers import READERS
 from dylora_exp.config.registry import BASES, GROUPS, TAGS, Group, implementations, settings_classes
@@ -27,7 +27,9 @@ from dylora_exp.core import (
 MISSING = "???"
 
 
-def load(tree: Mapping[str, Any], overridden: Collection[str] = ()) -> Config:
+def load(
+    tree: Mapping[str, Any], overridden: Collection[str] = (), shared: Collection[str] = ()
+) -> Config:
     """Check a plain config tree against the schema and return the typed config.
 
     Settings of another method or objective are dropped where they have their default there: the
@@ -36,22 +38,27 @@ def load(tree: Mapping[str, Any], overridden: Collection[str] = ()) -> Config:
     Args:
         tree: A whole config.
         overridden: The keys that the user gave, which must have an effect.
+        shared: Keys that the user gave for other runs as well, which need have none here.
 
     Raises:
         RequestError: With one sentence for each unknown key, wrong type, value out of bounds, or
             pair of values that do not go together.
     """
-    tree, schemas, problems = dict(tree), {}, list[str]()
+    tree, schemas, in_vain = dict(tree), {}, dict[str, str]()
     for group in GROUPS:
         if group in tree:
-            schemas[group], tree[group], found = _own_settings(group, tree[group], overridden)
-            problems += found
+            schemas[group], tree[group], found = _own_settings(
+                group, tree[group], overridden, shared
+            )
+            in_vain |= found
+    problems = list(in_vain.values())
     try:
         config = parse(_schema(**schemas), tree)
         if schemas["task"] is not BASES["task"]:  # only an objective knows what goes together
             problems += [*config.problems(), *_path_problems(config)]
             if schemas["method"] is not BASES["method"]:
-                problems += settings_without_effect(config, overridden)
+                found = settings_without_effect(config, overridden)
+                problems += [found[key] for key in found if not _is_below(key, in_vain)]
     except RequestError as error:
         problems += error.problems
     if problems:
@@ -149,40 +156,45 @@ def _implied_objective(task: Mapping[str, Any]) -> str:
 
 
 def _own_settings(
-    group: Group, tree: Any, overridden: Collection[str]
-) -> tuple[Any, Any, list[str]]:
-    """Return the schema of a group, the settings that it knows or nobody does, and problems."""
+    group: Group, tree: Any, overridden: Collection[str], shared: Collection[str]
+) -> tuple[Any, Any, dict[str, str]]:
+    """Return the schema of a group, the settings that it knows or nobody does, and the problems
+    with others by their keys.
+    """
     if not isinstance(tree, Mapping):
-        return BASES[group], tree, []
+        return BASES[group], tree, {}
     tag, own = _chosen(group, tree)
     everyone = settings_classes(group)
     kept: dict[str, Any] = {TAGS[group]: tag}
-    problems = []
+    problems = {}
     if tag not in everyone:
         shown = "" if tag == MISSING else tag
-        problems.append(unknown_name(f"{group}.{TAGS[group]}", shown, everyone))
+        tag_key = f"{group}.{TAGS[group]}"
+        problems[tag_key] = unknown_name(tag_key, shown, everyone)
     for key, value in tree.items():
         if value == MISSING or key == TAGS[group]:
             continue
-        owners = {name: each for name, each in everyone.items() if _has_effect(each, key)}
-        in_vain = f"{group}.{key}" in overridden and not _has_effect(own, key)
+        owners = {name: each for name, each in everyone.items() if has_effect(each, key)}
+        in_vain = f"{group}.{key}" in overridden and not has_effect(own, key)
         if not owners or (key in own.model_fields and not in_vain):
             kept[key] = value  # of nobody: the schema names the nearest
+        elif any(_is_below(given, [f"{group}.{key}"]) for given in shared):
+            continue
         elif tag in everyone and (
             in_vain or all(value != _defaults(each)[key] for each in owners.values())
         ):
             *others, last = (name.replace("_", "-") for name in sorted(owners))
             names = " and ".join(filter(None, (", ".join(others), last)))
-            problems.append(
+            problems[f"{group}.{key}"] = (
                 f"{group}.{key}: {group} '{tree.get('name', tag)}' has no such setting, "
                 f"only {names} {'has' if len(owners) == 1 else 'have'}."
             )
     return own, kept, problems
 
 
-def _has_effect(schema: type[BaseModel], key: str) -> bool:
-    field = schema.model_fields.get(key)
-    return field is not None and Mark.FROM_PROFILES not in field.metadata
+def _is_below(key: str, others: Collection[str]) -> bool:
+    """Return whether a dotted key is one of some keys, or below one."""
+    return any(f"{key}.".startswith(f"{each}.") for each in others)
 
 
 @functools.cache

@@ -18,7 +18,7 @@ import pydantic_core
 from dylora_exp.config.field_types import Mark
 from dylora_exp.config.loading import known_names, marked_keys, own_defaults
 from dylora_exp.config.schema import Config
-from dylora_exp.core import file_sha256
+from dylora_exp.core import expand_user, file_sha256
 
 # The groups of settings that every config has.
 _GROUPS = ("model", "task", "method", "ranks", "trainer")
@@ -194,13 +194,13 @@ def _changes(
 
 
 def _portable_folder(name: str) -> str:
-    folder = Path(name).expanduser()
+    folder = expand_user(name)
     return f"local:{_folder_digest(folder.resolve())}" if folder.is_dir() else name
 
 
 def _portable_file(name: str) -> str:
     """Return a name for the contents of a file, or of an adapter; its path where there is none."""
-    path = Path(name).expanduser()
+    path = expand_user(name)
     if path.is_dir() and all((path / file).is_file() for file in ADAPTER_FILES):
         return f"local:{digest([file_digest(path / file) for file in ADAPTER_FILES])}"
     return f"local:{file_digest(path)[:16]}" if path.is_file() else str(path)

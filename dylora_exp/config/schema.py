@@ -110,9 +110,16 @@ class MethodSettings(StrictModel):
         return False
 
     @property
+    def trains_ranks(self) -> bool:
+        """Whether ``ranks.values`` says at which ranks it trains."""
+        return True
+
+    @property
     def unused_ranks(self) -> frozenset[str]:
-        """The settings of the ranks group that change nothing, of a method that draws no ranks."""
-        return DRAWING
+        """The settings of the ranks group that change nothing: all without ranks, or how they are
+        drawn where none are.
+        """
+        return DRAWING if self.cuts else frozenset(RanksConfig.model_fields)
 
     @property
     def unused(self) -> dict[str, str]:

@@ -135,6 +135,11 @@ class TaskConfig(StrictModel):
         return self
 
     @property
+    def unused(self) -> dict[str, str]:
+        """The settings of its own that change nothing, with the reason."""
+        return {}
+
+    @property
     def number_of_outputs(self) -> int | None:
         """The width of the model's head: one for each label, 1 for a number, None for texts."""
         raise NotImplementedError

@@ -20,6 +20,7 @@ from .escaping import markdown_cell as markdown_cell
 from .escaping import markdown_text as markdown_text
 from .escaping import one_line as one_line
 from .escaping import printable as printable
+from .file_names import expand_user as expand_user
 from .file_names import file_stems as file_stems
 from .file_names import path_problem as path_problem
 from .files import UNFINISHED as UNFINISHED
@@ -113,6 +114,7 @@ __all__ = [
     "draw_uniform",
     "echo",
     "evaluate_expression",
+    "expand_user",
     "export_folder",
     "expression_problem",
     "failure_reported",

@@ -52,6 +52,14 @@ def _without_unsafe(stem: str) -> str:
     return f"_{kept}" if kept[:1] in (".", "-", "") or _RESERVED.fullmatch(kept) else kept
 
 
+def expand_user(text: str | Path) -> Path:
+    """Return a path with ``~`` and ``~user`` replaced; as it is where there is no such user."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 def path_problem(text: str) -> str | None:
     """Return why a text cannot be a path, as a sentence without its end; None where it can."""
     try:

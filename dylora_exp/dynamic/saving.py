@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from dylora_exp import adapters
 from dylora_exp.config import Scale, Truncation, plain_alpha
-from dylora_exp.core import RequestError, apply_umask, check_writable, is_main_process
+from dylora_exp.core import RequestError, apply_umask, check_writable, expand_user, is_main_process
 from dylora_exp.dynamic.adapter import Adapter, check_rank, check_truncation, find_adapter
 from dylora_exp.dynamic.inference import scale_of
 
@@ -63,7 +63,7 @@ def save_rank(
             "changed the base's weights as well; a lower rank of it belongs to no base that can be "
             "loaded."
         )
-    target = Path(folder).expanduser().resolve()
+    target = expand_user(folder).resolve()
     _check_target(target)
     if is_main_process():
         tensors = _cut_tensors(adapter, rank, truncation)

@@ -31,6 +31,11 @@ class DistilledSettings(LoRASettings):
     distillation: Positive = 1.0
 
     @property
+    def trains_ranks(self) -> bool:
+        """True: one of them beside r_max."""
+        return True
+
+    @property
     def unused_ranks(self) -> frozenset[str]:
         """None: ranks are drawn."""
         return frozenset()

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dylora_exp import adapters
-from dylora_exp.config import Scale
 from dylora_exp.core import draw_permutation
 from dylora_exp.methods.base import Batch, ForwardPass, TrainedModel
 from dylora_exp.methods.lora import LoRA, LoRASettings
@@ -27,6 +26,11 @@ class DropLoRASettings(LoRASettings):
     """The product's scale."""
 
     kind: str = "droplora"
+
+    @property
+    def trains_ranks(self) -> bool:
+        """True: each is the number of rows that take part."""
+        return True
 
     @property
     def unused_ranks(self) -> frozenset[str]:

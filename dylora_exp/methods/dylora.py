@@ -54,6 +54,11 @@ class DyLoRASettings(LoRASettings):
     row_rates: Literal["equal", "by_share"] = "equal"
 
     @property
+    def trains_ranks(self) -> bool:
+        """True: one of them at a step."""
+        return True
+
+    @property
     def unused_ranks(self) -> frozenset[str]:
         """None: ranks are drawn."""
         return frozenset()

@@ -78,6 +78,13 @@ class FLOPSettings(MethodSettings):
     clip: Literal["all", "weights"] = "all"
     gate_value: Literal["expected", "sigmoid"] = "expected"
 
+    @property
+    def unused(self) -> dict[str, str]:
+        """The share to remove, where the number of parameters to keep is given."""
+        if self.target_parameters is None:
+            return {}
+        return {"target_sparsity": "method.target_parameters goes before it"}
+
 
 class FLOP(Method):
     """Train the whole model, its encoder in gated factors, towards a number of parameters."""

@@ -6,12 +6,12 @@ It is a LoRA that PEFT saved in a folder, or a state dict of the released LoRA o
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from dylora_exp import adapters, models
 from dylora_exp.config import Config, Mark, Scale
-from dylora_exp.core import RequestError, commit_of, repository_of
+from dylora_exp.core import RequestError, commit_of, expand_user, repository_of
 from dylora_exp.methods.base import TrainedModel
 from dylora_exp.methods.lora import LoRA, LoRASettings
 from dylora_exp.methods.peft_settings import completed, locate_adapter
@@ -65,7 +65,7 @@ class ImportedLoRA(LoRA):
                 "method.adapter: found nothing, expected the folder of a PEFT adapter or the file "
                 "of a state dict.",
             ]
-        folder = Path(config.method.adapter).expanduser()
+        folder = expand_user(config.method.adapter)
         if config.method.adapter and not folder.exists():
             return [
                 *cls.missing_settings(config),
@@ -89,7 +89,7 @@ class ImportedLoRA(LoRA):
 
     @property
     def _folder(self) -> adapters.PeftFolder | None:
-        folder = Path(self.settings.adapter or "").expanduser()
+        folder = expand_user(self.settings.adapter or "")
         is_folder = self.settings.adapter is not None and folder.is_dir()
         return adapters.read_peft_folder(folder) if is_folder else None
 

@@ -15,6 +15,7 @@ from pydantic import Field
 from dylora_exp import adapters
 from dylora_exp.config import (
     CALIBRATED,
+    DRAWING,
     RANKS_PER_LAYER,
     UNWEIGHTED,
     Config,
@@ -29,6 +30,7 @@ from dylora_exp.config import (
     Truncation,
     file_digest,
 )
+from dylora_exp.core import expand_user
 from dylora_exp.methods.base import Cut, Method, TrainedModel
 
 if TYPE_CHECKING:
@@ -66,6 +68,16 @@ class LoRASettings(MethodSettings):
     def rslora(self) -> bool:
         """Whether the adapter's own factor, at r_max, is alpha/sqrt(r)."""
         return self.scale == "alpha/sqrt(b)"
+
+    @property
+    def trains_ranks(self) -> bool:
+        """False: it trains at r_max."""
+        return False
+
+    @property
+    def unused_ranks(self) -> frozenset[str]:
+        """How ranks are drawn: none are."""
+        return DRAWING
 
     @property
     def unused(self) -> dict[str, str]:
@@ -176,7 +188,7 @@ class LoRA(Method):
         """Return the name and the digest of the adapter's file, empty where there is none."""
         if self.settings.adapter is None:
             return {}
-        file = Path(self.settings.adapter).expanduser()
+        file = expand_user(self.settings.adapter)
         return {"file": file.name, "sha256": file_digest(file)}
 
     def attach(self, backbone: PreTrainedModel) -> TrainedModel:

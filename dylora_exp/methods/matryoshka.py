@@ -40,6 +40,11 @@ class MatryoshkaSettings(LoRASettings):
 
     kind: str = "matryoshka"
 
+    @property
+    def trains_ranks(self) -> bool:
+        """True: the diagonal sums over all of them."""
+        return True
+
 
 def diagonal(ranks: Ranks, scale: Scale) -> torch.Tensor:
     """Return P relative to the adapter's own factor, shape (r_max,), float64.

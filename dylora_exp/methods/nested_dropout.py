@@ -37,6 +37,11 @@ class NestedDropoutSettings(LoRASettings):
     examples_per_pass: Annotated[Count, Mark.NOT_IDENTITY] = 256
 
     @property
+    def trains_ranks(self) -> bool:
+        """True: all of them at each step."""
+        return True
+
+    @property
     def unused_ranks(self) -> frozenset[str]:
         """How ranks are drawn, but for their weights where those are the losses'."""
         weighed = self.loss_weights == "distribution"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dylora_exp import adapters, models
 from dylora_exp.config import CALIBRATED, OF_SCORING
-from dylora_exp.core import Repository, RequestError, locate
+from dylora_exp.core import Repository, RequestError, expand_user, locate
 
 if TYPE_CHECKING:
     from dylora_exp.adapters import PeftFolder
@@ -36,7 +36,7 @@ def locate_adapter(tree: Mapping[str, Any]) -> Path | None:
     name = tree["method"].get("adapter")
     if not isinstance(name, str) or name in ("", "???"):
         return None
-    path = Path(name).expanduser()
+    path = expand_user(name)
     if path.exists():
         return path if path.is_dir() else None
     plain, _, revision = name.partition("@")

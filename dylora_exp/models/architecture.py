@@ -14,6 +14,7 @@ from dylora_exp.core import (
     NotInstalled,
     Repository,
     RequestError,
+    expand_user,
     find_fetched,
     in_package,
     install_command,
@@ -85,7 +86,7 @@ def resolve(model: ModelConfig, name: str | None = None, hub_cache: str | None =
         return str(unpack(model, name))
     if in_package(name):
         return str(_model_folder(model, name))
-    folder = Path(name).expanduser()
+    folder = expand_user(name)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise RequestError(f"model.name_or_path: there is no config.json in folder '{folder}'.")
@@ -121,9 +122,9 @@ def hub_repositories(model: ModelConfig) -> list[Repository]:
 def local_folders(model: ModelConfig, hub_cache: str | None = None) -> dict[str, str]:
     """Return the local folders that a model is read from, by setting."""
     names = {"name_or_path": model.name_or_path, "tokenizer": model.tokenizer}
-    folders = {field: Path(name).expanduser() for field, name in names.items() if name}
+    folders = {field: expand_user(name) for field, name in names.items() if name}
     if hub_cache is not None:
-        folders["hub_cache"] = Path(hub_cache).expanduser()
+        folders["hub_cache"] = expand_user(hub_cache)
     return {field: str(folder.resolve()) for field, folder in folders.items() if folder.is_dir()}
 
 

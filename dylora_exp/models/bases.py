@@ -5,13 +5,12 @@ Neither torch nor transformers is imported.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from dylora_exp.config import CONF_DIR, options
-from dylora_exp.core import NotInstalled, hub_name, in_package, package_folder
+from dylora_exp.core import NotInstalled, expand_user, hub_name, in_package, package_folder
 
 # The hub renamed what had no owner once: ``gpt2`` is ``openai-community/gpt2`` there.
 _OWNERS_OF_OLD_NAMES = (
@@ -36,7 +35,7 @@ def find_base(name: str | None, revision: str | None = None) -> dict[str, Any] |
         assert isinstance(tree, dict)
         if _is_same(str(tree["name_or_path"]), name) and revision == tree.get("revision"):
             return {str(key): value for key, value in tree.items()}
-    folder = Path(name).expanduser()
+    folder = expand_user(name)
     if (folder / "config.json").is_file():
         return {"name": folder.resolve().name, "name_or_path": name}
     if is_hub_name(name) and not folder.exists():
@@ -53,7 +52,7 @@ def is_hub_name(name: str) -> bool:
 def _is_same(known: str, name: str) -> bool:
     """Return whether a model of the project is the one that a name means."""
     if in_package(known):
-        folder = Path(name).expanduser()
+        folder = expand_user(name)
         if not folder.is_dir():  # it lay in the Python of another machine
             return folder.as_posix().endswith(f"/{known.partition('://')[2]}")
         try:

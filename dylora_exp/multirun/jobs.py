@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hydra.core.utils import env_override
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dylora_exp.config import Config, compose, from_hydra
 from dylora_exp.core import RequestError, config_folders, echo, first_line
@@ -41,20 +41,51 @@ class Job:
         """What to call the job in messages."""
         return self.label or " ".join(self.overrides) or "the run without overrides"
 
-    def compose(self) -> Config:
+    def compose(self, required: str | None = None) -> Config:
         """Return the checked config of the run.
+
+        Args:
+            required: The override that must have an effect here. All others are left out where
+                they have none: other jobs have them as well.
 
         Raises:
             RequestError: With every problem of the overrides and of the composed config.
         """
+        shared = [each for each in self.overrides if each != required]
         if self.tree is None:
-            return compose(self.overrides, self.search_path)
-        return from_hydra(self.tree, overridden_keys(self.overrides))
+            return compose(self.overrides, self.search_path, shared)
+        own = [] if required is None else overridden_keys([required])
+        choices = OmegaConf.select(self.tree, "hydra.runtime.choices")
+        return from_hydra(self.tree, own, overridden_keys(shared), choices, self.search_path)
 
 
 def overridden_keys(overrides: Sequence[str]) -> list[str]:
     """Return the keys that overrides set."""
     return [override.lstrip("+~").partition("=")[0] for override in overrides]
+
+
+def overrides_without_effect(jobs: Iterable[Job]) -> dict[str, list[str]]:
+    """Return the keys of the overrides that change nothing in any job, with the reasons.
+
+    A job that cannot be composed says so when it runs. No more jobs are composed than it takes.
+    """
+    idle: dict[str, list[str]] | None = None
+    for job in jobs:
+        found = {}
+        try:
+            job.compose()
+            for key, override in zip(overridden_keys(job.overrides), job.overrides, strict=True):
+                if idle is None or key in idle:
+                    try:
+                        job.compose(required=override)
+                    except RequestError as error:
+                        found[key] = error.problems
+        except RequestError:
+            continue
+        idle = found
+        if not idle:
+            break
+    return idle or {}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,8 +13,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from dylora_exp.config import CONF_DIR
+from dylora_exp.core import RequestError
 from dylora_exp.multirun.executors.settings import make_executor
-from dylora_exp.multirun.jobs import Job, JobResult, run_job
+from dylora_exp.multirun.jobs import Job, JobResult, overrides_without_effect, run_job
 from dylora_exp.multirun.scheduling import run_jobs
 
 
@@ -79,9 +81,13 @@ class ExecutorLauncher(Launcher):
         """Run all jobs and return the score of each; a job without a score has the worst there is.
 
         Raises:
-            RequestError: When a setting of the launcher is wrong.
+            RequestError: When a setting of the launcher is wrong, or an override changes nothing in
+                any job.
         """
         jobs = [self._make_job(overrides) for overrides in job_overrides]
+        in_batches = self.config.hydra.sweeper.get("max_batch_size") is not None
+        if not in_batches and (idle := overrides_without_effect(jobs)):
+            raise RequestError(itertools.chain.from_iterable(idle.values()))
         with make_executor(self.settings) as executor:
             results = run_jobs(jobs, executor, self.task.job_function, self.task.report)
         self.task.results += results

@@ -112,4 +112,5 @@ def _run_tree(tree: DictConfig) -> JobResult:
     """Run what Hydra composed, in this process."""
     overrides = HydraConfig.get().overrides.task
     keys = overridden_keys(overrides)
-    return run_composed(lambda: from_hydra(tree, keys), " ".join(overrides))
+    choices = HydraConfig.get().runtime.choices
+    return run_composed(lambda: from_hydra(tree, keys, choices=choices), " ".join(overrides))

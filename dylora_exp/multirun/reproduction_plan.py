@@ -143,7 +143,8 @@ def make_plan(request: ReproduceRequest) -> Plan:
     which = (request.profile, request.select)
     runs = list({run.run_id: run for name in tables for run in table_runs(name, *which)}.values())
     if runs:  # a value of a wrong type shows in any of them
-        compose([*runs[0].overrides(), *request.run_overrides()])
+        overrides = [*runs[0].overrides(), *request.run_overrides()]
+        compose(overrides, shared=overrides)
     records, warnings = RecordStore(request.results).read_all()
     states = run_states(runs, records, request)
     items = [PlanItem(run, states[run.run_id], expected_seconds(run, records)) for run in runs]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,13 @@ from dylora_exp.config import compose, identity, quote_value
 from dylora_exp.core import RequestError, echo, install_command, is_installed, locks
 from dylora_exp.multirun.executors.base import Executor, JobFunction
 from dylora_exp.multirun.executors.settings import load_executor
-from dylora_exp.multirun.jobs import Job, JobResult, run_job
+from dylora_exp.multirun.jobs import (
+    Job,
+    JobResult,
+    overridden_keys,
+    overrides_without_effect,
+    run_job,
+)
 from dylora_exp.multirun.scheduling import run_jobs, thread_overrides
 from dylora_exp.multirun.search_space import SearchSpace, parse_search_space
 from dylora_exp.records import Record, search_score
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
     import optuna
 
 _SEED = 10
+_COMPOSED = 64  # combinations, to see whether every override has an effect in one of them
 _RANDOM_TRIALS = 5  # drawn at random before proposals follow what was seen
 # What is kept with a trial; one without any of them was interrupted.
 _PROBLEM, _RUN_ID = "problem", "run_id"
@@ -115,13 +123,21 @@ def run_search(
         RequestError: When the request is wrong.
     """
     space = _check(request)
-    config = compose(space.fixed)  # names what is wrong before anything is started
+    # Names what is wrong before anything is started.
+    config = compose(space.fixed, shared=space.fixed)
+    jobs = list(itertools.islice(_combinations(space), _COMPOSED + 1))
+    # Of more combinations, others may have the effect.
+    if len(jobs) <= _COMPOSED and (idle := overrides_without_effect(jobs)):
+        raise RequestError(itertools.chain.from_iterable(idle.values()))
     name = _digest(identity(config), space)
     path = Path(config.outputs_dir).expanduser() / "search" / f"{name}.log"
-    jobs = request.jobs if request.jobs > 1 else None
+    at_a_time = request.jobs if request.jobs > 1 else None
     overrides = [f"outputs_dir={config.outputs_dir}", *space.launcher]
     metric = config.task.headline
-    with _open_study(path) as study, load_executor(request.launcher, jobs, overrides) as executor:
+    with (
+        _open_study(path) as study,
+        load_executor(request.launcher, at_a_time, overrides) as executor,
+    ):
         search = _Search(study, space, executor, score, job_function, metric)
         search.retry_interrupted()
         while (missing := request.trials - len(search.ended())) > 0:
@@ -158,8 +174,24 @@ def _digest(fixed: dict[str, Any], space: SearchSpace) -> str:
     from optuna.distributions import distribution_to_json
 
     searched = {key: distribution_to_json(space.searched[key]) for key in sorted(space.searched)}
-    text = json.dumps([fixed, searched, _SEED], sort_keys=True)
+    # What has an effect in some of the trials alone is none of the settings of all.
+    apart = list(overrides_without_effect([Job(tuple(space.fixed))]))
+    partly = [each for each in space.fixed if overridden_keys([each])[0] in apart]
+    text = json.dumps([fixed, searched, _SEED, *partly], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _combinations(space: SearchSpace) -> Iterator[Job]:
+    """Yield jobs of a search with all combinations of choices and of the ends of intervals."""
+    from optuna.distributions import CategoricalDistribution
+
+    values = [
+        of.choices if isinstance(of, CategoricalDistribution) else dict.fromkeys((of.low, of.high))
+        for of in space.searched.values()
+    ]
+    for chosen in itertools.product(*values):
+        searched = _to_overrides(dict(zip(space.searched, chosen, strict=True)))
+        yield Job((*space.fixed, *searched))
 
 
 @contextlib.contextmanager

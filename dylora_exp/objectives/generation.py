@@ -57,6 +57,11 @@ class GenerationTask(LanguageModelTask):
         """Texts."""
         return "texts"
 
+    @property
+    def unused(self) -> dict[str, str]:
+        """What decides between beams, where there is one."""
+        return {"decode.length_penalty": "task.decode.beams is 1"} if self.decode.beams == 1 else {}
+
 
 class GenerationObjective(LanguageModelObjective):
     """Label-smoothed likelihood of texts, scored by decoding."""

@@ -15,6 +15,7 @@ from dylora_exp.core import (
     NotInstalled,
     RequestError,
     did_you_mean,
+    expand_user,
     in_package,
     package_folder,
 )
@@ -84,7 +85,7 @@ def existing_folder(data_dir: str) -> Path:
         RequestError: When there is none.
     """
     try:
-        root = package_folder(data_dir) if in_package(data_dir) else Path(data_dir).expanduser()
+        root = package_folder(data_dir) if in_package(data_dir) else expand_user(data_dir)
     except NotInstalled as package:
         raise RequestError(
             f"task.data_dir: the Python package '{package}' is not installed."

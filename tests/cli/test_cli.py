@@ -232,7 +232,10 @@ def test_lists(what, capsys, tmp_path):
         (["run", "hydra.job.chdir=true"], "hydra.job.chdir: runs name their folders themselves"),
         (["reproduce"], "arguments are required: TABLE; see"),
         (["reproduce", "2", "--launcher", ""], "--launcher: '' is not one of gpu_local"),
-        (["validate", "+model.config.hidden_size=abc"], "expected a whole number"),
+        (
+            ["validate", "model.pretrained=false", "+model.config.hidden_size=abc"],
+            "expected a whole number",
+        ),
     ],
 )
 def test_a_wrong_command_is_one_sentence(words, expected, capsys):

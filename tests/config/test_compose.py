@@ -43,7 +43,12 @@ def test_no_file_under_conf_is_left_out():
     [
         ["seed=3", "profile=mini", "task=mrpc", "trainer.learning_rate=0.1"],
         ["trainer.epochs=7", "method=lora", "model.targets=[query]", "profile=paper"],
-        ["+model.config.hidden_size=64", "ranks=custom", "ranks.weights=[0.5,0.5,0,0,0,0,0,0]"],
+        [
+            "model.pretrained=false",
+            "+model.config.hidden_size=64",
+            "ranks=custom",
+            "ranks.weights=[0.5,0.5,0,0,0,0,0,0]",
+        ],
         ["task=e2e", "profile=demo-nlg", "task.decode.beams=2", "results_dir='a b'", "++seed=4"],
         [
             "method.score=[{truncation: svd, scale: alpha/r}]",

@@ -39,7 +39,7 @@ RANKS = ("uniform", "geometric", "powers", "per-example", "sandwich")
 OPTIONS = [
     ["seed=42"],
     ["seed=10"],
-    ["trainer.learning_rate=1e-3", "trainer.epochs=3"],
+    ["trainer.learning_rate=1e-3", "trainer.epochs=3", "trainer.max_steps=null"],
     ["trainer.batch_size=8", "trainer.accumulation_steps=4", "trainer.warmup_steps=10"],
     ["trainer.schedule=cosine", "trainer.bf16=true", "trainer.score_every=epoch"],
     ["trainer.save_steps=7", "trainer.threads=1", "trainer.eval_batch_size=3"],

@@ -1,5 +1,6 @@
 """Every setting that is accepted changes the training or the scoring of a run, or says that it only
-decides where and how fast a run is; what would change nothing is refused.
+decides where and how fast a run is; what would change nothing is refused, and left out of the
+identity of a run that has it from a multirun, a table or a search.
 
 The settings are those of the schema: one that is new, and of which no other value follows from its
 type, fails here until ``OTHERS`` has one.
@@ -28,16 +29,16 @@ _FEW = ["trainer.max_steps=5", "task.max_train_samples=12", "trainer.batch_size=
 _RANKS = ["ranks.r_max=4", "ranks.score=[1,3]"]
 METHODS = {
     "dylora": _RANKS,
-    "lora": _RANKS,
+    "lora": [*_RANKS, "method.score=[{truncation: leading, scale: alpha/b}]"],
     "nested-dropout": _RANKS,
     "matryoshka": _RANKS,
-    "sorted-lora": [*_RANKS, "method.share=0.2", "ranks.sample_every=step", "ranks.sandwich=0"],
+    "sorted-lora": [*_RANKS, "method.share=0.6", "ranks.sample_every=step", "ranks.sandwich=0"],
     "dylora-distilled": [*_RANKS, "ranks.sample_every=step"],
     "droplora": _RANKS,
     "lora-continued": [*_RANKS, "method.continue_share=0.2"],
     "lora-squeeze": [*_RANKS, "method.cut_at=[0.4]"],
     "finetune": [],
-    "flop": ["method.target_sparsity=0.6"],
+    "flop": ["method.target_sparsity=0.1"],
 }
 OBJECTIVES = {
     "classification": [*_FEW, "task.max_eval_samples=16"],
@@ -80,12 +81,6 @@ APART = {
     "task.decode.length_penalty": "these texts all have as many tokens as they may",
     "model.name_or_path": "the model",
     "task.reader": "the data",
-}
-# What a sweep over methods, or a table, gives to all, also to those that have no use for it.
-SHARED = {
-    "finetune": ("ranks.r_max", "ranks.score", "ranks.values", "model.targets", "model.fused"),
-    "flop": ("ranks.r_max", "ranks.score", "ranks.values", "model.targets", "model.fused"),
-    "generation": ("model.head",),
 }
 # Other values where the schema does not say any, or says one that is too near to matter.
 OTHERS = {
@@ -148,9 +143,12 @@ def outcomes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("settings")
     known: dict[str, object] = {}
 
-    def outcome(words):
+    def outcome(words, shared=()):
         try:
-            config = compose([*words, f"results_dir={folder / 'r'}", f"outputs_dir={folder / 'o'}"])
+            config = compose(
+                [*words, f"results_dir={folder / 'r'}", f"outputs_dir={folder / 'o'}"],
+                shared=shared,
+            )
             if run_id(config) not in known:
                 known[run_id(config)] = fingerprint(config)
             return config, known[run_id(config)]
@@ -183,6 +181,7 @@ def fingerprint(config):
             [(each.rank, each.truncation, each.scale, each.metrics) for each in scores],
             [[each.metrics for each in epoch.ranks] for epoch in epoch_scores(folder, 5)],
             summarise(scores, config.task.headline, config.ranks.tolerance),
+            [each.metrics[config.task.headline] for each in scores],
             [source["used"] for source in data.sources],
             texts,
         )
@@ -192,11 +191,12 @@ def fingerprint(config):
 
 def check(method, objective, key, outcomes):
     base = [*OBJECTIVES[objective], f"method={method}", *METHODS[method]]
-    config, before = outcomes([*base, *CONTEXTS.get(key, [])])
-    if config is None:  # what would bring it into force is refused, and so must it be
-        base, (config, before) = list(base), outcomes(base)
-    else:
-        base += CONTEXTS.get(key, [])
+    context = CONTEXTS.get(key, [])
+    config, before = outcomes([*base, *context], context)
+    if config is None:  # of another objective
+        context = []
+        config, before = outcomes(base)
+    base += context
     field = setting_keys(config.method.kind, objective)[key]
     value = config
     for name in key.split("."):
@@ -205,9 +205,12 @@ def check(method, objective, key, outcomes):
     assert others, f"{key}: name another value in OTHERS, or why it is apart in APART"
     for other in others:
         shown = str(other).lower() if isinstance(other, bool) else other
-        changed, after = outcomes([*base, f"{key}={shown}"])
+        changed, after = outcomes([*base, f"{key}={shown}"], context)
         if changed is None:
             assert all("\n" not in problem for problem in after)
+            if all(problem.startswith(f"{key}: it would change nothing") for problem in after):
+                together = [*base, f"{key}={shown}"]
+                assert run_id(compose(together, shared=together)) == run_id(config)
         elif run_id(changed) != run_id(config):
             assert after != before, f"{key}={shown} changes the run id and nothing else"
 
@@ -217,8 +220,7 @@ def cases():
     for method, objective in itertools.product(METHODS, OBJECTIVES):
         kind = compose([f"method={method}"]).method.kind
         for key in setting_keys(kind, objective):
-            shared = SHARED.get(method, ()) + SHARED.get(objective, ())
-            if is_identity(key) and key not in APART and key not in shared:
+            if is_identity(key) and key not in APART:
                 yield method, objective, key
 
 

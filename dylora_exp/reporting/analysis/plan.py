@@ -241,7 +241,7 @@ def _check_metrics(part: ProfileSpec, setups: Iterable[Setup]) -> None:
 @functools.cache
 def _setup(base: tuple[str, ...], task: str, method: str, row_overrides: tuple[str, ...]) -> Setup:
     overrides = (*base, f"task={task}", f"method={method}", *row_overrides)
-    config = compose(overrides)
+    config = compose(overrides, shared=base)
     names = config.profile, config.task.name, config.method.name
     key = setup_key(*names, distinguishing_settings(identity(config), SAME_SETUP))
     return Setup(setup_id(config), task, method, row_overrides, overrides, config, key)
