@@ -92,7 +92,7 @@ def _outputs(model: PreTrainedModel | PeftModel) -> Tensor:
     from dylora_exp.models import longest_input, probing
 
     device = next(model.parameters()).device
-    known = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
+    known = len(cast("Tensor", model.get_input_embeddings().weight))
     tokens = min(_TOKENS, longest_input(cast("PreTrainedModel", model)))
     texts = torch.randint(known, (_TEXTS, tokens), generator=torch.Generator().manual_seed(0))
     mask = torch.ones_like(texts)
