@@ -19,6 +19,10 @@ BLEU = (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** (1 / 4)
 METEOR = 4 / 5 * (1 - 0.6 * (1 / 4) ** 0.2)
 EXPECTED = {
     ("accuracy", None): (NUMBERS, 4 / 5),
+    # Of the options that were chosen.
+    ("accuracy_norm", None): (NUMBERS, 4 / 5),
+    ("accuracy_bytes", None): (NUMBERS, 4 / 5),
+    ("accuracy_mean", None): (NUMBERS, 4 / 5),
     ("f1", None): (NUMBERS, 4 / 5),
     ("matthews_correlation", None): (NUMBERS, (2 * 2 - 1 * 0) / math.sqrt(3 * 2 * 3 * 2)),
     ("pearson", None): (NUMBERS, 2 / 3),
