@@ -13,6 +13,7 @@ from dylora_exp.core import processes
 from dylora_exp.objectives.torch_parts.batches import SharedBatches, batch_part
 from dylora_exp.records.store import RecordStore
 from tests.support import watched_runs
+from tests.support.choice_items import make_choice_task
 from tests.support.small_gpt2 import save_small_gpt2
 
 # 100 examples in batches of 32: the fourth of an epoch has 4 examples, and 5 steps begin a second.
@@ -208,6 +209,17 @@ def test_texts_are_decoded_by_two_processes_as_by_one(tmp_path_factory):
         return sorted(pair for line in lines for pair in line.get("texts", []))
 
     assert [texts(path) for path in one] == [texts(path) for path in two]
+
+
+@pytest.mark.slow
+def test_choices_are_scored_by_two_processes_as_by_one(tmp_path_factory):
+    words = [
+        *make_choice_task(tmp_path_factory.mktemp("choices"), 37),
+        *("method=dylora", "ranks.r_max=4", "ranks.score=[1,4]", "trainer.max_steps=3"),
+        *("trainer.batch_size=8", "trainer.eval_batch_size=4", "trainer.threads=1"),
+    ]
+    both = prepare(tmp_path_factory, {"choices": {"words": words}})
+    compare(both, "choices")
 
 
 @pytest.mark.slow
