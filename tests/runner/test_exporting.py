@@ -25,7 +25,10 @@ from tests.support.small_gpt2 import save_small_gpt2
 
 IDS = [[0, 40, 50, 60, 70, 2], [0, 30, 31, 32, 33, 2]]
 ROOT_CUTS = "method.score=[{truncation: leading, scale: alpha/sqrt(b)}]"
-MATRYOSHKA_CUTS = "method.score=[{truncation: unweighted, scale: alpha/sqrt(b)},{truncation: leading, scale: alpha/r}]"
+MATRYOSHKA_CUTS = (
+    "method.score=[{truncation: unweighted, scale: alpha/sqrt(b)},"
+    "{truncation: leading, scale: alpha/r}]"
+)
 PLAIN_PEFT = """
 import json, os, sys, torch
 from peft import PeftModel
