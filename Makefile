@@ -15,7 +15,7 @@ help: ## show this list
 
 install: $(STAMP) ## make .venv with the project and everything it was tested with
 
-demo: $(STAMP) ## train LoRA, DyLoRA and DyLoRA (frozen) on the demo task and show Table 2
+demo: $(STAMP) ## train LoRA, DyLoRA and DyLoRA (Frozen) on the demo task and show Table 2
 	$(BIN)/dylora run -m profile=demo method=lora,dylora,dylora-frozen seed=10,42 \
 		hydra/launcher=joblib hydra.launcher.n_jobs=2
 	$(BIN)/dylora tables 2 --profile demo

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from dylora_exp import metrics
+from dylora_exp.config import cut_name
 from dylora_exp.core import is_quiet, make_console, make_grid, print_warning
 from dylora_exp.records import Record, rank_verdict
 from dylora_exp.runner import Outcome
@@ -41,13 +42,13 @@ def rank_choice(record: Record) -> list[str]:
     for cut in record.summary:
         if cut["aurac"] is None:
             lines.append(
-                f"{cut['truncation']} {cut['scale']}: {cut['metric']} is undefined at some ranks, "
+                f"{cut_name(cut['truncation'], cut['scale'])}: {cut['metric']} is undefined at some ranks, "
                 "and so are AURAC, the best and the recommended rank"
             )
             continue
         factor = metrics.output_factor(cut["metric"])
         lines.append(
-            f"{cut['truncation']} {cut['scale']}: {cut['metric']} best at rank {cut['best_rank']}, "
+            f"{cut_name(cut['truncation'], cut['scale'])}: {cut['metric']} best at rank {cut['best_rank']}, "
             f"recommended rank {cut['recommended_rank']} (within {100 * cut['tolerance']:g} %), "
             f"AURAC {factor * cut['aurac']:.2f} (log2 {factor * cut['aurac_log2']:.2f})"
         )
@@ -63,7 +64,7 @@ def rank_table(record: Record) -> Table:
     table = make_grid(columns, f"{title} · in %" if in_percent else title)
     previous = None
     for entry in record.ranks:
-        cut = " ".join(filter(None, (entry.truncation, entry.scale)))
+        cut = cut_name(entry.truncation, entry.scale)
         if previous not in (None, cut):
             table.add_section()
         rank = "-" if entry.rank is None else str(entry.rank)

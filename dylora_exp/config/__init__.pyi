@@ -6,6 +6,7 @@ from .cuts import RANKS_PER_LAYER as RANKS_PER_LAYER
 from .cuts import CutConfig as CutConfig
 from .cuts import Scale as Scale
 from .cuts import Truncation as Truncation
+from .cuts import cut_name as cut_name
 from .loading import default_tree as default_tree
 from .loading import known_keys as known_keys
 from .loading import load as load
@@ -85,6 +86,7 @@ __all__ = [
     "check_overrides",
     "compose",
     "configs_match",
+    "cut_name",
     "default_tree",
     "digest",
     "distinguishing_settings",

@@ -21,3 +21,9 @@ class CutConfig(StrictModel):
 
     def __str__(self) -> str:
         return f"{self.truncation} {self.scale}"
+
+
+def cut_name(truncation: str | None, scale: str | None = None) -> str:
+    """Return the name of a cut in print, as ``SVD, α/r``; empty of neither."""
+    words = ["SVD" if truncation == "svd" else truncation, (scale or "").replace("alpha", "α")]
+    return ", ".join(filter(None, words))

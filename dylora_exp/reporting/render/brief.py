@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich.cells import cell_len, set_cell_size
 
+from dylora_exp.config import cut_name
 from dylora_exp.core import one_line
 from dylora_exp.records import Record
 from dylora_exp.reporting.analysis.decisions import FAILS, HOLDS, NO_DATA
 from dylora_exp.reporting.analysis.display import (
-    cut_name,
     method_name,
     rank_list,
     series_name,
@@ -169,7 +169,7 @@ def _short_names(series: Iterable[Series]) -> dict[int, str]:
         cuts.setdefault(one.group.names[3], set()).add(one.cut)
     return {
         id(one): method_name(one.group.names[3])
-        + (f", {cut_name(one.cut)}" if len(cuts[one.group.names[3]]) > 1 else "")
+        + (f" ({cut_name(one.truncation, one.scale)})" if len(cuts[one.group.names[3]]) > 1 else "")
         for one in found
     }
 
