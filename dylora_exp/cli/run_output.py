@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.table import Table
 
 from dylora_exp import metrics
 from dylora_exp.config import cut_name
-from dylora_exp.core import is_quiet, make_console, make_grid, print_warning
+from dylora_exp.core import is_quiet, make_console, make_grid, one_line, print_warning
 from dylora_exp.records import Record, rank_verdict
 from dylora_exp.runner import Outcome
 
@@ -26,10 +28,15 @@ def show(outcome: Outcome) -> None:
 def score_lines(record: Record) -> list[str]:
     """Return a record's table of rank and metric, a line for each cut, and the rank to deploy."""
     console = make_console()
+    names = _metrics(record)
     with console.capture() as table:
-        console.print(rank_table(record))
+        console.print(rank_table(record, names))
     verdict = rank_verdict([record])
+    title = f"{record.method} · {record.model} · {record.task} · seed {record.seed}"
+    in_percent = all(metrics.output_factor(name) == 100 for name in names)
     return [
+        # As a title of the grid it would be broken where the grid is narrow.
+        one_line(f"{title} · in %" if in_percent else title),
         table.get().rstrip("\n"),
         *rank_choice(record),
         *([verdict.sentence] if verdict else []),
@@ -55,13 +62,14 @@ def rank_choice(record: Record) -> list[str]:
     return lines
 
 
-def rank_table(record: Record) -> Table:
+def _metrics(record: Record) -> list[str]:
+    return list(dict.fromkeys(name for entry in record.ranks for name in entry.metrics))
+
+
+def rank_table(record: Record, names: Sequence[str]) -> Table:
     """Return a record's scores: a row for each cut and rank, a column for each metric."""
-    names = list(dict.fromkeys(name for entry in record.ranks for name in entry.metrics))
-    in_percent = all(metrics.output_factor(name) == 100 for name in names)
-    title = f"{record.method} · {record.model} · {record.task} · seed {record.seed}"
     columns = [("ranks made by", False), *((name, True) for name in ("rank", *names))]
-    table = make_grid(columns, f"{title} · in %" if in_percent else title)
+    table = make_grid(columns)
     previous = None
     for entry in record.ranks:
         cut = cut_name(entry.truncation, entry.scale)
