@@ -406,6 +406,42 @@ def test_a_browser_opens_sorts_and_shows(browser, text, tmp_path):
     assert up == sorted(up) and down == sorted(down, reverse=True) and len(set(up)) > 1
 
 
+WIDTHS = """
+<script>
+  const root = document.documentElement;
+  const inside = (element) => element.closest(".scroll, .chart, thead, small") !== null;
+  const cut = [...document.querySelectorAll("body *")].filter((element) =>
+    element.getBoundingClientRect().right > root.clientWidth + 1 && !inside(element));
+  const links = [...document.links].filter((a) => !document.getElementById(a.hash.slice(1)));
+  root.dataset.seen = JSON.stringify({
+    width: root.clientWidth, scroll: root.scrollWidth, links: links.length,
+    cut: cut.map((element) => element.outerHTML.slice(0, 80)),
+    colour: getComputedStyle(document.body).backgroundColor,
+  });
+</script>
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [390, 800, 1400])
+def test_a_browser_shows_the_whole_page_at_each_width(browser, text, tmp_path, width, dark):
+    path, frame = tmp_path / "report.html", tmp_path / "frame.html"
+    path.write_text(text.replace("</body>", f"{WIDTHS}</body>"), encoding="utf-8")
+    # A window has a least width of its own, a frame has not.
+    message = "<script>onload = () => { document.documentElement.dataset.seen = "
+    message += "frames[0].document.documentElement.dataset.seen; }</script>"
+    shown = f'<iframe src="report.html" style="width:{width}px;height:900px;border:0"></iframe>'
+    frame.write_text(shown + message, encoding="utf-8")
+    scheme = [f"--blink-settings=preferredColorScheme={0 if dark else 1}"]
+    flags = ["--allow-file-access-from-files", "--window-size=1600,1000", "--dump-dom", *scheme]
+    dom = visit(browser, tmp_path, frame, *flags)
+    seen = json.loads(unescape(re.search(r'data-seen="([^"]*)"', dom)[1]))
+    assert width - 20 <= seen["width"] <= width
+    assert seen["scroll"] <= seen["width"] and seen["cut"] == [] and seen["links"] == 0
+    assert seen["colour"] == ("rgb(23, 25, 27)" if dark else "rgb(255, 255, 255)")
+
+
 def test_a_browser_prints(browser, text, tmp_path):
     path, pdf = tmp_path / "report.html", tmp_path / "report.pdf"
     path.write_text(text, encoding="utf-8")
