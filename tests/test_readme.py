@@ -146,7 +146,7 @@ def released_state():
 @pytest.mark.parametrize("name", PAGES)
 def test_every_command_runs(name, place):
     page = README if name == "README" else (DOCS / f"{name}.md").read_text(encoding="utf-8")
-    if name == "commands":  # whose RUN is of the reader's
+    if name in ("commands", "methods", "reproduce"):  # of records that the reader has
         run_words(tiny("dylora run method=dylora"))
     for command in commands(page):
         words = tiny(command, INSTEAD)
@@ -166,7 +166,7 @@ def test_every_command_runs(name, place):
         model = AutoModelForSequenceClassification.from_pretrained(TINY_MODEL, num_labels=2)
         names = {"PeftModel": PeftModel, "base_model": model}
         exec(snippet, names)
-        folder = re.search(r'model, "([^"]+)"', snippet)[1]
+        folder = re.search(r'(?:base|model), "([^"]+)"', snippet)[1]
         assert PeftConfig.from_pretrained(folder).r == 2
 
 
