@@ -1,7 +1,7 @@
 """Write the table of README that says how long each table's runs take, and how much memory.
 
-Hours and memory are those of records, never of a guess: ``python scripts/make_cost_table.py``. A test
-asserts that README has what this writes.
+Hours and memory are those of records, never of a guess: ``python scripts/make_cost_table.py``.
+A test asserts that README has what this writes.
 """
 
 from __future__ import annotations
@@ -61,7 +61,10 @@ def make_table() -> str:
 def with_table(text: str, table: str) -> str:
     """Return a page with the table between its two marks."""
     return re.sub(
-        re.escape(START) + ".*?" + re.escape(END), lambda _: START + table + END, text, flags=re.S
+        re.escape(START) + ".*?" + re.escape(END),
+        lambda _: START + table + END,
+        text,
+        flags=re.DOTALL,
     )
 
 

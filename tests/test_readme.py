@@ -1,4 +1,4 @@
-"""Commands of README and of the pages it leads to: that they can be read, and (slow) that they run."""
+"""Commands of README and the pages it leads to: they can be read, and (slow) they run."""
 
 import re
 import shutil
@@ -11,6 +11,7 @@ from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from transformers import AutoModelForSequenceClassification
 
 import dylora_exp
+from dylora_exp.reporting.analysis.display import METHOD_NAMES
 from tests.support.pages import (
     DOCS,
     blocks,
@@ -55,16 +56,17 @@ def test_every_command_can_be_read(command, tmp_path, monkeypatch):
     write_files((DOCS / "my-task.md").read_text(encoding="utf-8"), tmp_path)
     first, *rest = command.split()
     if first in (".", "git"):
-        assert command in (". .venv/bin/activate", "git clone REPOSITORY dylora-exp && cd dylora-exp")
+        assert command in (
+            ". .venv/bin/activate",
+            "git clone REPOSITORY dylora-exp && cd dylora-exp",
+        )
     elif first == "make":
         assert re.search(rf"^{rest[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     else:
         check_command(command)
 
 
-@pytest.mark.parametrize(
-    "command", [c for c in inline_commands(README) if len(c.split()) > 3]
-)
+@pytest.mark.parametrize("command", [c for c in inline_commands(README) if len(c.split()) > 3])
 def test_every_command_in_the_text_can_be_read(command):
     check_command(command.replace("OVERRIDES", "task=mrpc"))
 
@@ -176,3 +178,15 @@ def test_what_is_run_elsewhere_is_there(command):
     _, *words, _, _ = command.split()
     text = (ROOT / "tests" / ELSEWHERE[command]).read_text()
     assert all(word in text for word in (words if "fetch" in words else ["hub_cache="]))
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=str)
+def test_methods_and_cuts_have_one_spelling(path):
+    text = re.sub(r"`[^`\n]*`", "", path.read_text(encoding="utf-8"))
+    names = [name for name in METHOD_NAMES.values() if " " in name or "-" in name]
+    for name in names:
+        pattern = r"\s+".join(map(re.escape, name.split()))
+        for found in re.findall(pattern, text, re.IGNORECASE):
+            words = " ".join(found.split())
+            assert words[1:] == name[1:], found  # the first letter is the sentence's
+    assert not re.search(r"LoRA,? \(?(leading|SVD)(\)| α)", text)

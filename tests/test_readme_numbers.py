@@ -169,7 +169,9 @@ def test_bold_is_the_best_of_its_line():
 
 
 def test_what_the_text_says_of_the_tables_is_in_them():
-    said = "LoRA (SVD, α/r) has the highest mean on SST-2 at ranks 1, 2 and 4, and DyLoRA the highest"
+    said = (
+        "LoRA (SVD, α/r) has the highest mean on SST-2 at ranks 1, 2 and 4, and DyLoRA the highest"
+    )
     assert f"{said} on MRPC at rank 1" in TEXT
     rows = ("LoRA (leading, α/b)", "LoRA (leading, α/r)", "LoRA (SVD, α/r)")
     rows += ("DyLoRA (Frozen)", "DyLoRA")

@@ -47,15 +47,16 @@ def rank_choice(record: Record) -> list[str]:
     """Return a line for each cut: the area under its curve, its best and its recommended rank."""
     lines = []
     for cut in record.summary:
+        name = cut_name(cut["truncation"], cut["scale"])
         if cut["aurac"] is None:
             lines.append(
-                f"{cut_name(cut['truncation'], cut['scale'])}: {cut['metric']} is undefined at some ranks, "
+                f"{name}: {cut['metric']} is undefined at some ranks, "
                 "and so are AURAC, the best and the recommended rank"
             )
             continue
         factor = metrics.output_factor(cut["metric"])
         lines.append(
-            f"{cut_name(cut['truncation'], cut['scale'])}: {cut['metric']} best at rank {cut['best_rank']}, "
+            f"{name}: {cut['metric']} best at rank {cut['best_rank']}, "
             f"recommended rank {cut['recommended_rank']} (within {100 * cut['tolerance']:g} %), "
             f"AURAC {factor * cut['aurac']:.2f} (log2 {factor * cut['aurac_log2']:.2f})"
         )

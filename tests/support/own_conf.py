@@ -18,6 +18,7 @@ class Lines(Reader):
         return TaskData(data, data, [{"file": "all.txt", "rows": len(lines)}] * 2, [])
 '''
 
+
 def as_installed(plugin, name, groups):
     """Let a folder look as pip leaves a package: with the metadata of its entry points."""
     info = Path(plugin) / f"{name.replace('-', '_')}-0.1.dist-info"

@@ -107,8 +107,8 @@ def tiny(command, instead=()):
 def run_words(words, code=0):
     """Run the words of one command in the current folder and assert its exit code.
 
-    RUN stands for the first run of DyLoRA among the records, or of any method. A program that is neither this
-    project's nor Python is not run: what it does must be tested elsewhere.
+    RUN stands for the first run of DyLoRA among the records, or of any method. A program that is
+    neither this project's nor Python is not run: what it does must be tested elsewhere.
     """
     if words[0] == "torchrun":
         words = ["python", "-m", "torch.distributed.run", *words[1:], "trainer.threads=1"]
