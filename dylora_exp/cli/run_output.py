@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.table import Table
 
 from dylora_exp import metrics
-from dylora_exp.core import is_quiet, make_console, make_grid, print_warning
+from dylora_exp.config import cut_name
+from dylora_exp.core import is_quiet, make_console, make_grid, one_line, print_warning
 from dylora_exp.records import Record, rank_verdict
 from dylora_exp.runner import Outcome
 
@@ -25,10 +28,15 @@ def show(outcome: Outcome) -> None:
 def score_lines(record: Record) -> list[str]:
     """Return a record's table of rank and metric, a line for each cut, and the rank to deploy."""
     console = make_console()
+    names = _metrics(record)
     with console.capture() as table:
-        console.print(rank_table(record))
+        console.print(rank_table(record, names))
     verdict = rank_verdict([record])
+    title = f"{record.method} · {record.model} · {record.task} · seed {record.seed}"
+    in_percent = all(metrics.output_factor(name) == 100 for name in names)
     return [
+        # As a title of the grid it would be broken where the grid is narrow.
+        one_line(f"{title} · in %" if in_percent else title),
         table.get().rstrip("\n"),
         *rank_choice(record),
         *([verdict.sentence] if verdict else []),
@@ -39,40 +47,42 @@ def rank_choice(record: Record) -> list[str]:
     """Return a line for each cut: the area under its curve, its best and its recommended rank."""
     lines = []
     for cut in record.summary:
+        name = cut_name(cut["truncation"], cut["scale"])
         if cut["aurac"] is None:
             lines.append(
-                f"{cut['truncation']} {cut['scale']}: {cut['metric']} is undefined at some ranks, "
+                f"{name}: {cut['metric']} is undefined at some ranks, "
                 "and so are AURAC, the best and the recommended rank"
             )
             continue
         factor = metrics.output_factor(cut["metric"])
         lines.append(
-            f"{cut['truncation']} {cut['scale']}: {cut['metric']} best at rank {cut['best_rank']}, "
+            f"{name}: {cut['metric']} best at rank {cut['best_rank']}, "
             f"recommended rank {cut['recommended_rank']} (within {100 * cut['tolerance']:g} %), "
             f"AURAC {factor * cut['aurac']:.2f} (log2 {factor * cut['aurac_log2']:.2f})"
         )
     return lines
 
 
-def rank_table(record: Record) -> Table:
-    """Return a record's scores: a row for each cut and rank, a column for each metric.
-
-    Those of single files, such as ``accuracy_piqa``, are left to the record.
+def _metrics(record: Record) -> list[str]:
+    """Return the names of a record's metrics; those of single files, such as ``accuracy_piqa``, are
+    left to the record.
     """
     found = dict.fromkeys(name for entry in record.ranks for name in entry.metrics)
     known = [name for name in found if metrics.base_name(name) in metrics.METRICS]
-    names = [
+    return [
         name
         for name in found
         if name in known or not any(name.startswith(f"{each}_") for each in known)
     ]
-    in_percent = all(metrics.output_factor(name) == 100 for name in names)
-    title = f"{record.method} · {record.model} · {record.task} · seed {record.seed}"
+
+
+def rank_table(record: Record, names: Sequence[str]) -> Table:
+    """Return a record's scores: a row for each cut and rank, a column for each metric."""
     columns = [("ranks made by", False), *((name, True) for name in ("rank", *names))]
-    table = make_grid(columns, f"{title} · in %" if in_percent else title)
+    table = make_grid(columns)
     previous = None
     for entry in record.ranks:
-        cut = " ".join(filter(None, (entry.truncation, entry.scale)))
+        cut = cut_name(entry.truncation, entry.scale)
         if previous not in (None, cut):
             table.add_section()
         rank = "-" if entry.rank is None else str(entry.rank)

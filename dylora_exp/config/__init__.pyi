@@ -7,6 +7,7 @@ from .cuts import UNWEIGHTED as UNWEIGHTED
 from .cuts import CutConfig as CutConfig
 from .cuts import Scale as Scale
 from .cuts import Truncation as Truncation
+from .cuts import cut_name as cut_name
 from .cuts import plain_alpha as plain_alpha
 from .cuts import relative_factor as relative_factor
 from .field_types import ClosedShare as ClosedShare
@@ -106,6 +107,7 @@ __all__ = [
     "check_overrides",
     "compose",
     "configs_match",
+    "cut_name",
     "default_tree",
     "digest",
     "distinguishing_settings",

@@ -69,3 +69,12 @@ def plain_alpha(numerator: float, scale: Scale, rank: int, r: int, rslora: bool 
     # A product of roots may miss a whole number by a rounding error.
     whole = round(alpha)
     return float(whole) if math.isclose(alpha, whole, rel_tol=1e-12) else alpha
+
+
+def cut_name(truncation: str | None, scale: str | None = None) -> str:
+    """Return the name of a cut in print, as ``SVD, α/r``; empty of neither."""
+    words = [
+        "SVD" if truncation == "svd" else truncation,
+        (scale or "").replace("alpha", "α").replace("sqrt(b)", "√b"),
+    ]
+    return ", ".join(filter(None, words))

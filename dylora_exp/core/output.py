@@ -16,6 +16,8 @@ from typing import Any, TextIO, cast
 
 from dylora_exp.core.escaping import one_line, printable, shortened
 
+# What is printed where a terminal lacks a character.
+_OTHER_WORDS = {"α": "alpha", "√": "sqrt ", "±": "+-", "–": "-", "·": "-"}
 # What a progress bar moves the cursor with; each is a write of its own, or begins one.
 _MOVE = re.compile(r"\r|(?:\x1b\[A|\n)+$")
 
@@ -47,7 +49,8 @@ class TolerantStream:
             return self._try(lambda: self.stream.write(text), len(text))
         except UnicodeEncodeError:
             encoding = self.stream.encoding or "ascii"
-            known = text.encode(encoding, "replace").decode(encoding)
+            spelt = "".join(_spelt(each, encoding) for each in text)
+            known = spelt.encode(encoding, "replace").decode(encoding)
             return self._try(lambda: self.stream.write(known), len(text))
 
     def writelines(self, lines: list[str]) -> None:
@@ -90,6 +93,15 @@ class StyledStream:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def _spelt(character: str, encoding: str) -> str:
+    """Return a character, or in other words where the encoding lacks it and there are such."""
+    try:
+        character.encode(encoding)
+    except UnicodeEncodeError:
+        return _OTHER_WORDS.get(character, character)
+    return character
 
 
 def print_error(sentence: str) -> None:

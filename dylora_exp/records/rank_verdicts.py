@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dylora_exp.config import cut_name
 from dylora_exp.metrics import display_factor, metric_sign, title
 from dylora_exp.records.record import RankScore, Record
 from dylora_exp.records.summary import DEFAULT_SHARE, allowed_loss
@@ -112,7 +113,7 @@ class RankVerdict:
         """Return a cut's truncation, with its scale where the truncation was scored at several."""
         truncation, scale = name
         several = sum(other == truncation for other, _ in _names(self.cuts)) > 1
-        return cut_text(truncation, scale if several else None)
+        return cut_name(truncation, scale if several else None) or "whole"
 
     def _other_cut(self) -> str:
         assert self.chosen is not None and self.best is not None
@@ -132,7 +133,7 @@ class RankVerdict:
 
 
 def cut_text(truncation: str | None, scale: str | None) -> str:
-    """Return the name of a cut in a sentence, without what it does not have."""
+    """Return a cut in the words of the command line, without what it does not have."""
     return " ".join(filter(None, (truncation, scale))) or "whole"
 
 

@@ -35,7 +35,7 @@ def test_the_smallest_rank_that_is_good_enough_by_hand():
     leading = curve(LEADING, r1=0.70, r2=0.78, r8=0.8361)
     record = run(leading | curve(SVD, r1=0.79, r2=0.8324, r8=0.836))
     assert sentence(record) == (
-        "deploy rank 2 (svd): F1 83.24, 0.37 below rank 8 (leading), "
+        "deploy rank 2 (SVD): F1 83.24, 0.37 below rank 8 (leading), "
         "25 % of its adapter parameters; one seed"
     )
 
@@ -48,7 +48,7 @@ def test_the_best_itself_and_the_only_one():
 
 def test_a_cut_is_named_with_its_scale_where_one_truncation_has_several():
     record = run(curve(LEADING, r1=0.5, r8=0.9) | curve(LEADING_R, r1=0.895, r8=0.9))
-    assert sentence(record).startswith("deploy rank 1 (leading alpha/r): F1 89.50, 0.50 below rank")
+    assert sentence(record).startswith("deploy rank 1 (leading, α/r): F1 89.50, 0.50 below rank")
     foreign = ("energy-7", "no scale")
     record = run(curve(LEADING, r1=0.5) | curve(foreign, r1=0.9))
     assert sentence(record).startswith("deploy rank 1 (energy-7): ")
@@ -75,11 +75,11 @@ def test_a_score_is_undefined():
     record = run(curve(LEADING, r1=None, r2=0.8) | curve(SVD, r1=math.nan, r2=0.8), "pearson")
     verdict = rank_verdict([record])
     assert verdict.chosen is None and verdict.best is None and verdict.share is None
-    assert "undefined at rank 1 (leading); rank 1 (svd)" in verdict.sentence
+    assert "undefined at rank 1 (leading); rank 1 (SVD)" in verdict.sentence
     json.dumps(verdict.as_dict(), allow_nan=False)
     # The best of a curve with a gap may lie in the gap.
     record = run(curve(LEADING, r1=None, r2=0.9) | curve(SVD, r1=0.7, r2=0.8), "pearson")
-    assert sentence(record).startswith("deploy rank 2 (svd): Pearson 80.00, the best")
+    assert sentence(record).startswith("deploy rank 2 (SVD): Pearson 80.00, the best")
     assert sentence(record).endswith("; one seed; leading left out, undefined")
 
 

@@ -28,7 +28,7 @@ def test_forty_mixed_records_of_seven_methods_fit_a_screen(mixed, capsys):
     assert len(lines) <= MOST_LINES == 60
     assert max(map(cell_len, lines)) <= WIDTH == 80
     text = "\n".join(lines)
-    names = ("LoRA", "DyLoRA", "DyLoRA (frozen)", "Nested dropout", "Sorted LoRA", "Matryoshka")
+    names = ("LoRA", "DyLoRA", "DyLoRA (Frozen)", "Nested dropout", "Sorted LoRA", "Matryoshka")
     for name in (*names, "Fine-tune", "MRPC, minilm (mini): F1 (%)", "SST-2, minilm (mini)"):
         assert name in text
     assert "Claims: " in text and "Differences with p < 0.05" in text
@@ -61,8 +61,8 @@ def test_differences_that_matter_name_the_better_side(results):
         results.demo("dylora", seed, 0.9 + add)
         results.demo("dylora-frozen", seed, 0.5 + add * 1.1)
     lines = brief_lines(make_report(results.folder))
-    assert any("DyLoRA over DyLoRA (frozen), ranks 1–8" in line for line in lines)
-    assert not any("DyLoRA (frozen) over" in line for line in lines)
+    assert any("DyLoRA over DyLoRA (Frozen), ranks 1–8" in line for line in lines)
+    assert not any("DyLoRA (Frozen) over" in line for line in lines)
 
 
 def test_less_is_better_of_an_error_rate(results):
@@ -73,7 +73,7 @@ def test_less_is_better_of_an_error_rate(results):
     lines = brief_lines(make_report(results.folder))
     (row,) = [line for line in lines if line.startswith("DyLoRA  ")]
     assert row.count("*") == 2
-    assert any("DyLoRA over DyLoRA (frozen)" in line for line in lines)
+    assert any("DyLoRA over DyLoRA (Frozen)" in line for line in lines)
 
 
 def test_no_records(tmp_path):

@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 
-from dylora_exp.reporting.analysis.display import cut_name, method_name, rank_list
+from dylora_exp.config import cut_name
+from dylora_exp.reporting.analysis.display import method_name, rank_list
 from dylora_exp.reporting.analysis.facets import MOST_SERIES, facets
 from dylora_exp.reporting.analysis.report import make_report
 from dylora_exp.reporting.analysis.sections import deciding
@@ -32,7 +33,7 @@ def test_too_many_are_split_by_their_cut_and_level_lines_are_repeated(results):
     scores = {(None, None, None): {"accuracy": 0.9}}
     results.add("profile=demo task=demo method=finetune", 10, scores)
     first, second = facets(series_in(results))
-    assert (first.about, second.about) == ("leading α/b", "leading α/r and SVD α/r")
+    assert (first.about, second.about) == ("leading, α/b", "leading, α/r; SVD, α/r")
     names = [{one.group.names[3] for one in facet.series} for facet in (first, second)]
     assert names == [
         {"lora", "dylora", "dylora-frozen", "nested-dropout", "finetune"},
@@ -125,5 +126,5 @@ def test_areas_are_over_ranks_that_all_have(results):
 def test_names_in_print():
     assert rank_list([1]) == "rank 1" and rank_list([1, 2, 4]) == "ranks 1, 2, 4"
     assert rank_list([1, 2, 3, 8, 9]) == "ranks 1–3, 8, 9"
-    assert cut_name("leading alpha/b") == "leading α/b" and cut_name("svd alpha/r") == "SVD α/r"
-    assert method_name("dylora-frozen") == "DyLoRA (frozen)" and method_name("mine") == "mine"
+    assert cut_name("leading", "alpha/b") == "leading, α/b" and cut_name("svd") == "SVD"
+    assert method_name("dylora-frozen") == "DyLoRA (Frozen)" and method_name("mine") == "mine"

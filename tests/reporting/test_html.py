@@ -130,9 +130,9 @@ def test_the_answer_is_a_pivot_in_percent(text):
     ]
     head, *body = rows
     by_name = {row[0]: dict(zip(head, row, strict=True)) for row in body}
-    assert by_name["DyLoRA (leading α/b)"]["rank 1"] == "77.67 ±2.52"
-    assert by_name["LoRA (SVD α/r)"]["rank 8"] == "72.33 ±2.52"
-    assert by_name["DyLoRA (leading α/b)"]["deploy"] == "1"
+    assert by_name["DyLoRA (leading, α/b)"]["rank 1"] == "77.67 ±2.52"
+    assert by_name["LoRA (SVD, α/r)"]["rank 8"] == "72.33 ±2.52"
+    assert by_name["DyLoRA (leading, α/b)"]["deploy"] == "1"
     assert by_name["Fine-tune"]["without ranks"] == "95.00"
     assert by_name["Fine-tune"]["train s"] == "300.0"
     assert "<b>77.67</b>" in answer and "<b>72.33</b>" not in answer
@@ -165,7 +165,7 @@ def test_the_library_of_live_charts_is_embedded_whole(text):
     ranks, cost = charts
     assert ranks["at"] == list(range(1, 9)) and ranks["y"] == "Accuracy (%)"
     values = {line["label"]: line["values"] for line in ranks["series"]}
-    assert values["DyLoRA (leading α/b)"] == pytest.approx([77.6667] * 8)
+    assert values["DyLoRA (leading, α/b)"] == pytest.approx([77.6667] * 8)
     assert values["Fine-tune"] == [95.0] * 8
     assert cost["x"] == "training, seconds" and 300.0 in cost["at"]
 
@@ -269,19 +269,19 @@ def test_charts(report):
     (axes,) = figures["ranks"].axes
     lines = {line.get_label(): line for line in axes.lines}
     assert len(axes.collections) == 4  # a band for each series with ranks
-    leading = lines["LoRA (leading α/b)"]
+    leading = lines["LoRA (leading, α/b)"]
     assert leading.get_color() == METHOD_STYLES["lora"].colour
     assert list(leading.get_xdata()) == list(range(1, 9))
     assert leading.get_ydata() == pytest.approx([70 + 7 / 3] * 8)
     bands = [{round(y, 9) for _, y in band.get_paths()[0].vertices} for band in axes.collections]
     assert {70.0, 75.0} in bands and {75.0, 80.0} in bands
     assert list(lines["Fine-tune"].get_ydata()) == [95.0, 95.0]  # a level line
-    assert lines["DyLoRA (leading α/b)"].get_color() == METHOD_STYLES["dylora"].colour
-    assert lines["DyLoRA (leading α/b)"].get_marker() != leading.get_marker()
-    assert lines["LoRA (SVD α/r)"].get_marker() == leading.get_marker()
-    assert lines["LoRA (SVD α/r)"].get_linestyle() != leading.get_linestyle()
+    assert lines["DyLoRA (leading, α/b)"].get_color() == METHOD_STYLES["dylora"].colour
+    assert lines["DyLoRA (leading, α/b)"].get_marker() != leading.get_marker()
+    assert lines["LoRA (SVD, α/r)"].get_marker() == leading.get_marker()
+    assert lines["LoRA (SVD, α/r)"].get_linestyle() != leading.get_linestyle()
     areas = figures["aurac"].axes[0]
-    assert areas.get_yticklabels()[0].get_text() == "DyLoRA (leading α/b)"
+    assert areas.get_yticklabels()[0].get_text() == "DyLoRA (leading, α/b)"
     dots = [line.get_xdata()[0] for line in areas.lines if line.get_marker() in "os"]
     assert dots == pytest.approx([80 - 7 / 3, *[70 + 7 / 3] * 3])
     assert areas.get_xlabel() == "AURAC of Accuracy (%) over ranks 1–8"
@@ -290,7 +290,7 @@ def test_charts(report):
     (drawn,) = figures["drawn"].axes[0].lines
     assert drawn.get_ydata() == pytest.approx([30, 70])
     assert "bands" in pictures_of(report)[subject][0].caption.lower()
-    assert "DyLoRA (leading α/b): 77.67 at rank 1" in pictures_of(report)[subject][0].alt
+    assert "DyLoRA (leading, α/b): 77.67 at rank 1" in pictures_of(report)[subject][0].alt
 
 
 def test_a_search_costs_all_its_runs(tmp_path):
@@ -404,6 +404,42 @@ def test_a_browser_opens_sorts_and_shows(browser, text, tmp_path):
     (sorts,) = [found for found in seen["sorts"] if found]
     up, down = ([float(cell) for cell in column if cell] for column in json.loads(sorts))
     assert up == sorted(up) and down == sorted(down, reverse=True) and len(set(up)) > 1
+
+
+WIDTHS = """
+<script>
+  const root = document.documentElement;
+  const inside = (element) => element.closest(".scroll, .chart, thead, small") !== null;
+  const cut = [...document.querySelectorAll("body *")].filter((element) =>
+    element.getBoundingClientRect().right > root.clientWidth + 1 && !inside(element));
+  const links = [...document.links].filter((a) => !document.getElementById(a.hash.slice(1)));
+  root.dataset.seen = JSON.stringify({
+    width: root.clientWidth, scroll: root.scrollWidth, links: links.length,
+    cut: cut.map((element) => element.outerHTML.slice(0, 80)),
+    colour: getComputedStyle(document.body).backgroundColor,
+  });
+</script>
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [390, 800, 1400])
+def test_a_browser_shows_the_whole_page_at_each_width(browser, text, tmp_path, width, dark):
+    path, frame = tmp_path / "report.html", tmp_path / "frame.html"
+    path.write_text(text.replace("</body>", f"{WIDTHS}</body>"), encoding="utf-8")
+    # A window has a least width of its own, a frame has not.
+    message = "<script>onload = () => { document.documentElement.dataset.seen = "
+    message += "frames[0].document.documentElement.dataset.seen; }</script>"
+    shown = f'<iframe src="report.html" style="width:{width}px;height:900px;border:0"></iframe>'
+    frame.write_text(shown + message, encoding="utf-8")
+    scheme = [f"--blink-settings=preferredColorScheme={0 if dark else 1}"]
+    flags = ["--allow-file-access-from-files", "--window-size=1600,1000", "--dump-dom", *scheme]
+    dom = visit(browser, tmp_path, frame, *flags)
+    seen = json.loads(unescape(re.search(r'data-seen="([^"]*)"', dom)[1]))
+    assert width - 20 <= seen["width"] <= width
+    assert seen["scroll"] <= seen["width"] and seen["cut"] == [] and seen["links"] == 0
+    assert seen["colour"] == ("rgb(23, 25, 27)" if dark else "rgb(255, 255, 255)")
 
 
 def test_a_browser_prints(browser, text, tmp_path):

@@ -85,7 +85,7 @@ def test_a_number_and_an_undefined_score():
     assert {each.metric_type for each in data.eval_results} == {"pearsonr", "spearmanr"}
     text, data, _ = card("profile=paper task=stsb", {"pearson": None, "spearmanr": None})
     assert data.eval_results is None and "model-index" not in text.partition("\n---\n")[0]
-    assert "no rank to deploy: Pearson is undefined at every rank (svd)" in text
+    assert "no rank to deploy: Pearson is undefined at every rank (SVD)" in text
 
 
 def test_a_part_of_the_data_and_another_language_are_said():

@@ -107,8 +107,8 @@ def tiny(command, instead=()):
 def run_words(words, code=0):
     """Run the words of one command in the current folder and assert its exit code.
 
-    RUN stands for the first run of DyLoRA among the records. A program that is neither this
-    project's nor Python is not run: what it does must be tested elsewhere.
+    RUN stands for the first run of DyLoRA among the records, or of any method. A program that is
+    neither this project's nor Python is not run: what it does must be tested elsewhere.
     """
     if words[0] == "torchrun":
         words = ["python", "-m", "torch.distributed.run", *words[1:], "trainer.threads=1"]
@@ -120,7 +120,8 @@ def run_words(words, code=0):
     assert words[0] == "dylora", words
     if "RUN" in words:
         records = RecordStore("results").read_all()[0]
-        run = next(record.run_id for record in records if record.method == "dylora")
+        of_dylora = [record for record in records if record.method == "dylora"]
+        run = (of_dylora or records)[0].run_id
         words = [run if word == "RUN" else word for word in words]
     assert main(words[1:]) == code, words
 

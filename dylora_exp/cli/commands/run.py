@@ -66,11 +66,11 @@ class _PassOn(argparse.Action):
 
 def run(arguments: argparse.Namespace) -> int:
     """Do the run, or hand it to Hydra where it is asked for something that only Hydra does."""
+    flags, overrides = arguments.hydra_flags, arguments.overrides
+    if "--shell-completion" in flags:  # a shell waits: nothing else is imported before
+        return _complete(overrides, flags)
     from dylora_exp.cli.run_output import show
 
-    flags, overrides = arguments.hydra_flags, arguments.overrides
-    if "--shell-completion" in flags:
-        return _complete(overrides, flags)
     if flags or any(each.lstrip("+~").startswith("hydra") for each in overrides):
         from dylora_exp.multirun import launch
 
@@ -95,9 +95,10 @@ def run(arguments: argparse.Namespace) -> int:
 def _complete(overrides: list[str], flags: list[str]) -> int:
     """Let Hydra install its shell completion, or answer the question of a shell."""
     from dylora_exp.cli.completion import complete_command
-    from dylora_exp.multirun import call_hydra
 
     shells = [each.removeprefix("query=") for each in overrides if each.startswith("query=")]
     if not (shells and complete_command(shells[0])):
+        from dylora_exp.multirun import call_hydra
+
         call_hydra([*flags, *overrides], lambda tree: None)
     return 0

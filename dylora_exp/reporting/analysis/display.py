@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from dylora_exp.config import cut_name
 from dylora_exp.metrics import display_factor, title
 from dylora_exp.reporting.analysis.groups import Group, Series
 
 METHOD_NAMES = {
     "lora": "LoRA",
     "dylora": "DyLoRA",
-    "dylora-frozen": "DyLoRA (frozen)",
+    "dylora-frozen": "DyLoRA (Frozen)",
     "qdylora": "QDyLoRA",
-    "released-code": "Released code",
+    "released-code": "DyLoRA (Released code)",
     "nested-dropout": "Nested dropout",
     "matryoshka": "Matryoshka",
     "matryoshka-released": "Matryoshka (as released)",
@@ -36,7 +37,6 @@ TASK_NAMES = {
     **{"webnlg": "WebNLG", "demo-e2e": "demo E2E", "demo-webnlg": "demo WebNLG"},
     **{"gsm8k": "GSM8K", "metamath": "MetaMathQA"},
 }
-_CUT_WORDS = {"svd": "SVD", "alpha/b": "α/b", "alpha/r": "α/r", "alpha/sqrt(b)": "α/√b"}
 
 
 def method_name(name: str) -> str:
@@ -47,11 +47,6 @@ def method_name(name: str) -> str:
 def task_name(name: str) -> str:
     """Return a task's name in print; one that is not the project's stays as it is."""
     return TASK_NAMES.get(name, name)
-
-
-def cut_name(cut: str) -> str:
-    """Return the name of a cut in print, from truncation and scale separated by a space."""
-    return " ".join(_CUT_WORDS.get(word, word) for word in cut.split())
 
 
 def rank_list(ranks: Sequence[int]) -> str:
@@ -80,14 +75,15 @@ def group_name(group: Group) -> str:
 
 def series_name(series: Series) -> str:
     """Return a series' method in print, with its settings and its cut."""
-    cut = cut_name(series.cut)
+    cut = cut_name(series.truncation, series.scale)
     return f"{group_name(series.group)} ({cut})" if cut else group_name(series.group)
 
 
 def chart_names(series: Sequence[Series]) -> list[str]:
     """Return the names of series that share a chart, with settings only where they are needed."""
     short = [
-        method_name(one.group.names[3]) + (f" ({cut_name(one.cut)})" if one.cut else "")
+        method_name(one.group.names[3])
+        + (f" ({cut_name(one.truncation, one.scale)})" if one.cut else "")
         for one in series
     ]
     counts = Counter(short)

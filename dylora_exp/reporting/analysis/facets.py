@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
-from dylora_exp.reporting.analysis.display import cut_name
+from dylora_exp.config import cut_name
 from dylora_exp.reporting.analysis.groups import Series, default_settings
 
 # More lines than these in one chart cannot be told apart.
@@ -107,7 +107,7 @@ def _by_cut(part: _Part, room: int) -> list[_Part]:
             packed.append({cut: some})
     return [
         (
-            (*words, " and ".join(filter(None, map(cut_name, pack)))),
+            (*words, "; ".join(cut_name(*cut.split(" ", 1)) for cut in pack if cut)),
             list(itertools.chain(*pack.values())),
         )
         for pack in packed

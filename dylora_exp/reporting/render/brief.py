@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich.cells import cell_len, set_cell_size
 
+from dylora_exp.config import cut_name
 from dylora_exp.core import one_line
 from dylora_exp.records import Record
 from dylora_exp.reporting.analysis.decisions import FAILS, HOLDS, NO_DATA
 from dylora_exp.reporting.analysis.display import (
-    cut_name,
     method_name,
     rank_list,
     series_name,
@@ -34,6 +34,9 @@ _CLAIMS = 6
 # A pivot has at least these lines: title, headings, two rows, what is left out, a blank.
 _LEAST_PIVOT = 6
 _MOST_RANKS = 8
+_LONGEST_NAME = 36
+# The columns of the rank to deploy and of the seconds of one training.
+_ENDS = 13
 _END = "Everything: dylora report --all; as a page with figures: dylora report --html"
 
 
@@ -117,16 +120,18 @@ def _pivot(answer: Answer, count: int) -> list[str]:
     ordered = sorted(_rows(answer), key=lambda row: not row.is_main)
     kept = {id(row) for row in ordered[:count]}
     rows = best_marked([row for row in answer.rows if id(row) in kept])
-    ranks = _shown_ranks(answer.ranks)
+    names = _short_names(row.series for row in rows)
     width = max(6, *(1 + len(_number(row, rank)) for row in rows for rank in row.cells))
-    name = max(10, WIDTH - width * max(len(ranks), 1) - 14)
+    # A whole name is worth more than one more rank: it tells the cuts of a method apart.
+    longest = min(_LONGEST_NAME, max(map(cell_len, names.values())))
+    ranks = _shown_ranks(answer.ranks, min(_MOST_RANKS, (WIDTH - _ENDS - longest) // width))
+    name = WIDTH - _ENDS - width * max(len(ranks), 1)
     headings = [f"r={rank}" for rank in ranks] or ["score"]
     head = "".join(f"{text:>{width - 1}} " for text in headings)
     lines = [
         _cut(f"{subject_name(answer.subject)}: {answer.metric}, {_seeds(rows)}", WIDTH),
-        f"{'':{name}}{head}{'deploy':>6}{'train s':>8}",
+        f"{'':{name}}{head}{'deploy':>6}{'time s':>7}",
     ]
-    names = _short_names(row.series for row in rows)
     shown: Sequence[int | None] = ranks or [None]
     for row in rows:
         cells = [_number(row, rank) for rank in shown]
@@ -137,9 +142,9 @@ def _pivot(answer: Answer, count: int) -> list[str]:
         deploy = "" if row.deploy is None else f"r={row.deploy}"
         seconds = "" if row.seconds is None else f"{row.seconds:.{1 if row.seconds < 1000 else 0}f}"
         lines.append(
-            set_cell_size(_cut(names[id(row.series)], name - 1), name)
+            set_cell_size(_cut(names[id(row.series)], name), name)
             + "".join(text.rjust(width) for text in texts)
-            + f"{deploy:>6}{seconds:>8}"
+            + f"{deploy:>6}{seconds:>7}"
         )
     left_out = [
         f"{number} more {what}{'s' * (number > 1)}"
@@ -169,21 +174,21 @@ def _short_names(series: Iterable[Series]) -> dict[int, str]:
         cuts.setdefault(one.group.names[3], set()).add(one.cut)
     return {
         id(one): method_name(one.group.names[3])
-        + (f", {cut_name(one.cut)}" if len(cuts[one.group.names[3]]) > 1 else "")
+        + (f" ({cut_name(one.truncation, one.scale)})" if len(cuts[one.group.names[3]]) > 1 else "")
         for one in found
     }
 
 
-def _shown_ranks(ranks: Sequence[int]) -> list[int]:
+def _shown_ranks(ranks: Sequence[int], most: int) -> list[int]:
     """Return the ranks that there is room for: powers of two and the last before others."""
-    if len(ranks) <= _MOST_RANKS:
+    if len(ranks) <= most:
         return list(ranks)
     powers = [rank for rank in ranks if rank & (rank - 1) == 0]
-    kept = sorted({*powers[-_MOST_RANKS + 1 :], ranks[-1]})
-    if len(kept) >= _MOST_RANKS // 2:
+    kept = sorted({*powers[-most + 1 :], ranks[-1]})
+    if len(kept) >= most // 2:
         return kept
-    step = (len(ranks) - 1) / (_MOST_RANKS - 1)
-    return [ranks[round(index * step)] for index in range(_MOST_RANKS)]
+    step = (len(ranks) - 1) / (most - 1)
+    return [ranks[round(index * step)] for index in range(most)]
 
 
 def _number(row: PivotRow, rank: int | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from collections.abc import Sequence
@@ -64,6 +65,12 @@ def cost_pictures(series: Sequence[Series]) -> list[Picture]:
         for facet in charts[:MOST_CHARTS]
     ]
     share_range(pictures, "x", "y")
+    if left_out := len(charts) - len(pictures):
+        # Said where it is seen: the caption of the last chart.
+        note = (
+            f" {left_out} more chart{'s' * (left_out > 1)} of further settings left out; see Cost."
+        )
+        pictures[-1] = dataclasses.replace(pictures[-1], caption=pictures[-1].caption + note)
     for found in searches(series):
         if len(pictures) == 1 and len(charts[0].series) < MOST_SERIES:
             pictures = [_picture("", list(points.values()), found)]
