@@ -1,11 +1,14 @@
-"""Times decoding once per context in batches against once per reference line, one at a time."""
+"""Times decoding once per context in batches against once per reference line, one at a time.
+
+python scripts/bench_decode.py --model gpt2 --data ../shared/data --contexts 100
+"""
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 
+import benchmarking
 import torch
 
 from dylora_exp.adapters import merged
@@ -48,43 +51,71 @@ def prepared(config: Config) -> tuple[GenerationObjective, TrainedModel]:
 
 
 def main() -> None:
-    """Print the seconds per 100 contexts of both ways, and their ratio."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True, metavar="FOLDER", help="a GPT-2")
+    """Measure, print the ratio, and write it with all numbers."""
+    parser = benchmarking.parser_of(__doc__)
+    parser.add_argument("--model", default="tiny-gpt2", help="a model that generates texts")
+    parser.add_argument("--folder", metavar="DIR", help="its weights; at random without")
     parser.add_argument("--data", required=True, metavar="DIR", help="holds the files of E2E")
     parser.add_argument("--contexts", type=int, default=100, metavar="N", help="of E2E dev")
+    parser.add_argument("--part", type=int, default=10, metavar="N", help="for batch 1")
     parser.add_argument("--batch", type=int, default=32, metavar="N", help="contexts in a batch")
-    arguments = parser.parse_args()
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     quiet_libraries()
+    weights = f"model.name_or_path={options.folder}" if options.folder else "model.pretrained=false"
+    if options.model.startswith("tiny"):
+        weights = "model.pretrained=true"
     config = compose(
         [
-            "model=gpt2",
-            f"model.name_or_path={arguments.model}",
-            "task=e2e",
-            "task.eval_split=dev",
-            f"task.data_dir={arguments.data}",
-            f"task.max_eval_samples={arguments.contexts}",
-            "task.max_train_samples=1",
-            "ranks.r_max=4",
+            *(f"model={options.model}", weights, "task=e2e", "task.eval_split=dev"),
+            *(f"task.data_dir={options.data}", f"task.max_eval_samples={options.contexts}"),
+            *("task.max_train_samples=1", "ranks.r_max=4", "method=dylora"),
         ]
     )
     objective, model = prepared(config)
+    model.to(options.device)
     counts = [len(texts) for texts in objective.data["references"]]
-    pairs = zip(objective.prompts, counts, strict=True)
-    lines = [prompt for prompt, count in pairs for _ in range(count)]
-    seconds(model, objective, lines[:1], 1)  # warms up
-    with merged(model):
-        ours = seconds(model, objective, objective.prompts, arguments.batch)
-    theirs = seconds(model, objective, lines, 1)
-    for name, spent, inputs in (
-        (f"once per context, batch {arguments.batch}, merged", ours, objective.prompts),
-        ("once per reference line, batch 1, not merged", theirs, lines),
-    ):
-        share = 100 * spent / len(objective.prompts)
-        print(f"{name:46} {len(inputs):5} inputs {share:8.1f} s per 100 contexts")
-    print(
-        f"ratio {theirs / ours:.1f}, of it {len(lines) / len(objective.prompts):.1f} by the lines"
+    part = objective.prompts[: options.part]
+    lines = [prompt for prompt, count in zip(part, counts, strict=False) for _ in range(count)]
+    share = sum(counts) / len(lines)
+
+    def ours(_round: int) -> float:
+        with merged(model):
+            return seconds(model, objective, objective.prompts, options.batch)
+
+    found = benchmarking.measure_in_turn(
+        {"ours": ours, "released way": lambda _: share * seconds(model, objective, lines, 1)},
+        options.rounds,
     )
+    rows = benchmarking.summarised(found, ["ours"])
+    result = benchmarking.facts(
+        options.device,
+        model=options.model,
+        contexts=len(objective.prompts),
+        lines=sum(counts),
+        lines_measured=len(lines),
+        batch=options.batch,
+        beams=objective.decoding.beams,
+        rounds=options.rounds,
+        rows=rows,
+    )
+    text = (
+        "# Decoding\n\n"
+        f"{options.model}, E2E, {len(objective.prompts)} contexts with {sum(counts)} reference "
+        f"lines, {objective.decoding.beams} beams. Ours decodes each context once, in batches of "
+        f"{options.batch}, the adapters merged; the released way each line by itself, not merged, "
+        f"measured on {len(lines)} lines and multiplied by {share:.1f}. One rank; each further one "
+        f"costs the same again, both ways. Medians of {options.rounds} rounds. "
+        f"{benchmarking.facts_text(result)}\n\n"
+    ) + benchmarking.markdown_table(
+        ["way", "seconds", "/ ours"],
+        [
+            [row["name"], f"{row['seconds']:.1f}", benchmarking.ratio_text(row["over ours"])]
+            for row in rows
+        ],
+    )
+    benchmarking.save(options.to, "decode", result, text)
 
 
 if __name__ == "__main__":
