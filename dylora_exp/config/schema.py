@@ -16,12 +16,13 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny
+from pydantic import AfterValidator, Field, SerializeAsAny
 
 from dylora_exp.config.cuts import CutConfig
 from dylora_exp.config.distributions import DISTRIBUTIONS
 from dylora_exp.config.readers import READERS, TEXT_READERS, ReaderName
-from dylora_exp.core import StrictModel, did_you_mean, unknown_name
+from dylora_exp.config.targets import Targets
+from dylora_exp.core import StrictModel, unknown_name
 from dylora_exp.metrics import METRICS
 
 Positive = Annotated[float, Field(gt=0)]
@@ -40,25 +41,6 @@ def _check_language(name: str) -> str:
     return name
 
 
-# All linear layers but the output of a language model, or the head of a classifier.
-ALL_LINEAR = "all-linear"
-# Of a model's targets, head and fused layers: what follows from the model itself.
-AUTO = "auto"
-
-
-def _list_targets(value: Any) -> Any:
-    """Return ``all-linear`` as a list of it, which stands for the names of many layers."""
-    if value == ALL_LINEAR:
-        return [value]
-    if isinstance(value, str):
-        hint = did_you_mean(value, [ALL_LINEAR]) or "."
-        raise ValueError(f"found {value!r}, expected a list such as [a, b], or {ALL_LINEAR}{hint}")
-    if isinstance(value, list) and ALL_LINEAR in value and len(value) > 1:
-        raise ValueError(f"found {ALL_LINEAR} beside other names, which it includes.")
-    return value
-
-
-Targets = Annotated[list[str], BeforeValidator(_list_targets)]
 Language = Annotated[str, AfterValidator(_check_language)]
 
 
