@@ -47,8 +47,6 @@ from .run_identity import is_identity as is_identity
 from .run_identity import recompute_run_id as recompute_run_id
 from .run_identity import run_id as run_id
 from .run_identity import setup_id as setup_id
-from .schema import ALL_LINEAR as ALL_LINEAR
-from .schema import AUTO as AUTO
 from .schema import DRAWING as DRAWING
 from .schema import WEIGHTS as WEIGHTS
 from .schema import Config as Config
@@ -60,6 +58,8 @@ from .schema import powers_of_two as powers_of_two
 from .schema import without_targets as without_targets
 from .search_path import named_search_path as named_search_path
 from .search_path import quoted_folder as quoted_folder
+from .targets import ALL_LINEAR as ALL_LINEAR
+from .targets import AUTO as AUTO
 from .task_schema import DataFiles as DataFiles
 from .task_schema import HubDataset as HubDataset
 from .task_schema import HubSource as HubSource

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
 
-from dylora_exp.config.schema import AUTO
+from dylora_exp.config.targets import AUTO
 from dylora_exp.core import hub_name, unknown_name
 
 

@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationInfo, field_validator
+from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 
 from dylora_exp.config.cuts import CutConfig
 from dylora_exp.config.distributions import DISTRIBUTIONS
@@ -27,28 +27,9 @@ from dylora_exp.config.field_types import (
     Positive,
     Share,
 )
+from dylora_exp.config.targets import Targets
 from dylora_exp.config.task_schema import TaskConfig
-from dylora_exp.core import StrictModel, did_you_mean, unknown_name
-
-# All linear layers but the output of a language model, or the head of a classifier.
-ALL_LINEAR = "all-linear"
-# Of a model's targets, head and fused layers: what follows from the model itself.
-AUTO = "auto"
-
-
-def _list_targets(value: Any) -> Any:
-    """Return ``all-linear`` as a list of it, which stands for the names of many layers."""
-    if value == ALL_LINEAR:
-        return [value]
-    if isinstance(value, str):
-        hint = did_you_mean(value, [ALL_LINEAR]) or "."
-        raise ValueError(f"found {value!r}, expected a list such as [a, b], or {ALL_LINEAR}{hint}")
-    if isinstance(value, list) and ALL_LINEAR in value and len(value) > 1:
-        raise ValueError(f"found {ALL_LINEAR} beside other names, which it includes.")
-    return value
-
-
-Targets = Annotated[list[str], BeforeValidator(_list_targets)]
+from dylora_exp.core import StrictModel, unknown_name
 
 
 class ModelConfig(StrictModel):
