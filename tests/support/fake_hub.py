@@ -109,7 +109,7 @@ def _handler(hub):
 def serving(hub):
     """Serve a hub for a while and yield its address, for HF_ENDPOINT."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"
