@@ -88,7 +88,7 @@ def with_start_token(folder):
     tokenizer.save_pretrained(folder)
 
 
-@pytest.mark.parametrize("start", [False, True])
+@pytest.mark.parametrize("start", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_harness_gives_the_same_scores(start, tmp_path):
     pytest.importorskip("lm_eval", reason="needs the extra eval")
     words = make_choice_task(tmp_path, 30)
