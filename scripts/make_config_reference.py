@@ -27,7 +27,7 @@ from dylora_exp.config import (
 )
 from dylora_exp.config.distributions import DISTRIBUTIONS
 from dylora_exp.config.registry import settings_classes
-from dylora_exp.core import field_types, is_model
+from dylora_exp.core import field_types, is_model, keys
 from dylora_exp.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,11 +93,8 @@ def _own_settings(group: Any, base: type[BaseModel], tag: str) -> Iterator[str]:
     for kind, schema in settings_classes(group).items():
         files = [name for name in options(group) if _file_tag(group, name, tag) == kind]
         shown = ", ".join(f"`{group}={name}`" for name in files)
-        own = [
-            row
-            for row in _fields(schema, f"{group}.")
-            if row[0].split("`")[1].split(".")[1] not in base.model_fields
-        ]
+        shared = set(keys(base, f"{group}."))
+        own = [row for row in _fields(schema, f"{group}.") if row[0].split("`")[1] not in shared]
         unused = [
             f"`{group}.{name}`"
             for name, field in schema.model_fields.items()

@@ -55,8 +55,17 @@ def rank_choice(record: Record) -> list[str]:
 
 
 def rank_table(record: Record) -> Table:
-    """Return a record's scores: a row for each cut and rank, a column for each metric."""
-    names = list(dict.fromkeys(name for entry in record.ranks for name in entry.metrics))
+    """Return a record's scores: a row for each cut and rank, a column for each metric.
+
+    Those of single files, such as ``accuracy_piqa``, are left to the record.
+    """
+    found = dict.fromkeys(name for entry in record.ranks for name in entry.metrics)
+    known = [name for name in found if metrics.base_name(name) in metrics.METRICS]
+    names = [
+        name
+        for name in found
+        if name in known or not any(name.startswith(f"{each}_") for each in known)
+    ]
     in_percent = all(metrics.output_factor(name) == 100 for name in names)
     title = f"{record.method} · {record.model} · {record.task} · seed {record.seed}"
     columns = [("ranks made by", False), *((name, True) for name in ("rank", *names))]

@@ -25,6 +25,10 @@ ANSWERS = (
 LIKELIHOODS = ([6.0, 4.0], [3, 1])
 EXPECTED = {
     ("accuracy", None): (NUMBERS, 4 / 5),
+    # Of the options that were chosen.
+    ("accuracy_norm", None): (NUMBERS, 4 / 5),
+    ("accuracy_bytes", None): (NUMBERS, 4 / 5),
+    ("accuracy_mean", None): (NUMBERS, 4 / 5),
     ("f1", None): (NUMBERS, 4 / 5),
     ("matthews_correlation", None): (NUMBERS, (2 * 2 - 1 * 0) / math.sqrt(3 * 2 * 3 * 2)),
     ("pearson", None): (NUMBERS, 2 / 3),

@@ -13,6 +13,7 @@ from dylora_exp.core import (
     template_problem,
 )
 from dylora_exp.core.errors import RequestError
+from dylora_exp.objectives.choice import ChoiceTask
 from dylora_exp.objectives.encoding import PairEncoder
 from tests.support.small_gpt2 import END, LINES, small_tokenizer
 
@@ -73,10 +74,25 @@ def test_wrong_syntax_is_said():
     first, second = error.value.problems
     assert first.startswith("task.prompt: found '{{ q ', which is no template (")
     assert second.startswith("task.label: found '1 +', which is no expression (")
-    with pytest.raises(RequestError, match=r"'promt' is not one of .*did you mean 'prompt'"):
-        compose(["task=arc-easy", "+task.hub.templates.promt=x"])
     with pytest.raises(RequestError, match=r"task.prompt: found nothing, a task of templates"):
         compose(["task=arc-easy", "task.prompt=null"])
+
+
+@pytest.mark.parametrize(
+    ("templates", "expected"),
+    [
+        ({"promt": "x"}, "task.hub.templates: 'promt' is not one of choices, completion, label, "
+         "prompt; did you mean 'prompt'?"),
+        ({"prompt": "{{ q "}, "task.hub.templates.prompt: found '{{ q ', which is no template ("),
+        ({"label": ["x"]}, "task.hub.templates.label: found ['x'], expected a text."),
+    ],
+)  # fmt: skip
+def test_the_templates_for_the_hub_are_checked_too(templates, expected):
+    hub = {"path": "a/b", "templates": templates}
+    metrics = {"metrics": ["accuracy"], "headline": "accuracy"}
+    row = {"prompt": "{{ q }}", "choices": "c", "label": "l"}
+    (sentence,) = ChoiceTask.model_validate({"hub": hub, **metrics, **row}).problems()
+    assert sentence.startswith(expected)
 
 
 def ids(tokenizer, text):
