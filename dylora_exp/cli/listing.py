@@ -20,6 +20,7 @@ from dylora_exp.core import (
     make_grid,
     one_line,
     print_warning,
+    without_garbage_collection,
 )
 from dylora_exp.records import Record, RecordStore, deciding_metric, rank_verdict
 
@@ -42,13 +43,14 @@ def print_runs(results_dir: Path) -> None:
     names = ("run", "date", "status", "profile", "model", "task", "method", "seed")
     rows, details = [], []
     differences: dict[Any, str] = {}  # by all settings but the seed, which most runs share
-    for record in sorted(records, key=lambda one: (one.created_at, one.run_id), reverse=True):
-        chosen = (record.profile, record.model, record.task, record.method, str(record.seed))
-        rows.append((record.run_id, date_text(record), store.state(record), *chosen))
-        settings = to_json({**record.config, "seed": None}), tuple(record.choices.values())
-        if settings not in differences:
-            differences[settings] = " ".join(settings_texts(record))
-        details.append((outcome_text(record), differences[settings]))
+    with without_garbage_collection():  # of which there is none, among many thousands of objects
+        for record in sorted(records, key=lambda one: (one.created_at, one.run_id), reverse=True):
+            chosen = (record.profile, record.model, record.task, record.method, str(record.seed))
+            rows.append((record.run_id, date_text(record), store.state(record), *chosen))
+            settings = to_json({**record.config, "seed": None}), tuple(record.choices.values())
+            if settings not in differences:
+                differences[settings] = " ".join(settings_texts(record))
+            details.append((outcome_text(record), differences[settings]))
     # Not by rich, which takes a second for a thousand rows.
     print(f"runs in {one_line(str(results_dir))}")
     print("\n".join(_run_lines(names, rows, details)))

@@ -12,7 +12,7 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,11 +185,11 @@ def _combinations(space: SearchSpace) -> Iterator[Job]:
     """Yield jobs of a search with all combinations of choices and of the ends of intervals."""
     from optuna.distributions import CategoricalDistribution
 
-    values = [
-        of.choices if isinstance(of, CategoricalDistribution) else dict.fromkeys((of.low, of.high))
-        for of in space.searched.values()
-    ]
-    for chosen in itertools.product(*values):
+    def values(of: Any) -> Collection[Any]:
+        is_choice = isinstance(of, CategoricalDistribution)
+        return of.choices if is_choice else dict.fromkeys((of.low, of.high))
+
+    for chosen in itertools.product(*map(values, space.searched.values())):
         searched = _to_overrides(dict(zip(space.searched, chosen, strict=True)))
         yield Job((*space.fixed, *searched))
 

@@ -37,6 +37,17 @@ def begin(callbacks, optimizer, step):
     callbacks[0].on_step_begin(None, state, None, optimizer=optimizer)
 
 
+def test_factors_that_have_not_moved_can_still_move_after_the_rotation():
+    """After steps at a learning rate of 0 the product is zero, and the factors are not both."""
+    _, model, optimizer, callbacks = prepared()
+    for layer in lora_layers(model):
+        factors(layer)[1].data.zero_()
+    before = [factors(layer)[0].clone() for layer in lora_layers(model)]
+    begin(callbacks, optimizer, 8)
+    for layer, a in zip(lora_layers(model), before, strict=True):
+        assert a.any() and torch.equal(factors(layer)[0], a)
+
+
 def test_the_rotation_keeps_the_function_and_sorts_the_factors():
     _, model, optimizer, callbacks = prepared()
     ids = torch.randint(5, 300, (4, 12), generator=torch.Generator().manual_seed(0))
