@@ -21,8 +21,8 @@ def target_names(backbone: PreTrainedModel, model: ModelConfig) -> list[str]:
 
     They are those of ``model.targets``. ``all-linear`` means, as in PEFT, all linear layers but the
     output of a language model; of a classifier, those of its head are trained whole instead. A
-    fused layer is one layer then; experts that lie in one tensor are none. They are named as briefly
-    as names no other module.
+    fused layer is one layer then; experts that lie in one tensor are none. They are named as
+    briefly as names no other module.
 
     Raises:
         RequestError: When ``all-linear`` finds no layer.
