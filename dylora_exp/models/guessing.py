@@ -65,7 +65,9 @@ def complete_model(tree: Mapping[str, Any]) -> Mapping[str, Any]:
         return tree  # the schema says what is wrong with it
     name, folder = names["name_or_path"], Path(names["name_or_path"]).expanduser()
     name = str(folder.resolve()) if folder.is_dir() else name
-    guess = _guess(name, names["revision"], group.get("extra"), cache)
+    # Parts of a fused layer cannot be adapted where its weights are packed together.
+    is_packed = group.get("quantization", "none") != "none"
+    guess = _guess(name, names["revision"], group.get("extra"), cache, with_parts=not is_packed)
     model = dict(group)
     notes = []
     if model.get("targets") == AUTO:
@@ -93,8 +95,18 @@ def _listed(names: Sequence[str]) -> str:
 
 
 @functools.cache
-def _guess(name: str, revision: str | None, extra: str | None, hub_cache: str | None) -> _Guess:
-    """Return what can be found in a model, built of shapes alone."""
+def _guess(
+    name: str, revision: str | None, extra: str | None, hub_cache: str | None, with_parts: bool
+) -> _Guess:
+    """Return what can be found in a model, built of shapes alone.
+
+    Args:
+        name: A folder, or a name on the hub.
+        revision: That of the hub.
+        extra: The optional dependency that the model comes with.
+        hub_cache: A folder of fetched models.
+        with_parts: Whether the parts of fused layers may be adapted, not the whole alone.
+    """
     import torch
     from transformers import (
         MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -117,7 +129,7 @@ def _guess(name: str, revision: str | None, extra: str | None, hub_cache: str | 
     kind = AutoModelForSequenceClassification if is_classifier else AutoModelForCausalLM
     with torch.device("meta"):
         built = kind.from_config(config, **NO_CODE)
-    fused = _fused_layers(built)
+    fused = _fused_layers(built) if with_parts else {}
     targets, source = _targets(built, fused)
     head = _head(built) if is_classifier else ()
     return _Guess(targets, source, head, fused)

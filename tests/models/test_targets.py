@@ -124,6 +124,8 @@ def test_what_is_typed_goes_before_a_guess(tmp_path):
     guessed = compose([f"model={folder}"])
     assert guessed.model.targets == ["query_key_value.q", "query_key_value.v"]
     assert guessed.model.fused == {"query_key_value": ["q", "k", "v"]}
+    packed = compose([f"model={folder}", "model.quantization=nf4"])  # no parts of packed weights
+    assert (packed.model.targets, packed.model.fused) == (["query_key_value"], None)
     typed = compose([f"model={folder}", "model.targets=[query_key_value]", "model.name=mine"])
     assert (typed.model.targets, typed.model.fused) == (["query_key_value"], None)
     assert typed.model.name == "mine"
