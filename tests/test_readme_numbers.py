@@ -221,7 +221,7 @@ def test_the_cuts_of_the_demo_are_those_of_their_records():
         if record.profile == "demo"
     }
     first = DOCS["cuts"].split("MRPC with MiniLM")[0]
-    rows = [row for row in rows_of(first) if row[0].isdigit()]
+    rows = [row for row in rows_of(first) if row[0].isdigit() and len(row) == 1 + len(names)]
     assert len(rows) == 5
     for rank, *cells in rows:
         expected = [

@@ -36,6 +36,7 @@ from dylora_exp.core import RequestError, config_folders, first_line, unknown_na
 
 # What a setting without effect is left as: what the files of these say.
 _STANDARD = ("profile", "model", "task", "method")
+_OF_MODELS = ("model.targets", "model.fused", "model.head", "model.config")
 
 
 def compose(
@@ -87,7 +88,8 @@ def from_hydra(
 
     Args:
         tree: The composed config.
-        overridden: The keys that the user gave for this run alone, which must have an effect.
+        overridden: The keys that the user gave for this run alone, which must have an effect, but
+            for those of ``_may_be_idle``.
         shared: The keys that the user gave for other runs as well.
         choices: The file that was chosen of each group, as Hydra's ``runtime.choices``.
         search_path: Folders with further config files.
@@ -96,6 +98,8 @@ def from_hydra(
         RequestError: As ``load``, or when an interpolation cannot be resolved.
     """
     plain, given = _to_plain(tree), [*overridden, *shared]
+    overridden = [key for key in overridden if not _may_be_idle(key, plain, overridden)]
+    shared = [key for key in given if key not in overridden]
     problems = []
     try:
         config = load(complete(plain, given), overridden, shared)
@@ -122,6 +126,16 @@ def from_hydra(
         _set(plain, key, value)
     still_given = [key for key in given if key not in moved]
     return load(complete(plain, still_given), overridden, shared) if moved else config
+
+
+def _may_be_idle(key: str, tree: Mapping[str, Any], given: Collection[str]) -> bool:
+    """Return whether a setting that the user gave may change nothing without a word.
+
+    Nothing (null) claims no effect; what describes a model is given whatever the method and task;
+    and who says a number of steps knows that it replaces the epochs.
+    """
+    replaced = key == "trainer.epochs" and "trainer.max_steps" in given
+    return replaced or key in _OF_MODELS or _get(tree, key) is None
 
 
 @functools.cache

@@ -59,7 +59,7 @@ def export(
         RequestError: When the run or its adapter is not there, did not complete, has no such rank,
             or a folder is in use.
     """
-    from dylora_exp.adapters import Cut, export_rank, read_adapter, write_adapter
+    from dylora_exp.adapters import export_rank, read_adapter, write_adapter
     from dylora_exp.methods import make_method
     from dylora_exp.models import Layout
     from dylora_exp.runner.merging import merge as merge_adapter
@@ -97,7 +97,6 @@ def export(
             elif tokenizer is not None:
                 tokenizer.save_pretrained(written)
                 apply_umask(written)
-            scored_at = Cut(entry.rank, entry.truncation, entry.scale)  # type: ignore[arg-type]
             exported = Exported(
                 record=record,
                 entry=entry,
@@ -105,7 +104,7 @@ def export(
                 merged=merge,
                 r=adapter.settings["r"],
                 has_tokenizer=tokenizer is not None,
-                cut_remark=method.cut_remark(scored_at),
+                cut_remark=method.cut_remark(entry.truncation),
             )
             (written / "README.md").write_text(model_card(exported), encoding="utf-8")
             export_folder.replace(target, written)

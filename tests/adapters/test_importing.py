@@ -271,7 +271,7 @@ def test_a_method_without_adapters_takes_none(state, tmp_path):
         compose(["method=finetune", f"method.adapter={tmp_path / 'old.bin'}"])
     (problem,) = caught.value.problems
     assert problem.startswith(
-        "method.adapter: method 'finetune' has no such setting, only dylora, "
+        "method.adapter: method 'finetune' has no such setting, only distilled, droplora, dylora, "
     )
 
 

@@ -181,7 +181,8 @@ def test_a_base_in_a_folder_is_found(adapter, tmp_path):
         ("roberta-base", "roberta-base", "roberta-base"),
         ("FacebookAI/roberta-large", "roberta-large", "roberta-large"),
         ("openai-community/gpt2", "gpt2", "gpt2"),
-        ("meta-llama/Llama-3.2-1B", "Llama-3.2-1B", "meta-llama/Llama-3.2-1B"),
+        ("meta-llama/Llama-3.2-1B", "llama-3.2-1b", "meta-llama/Llama-3.2-1B"),
+        ("meta-llama/Llama-2-7b-hf", "Llama-2-7b-hf", "meta-llama/Llama-2-7b-hf"),
         ("/other/site-packages/dylora_exp/models/tiny-roberta", "tiny-roberta", None),
     ],
 )

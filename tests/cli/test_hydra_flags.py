@@ -112,11 +112,14 @@ def test_shell_completion_is_installed_for_the_program(shell, capsys):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("dylora run task=de", ["task=demo", "task=demo-e2e", "task=demo-webnlg"]),
+        (
+            "dylora run task=de",
+            ["task=demo", "task=demo-choice", "task=demo-e2e", "task=demo-webnlg"],
+        ),
         ("dylora validate trainer.warm", ["trainer.warmup_ratio=", "trainer.warmup_steps="]),
         ("dylora re", ["report", "reproduce", "resize"]),
         ("dylora -q re", ["report", "reproduce", "resize"]),
-        ("dylora run -m method=lora,dy", ["method=lora,dylora", "method=lora,dylora-frozen"]),
+        ("dylora run -m method=lora,dylora-f", ["method=lora,dylora-frozen"]),
         ("dylora validate --config-dir own task=mi", ["task=mine"]),
         ("dylora validate hydra.searchpath=[own] task=mi", ["task=mine"]),
         ("dylora show 3", ["3fa9", "3fb0"]),

@@ -244,7 +244,10 @@ def test_all_that_is_wrong_is_said_at_once(capsys, worker):
     ("words", "expected"),
     [
         (["oen"], "table: 'oen' is not one of all, big, one, two; did you mean 'one'?"),
-        (["one", "--profile", "dem"], "profile: 'dem' is not one of demo, demo-nlg, mini"),
+        (
+            ["one", "--profile", "dem"],
+            "profile: 'dem' is not one of demo, demo-choice, demo-nlg, llm",
+        ),
         (["big"], "profile of table big: 'demo' is not one of mini."),
         (["all", "--profile", "paper"], "profile: no table has 'paper'."),
         (["one", "method.alpha=3"], "method.alpha: 'method.alpha=3' would make other runs than"),

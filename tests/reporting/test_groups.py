@@ -30,16 +30,16 @@ def test_seeds_are_of_one_group(results):
 def test_other_settings_are_kept_apart_and_named(results):
     for seed in (10, 42, 1010):
         results.demo("dylora", seed, 0.8)
-    words = "profile=demo task=demo method=dylora ranks.r_max=4 trainer.epochs=7"
+    words = "profile=demo task=demo method=dylora ranks.r_max=4 trainer.weight_decay=0.5"
     results.add(words, 10, {(1, *LEADING): {"accuracy": 0.5}})
     found, _ = groups(results)
     assert [group.method for group in found] == [
-        "dylora [ranks.r_max=4, trainer.epochs=7.0]",
+        "dylora [ranks.r_max=4, trainer.weight_decay=0.5]",
         "dylora",
     ]
     apart, few = group_warnings(found)
     assert "demo tiny-roberta demo dylora: 2 sets of runs" in apart
-    assert "ranks.r_max=4, trainer.epochs=7.0; the defaults" in apart
+    assert "ranks.r_max=4, trainer.weight_decay=0.5; the defaults" in apart
     assert few.startswith("1 of 2 groups have fewer than 3 seeds (the smallest 1)")
 
 

@@ -133,7 +133,8 @@ def test_webnlg_is_scored_by_seen_and_unseen_categories_too(model, tmp_path):
 @pytest.mark.parametrize("method", ["finetune", "flop", "nested-dropout", "matryoshka"])
 def test_other_methods_generate(method, model, tmp_path):
     more = [f"method={method}", "task.metrics=[bleu]"]
-    record = run_if_needed(compose(words(model, e2e(tmp_path / "e2e"), tmp_path, *more))).record
+    given = words(model, e2e(tmp_path / "e2e"), tmp_path, *more)
+    record = run_if_needed(compose(given, shared=given)).record  # some methods have no ranks
     ranks = [entry.rank for entry in record.ranks]
     assert ranks == ([None] if method in ("finetune", "flop") else [1, 2])
     files = predictions(tmp_path / "outputs" / record.run_id)
@@ -180,9 +181,10 @@ def test_a_run_cut_short_before_it_decodes_ends_the_same_in_bf16(
     with monkeypatch.context() as patch:
         patch.setattr(generation.GenerationObjective, "score", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            run_if_needed(compose(cut))
-    run_if_needed(compose(cut))  # the weights come from a checkpoint, the Trainer is not asked
-    run_if_needed(compose(whole))
+            run_if_needed(compose(cut, shared=cut))
+    # The weights come from a checkpoint, the Trainer is not asked.
+    run_if_needed(compose(cut, shared=cut))
+    run_if_needed(compose(whole, shared=whole))
     ours, theirs = (
         [json.loads(line)["texts"] for file in sorted((tmp_path / place).rglob("*.jsonl"))
          for line in file.read_text().splitlines()[1:]]

@@ -53,6 +53,7 @@ RESOURCES = {
     "results_dir": "a place",
     "outputs_dir": "a place",
     "hub_cache": "a place",
+    "model.guessed": "what a guess said of the other settings of the model",
     "task.data_dir": "a place; the record holds the digests of the files",
     "task.published": "what data fetch fetches",
     "task.language": "for cards",
