@@ -196,8 +196,8 @@ class Method:
         """Return the ranks of the layers at a cut; None where all have the cut's, or their own."""
         return None
 
-    def cut_remark(self, cut: Cut) -> str | None:
-        """Return what users of a cut have to know of it, as a sentence; None for nothing."""
+    def cut_remark(self, truncation: str | None) -> str | None:
+        """Return what users of a truncation have to know of it, as a sentence; None for nothing."""
         return None
 
     def row_scale(self) -> torch.Tensor | None:

@@ -84,9 +84,9 @@ class MatryoshkaLoRA(LoRA):
         self.mask.weigh(self.row_scale(), self.ranks.r_max)
         return model
 
-    def cut_remark(self, cut: Cut) -> str:
+    def cut_remark(self, truncation: str | None) -> str:
         """Return whether the diagonal of training is in a cut."""
-        if cut.truncation == UNWEIGHTED:
+        if truncation == UNWEIGHTED:
             return (
                 "The diagonal between its factors in training is left out, as its authors' code "
                 "scores it."

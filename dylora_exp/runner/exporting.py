@@ -59,7 +59,7 @@ def export(
         RequestError: When the run or its adapter is not there, did not complete, has no such rank,
             or a folder is in use.
     """
-    from dylora_exp.adapters import Cut, export_rank, read_adapter, write_adapter
+    from dylora_exp.adapters import export_rank, read_adapter, write_adapter
     from dylora_exp.methods import make_method
 
     record = RecordStore(results_dir).find(run)
@@ -90,7 +90,6 @@ def export(
             elif tokenizer is not None:
                 tokenizer.save_pretrained(written)
                 apply_umask(written)
-            cut = Cut(entry.rank, entry.truncation, entry.scale)
             exported = Exported(
                 record=record,
                 entry=entry,
@@ -98,7 +97,7 @@ def export(
                 merged=merge,
                 r=adapter.settings["r"],
                 has_tokenizer=tokenizer is not None,
-                cut_remark=method.cut_remark(cut),
+                cut_remark=method.cut_remark(entry.truncation),
             )
             (written / "README.md").write_text(model_card(exported), encoding="utf-8")
             export_folder.replace(target, written)
