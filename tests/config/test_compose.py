@@ -81,8 +81,18 @@ def test_the_paper_profile_holds_appendix_b():
 def test_paper_profile_holds_for_every_task_and_method():
     for task in options("task"):
         assert compose(["profile=paper", f"task={task}"]).task.max_length == 512
-    for method in set(options("method")) - {"matryoshka"}:
+    for method in set(options("method")) - {"matryoshka", "matryoshka-released"}:
         assert compose(["profile=paper", f"method={method}"]).method.alpha == 16
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["method.scale=alpha/sqrt(b)", "method.scale='alpha/sqrt(b)'", 'method.scale="alpha/sqrt(b)"'],
+)
+def test_a_root_is_read_with_quotes_and_without(word):
+    score = "method.score=[{truncation: leading, scale: alpha/sqrt(b)}]"
+    config = compose([word, score])
+    assert config.method.scale == config.method.score[0].scale == "alpha/sqrt(b)"
 
 
 def problems(*words):
@@ -107,7 +117,7 @@ def test_problems_of_words_and_of_values_come_together():
         ("seed=[1", "'seed=[1': cannot be read, expected key=value"),
         ("seed=1,2", "seed: '1,2' names several values, add -m"),
         ("seed=${nothing}", "nothing"),
-        ("profile=large", "profile: 'large' is not one of demo, demo-nlg, mini"),
+        ("profile=large", "profile: 'large' is not one of demo, demo-choice, demo-nlg, mini"),
     ],
 )
 def test_wrong_words(word, expected):
