@@ -90,6 +90,16 @@ def test_paper_profile_holds_for_every_task_and_method():
         assert compose(["profile=paper", f"method={method}"]).method.alpha == 16
 
 
+@pytest.mark.parametrize(
+    "word",
+    ["method.scale=alpha/sqrt(b)", "method.scale='alpha/sqrt(b)'", 'method.scale="alpha/sqrt(b)"'],
+)
+def test_a_root_is_read_with_quotes_and_without(word):
+    score = "method.score=[{truncation: leading, scale: alpha/sqrt(b)}]"
+    config = compose([word, score])
+    assert config.method.scale == config.method.score[0].scale == "alpha/sqrt(b)"
+
+
 def problems(*words):
     with pytest.raises(RequestError) as error:
         compose(words)

@@ -27,7 +27,8 @@ SMALL = [
 
 def small(*words):
     torch.manual_seed(0)
-    config = compose([*SMALL, "ranks.r_max=4", *words])
+    given = [*SMALL, "ranks.r_max=4", *words]
+    config = compose(given, shared=given)  # some methods have no ranks
     return config, *load(config.model, labels=2)
 
 

@@ -49,7 +49,12 @@ def test_the_extra_that_brings_a_package_is_named():
 
 
 def test_full_fine_tuning_has_no_rank_to_be_too_large():
-    assert model_problems(compose(["ranks.r_max=9000", "method=finetune"], shared=["ranks.r_max=9000"])) == []
+    assert (
+        model_problems(
+            compose(["ranks.r_max=9000", "method=finetune"], shared=["ranks.r_max=9000"])
+        )
+        == []
+    )
 
 
 def test_a_damaged_config_is_named(tmp_path):
