@@ -12,9 +12,10 @@ from collections.abc import Collection, Iterator
 
 from pydantic import BaseModel
 
+from dylora_exp.config.field_types import Mark
 from dylora_exp.config.readers import READERS
 from dylora_exp.config.registry import GROUPS, settings_classes
-from dylora_exp.config.schema import Config, Mark, ModelConfig
+from dylora_exp.config.schema import Config, ModelConfig
 from dylora_exp.core import expand_user, in_package, path_problem
 
 

@@ -8,6 +8,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+-]+")
@@ -52,7 +53,7 @@ def _without_unsafe(stem: str) -> str:
     return f"_{kept}" if kept[:1] in (".", "-", "") or _RESERVED.fullmatch(kept) else kept
 
 
-def expand_user(text: str | Path) -> Path:
+def expand_user(text: str | PathLike[str]) -> Path:
     """Return a path with ``~`` and ``~user`` replaced; as it is where there is no such user."""
     try:
         return Path(text).expanduser()
