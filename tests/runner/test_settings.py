@@ -38,7 +38,7 @@ METHODS = {
     "lora-continued": [*_RANKS, "method.continue_share=0.2"],
     "lora-squeeze": [*_RANKS, "method.cut_at=[0.4]"],
     "finetune": [],
-    "flop": ["method.target_sparsity=0.1"],
+    "flop": ["method.target_sparsity=0.5"],
 }
 OBJECTIVES = {
     "classification": [*_FEW, "task.max_eval_samples=16"],
@@ -83,6 +83,8 @@ APART = {
     "model.name_or_path": "the model",
     "task.reader": "the data",
 }
+# A model that FLOP has halved in five steps writes nothing yet, however it is decoded.
+OF_WRITTEN = ("task.decode.", "task.max_references")
 # Other values where the schema does not say any, or says one that is too near to matter.
 OTHERS = {
     "task.max_length": [8],
@@ -125,7 +127,7 @@ CONTEXTS = {
     "ranks.sandwich": ["ranks.sample_every=example"],
     "ranks.values": ["ranks.score=[1]"],
     "method.loss_weights": ["ranks=geometric"],
-    "task.headline": ["task.metrics=[accuracy,f1]"],
+    "task.headline": ["task.metrics=[accuracy,f1]", "task.max_eval_samples=13"],
 }
 
 
@@ -173,7 +175,7 @@ def fingerprint(config):
             if parameter.requires_grad:
                 digest.update(name.encode() + parameter.detach().float().numpy().tobytes())
         texts = [
-            [json.loads(line).get("text") for line in file.read_text().splitlines()]
+            [json.loads(line).get("texts") for line in file.read_text().splitlines()]
             for file in sorted(folder.rglob("*.jsonl"))
         ]
         return (
@@ -221,7 +223,8 @@ def cases():
     for method, objective in itertools.product(METHODS, OBJECTIVES):
         kind = compose([f"method={method}"]).method.kind
         for key in setting_keys(kind, objective):
-            if is_identity(key) and key not in APART:
+            silent = method == "flop" and key.startswith(OF_WRITTEN)
+            if is_identity(key) and key not in APART and not silent:
                 yield method, objective, key
 
 
