@@ -127,6 +127,7 @@ def test_run_prints_the_ranks_and_where_the_record_lies_and_then_does_nothing(ca
     assert f"run {record.stem} is complete, nothing to do" in out
 
 
+@pytest.mark.slow
 def test_ranges_and_globs_are_several_runs(capsys, tmp_path):
     words = ["-q", "run", "-m", "seed=range(0,2)", "ranks=glob([u*,g*])", "ranks.score=[1]", *TINY]
     code, out, _ = dylora(capsys, *words)

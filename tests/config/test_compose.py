@@ -83,6 +83,7 @@ def test_the_paper_profile_holds_appendix_b():
     assert (trainer.max_grad_norm, trainer.max_steps, config.task.max_length) == (1.0, None, 512)
 
 
+@pytest.mark.slow
 def test_paper_profile_holds_for_every_task_and_method():
     for task in options("task"):
         assert compose(["profile=paper", f"task={task}"]).task.max_length == 512

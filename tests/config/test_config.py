@@ -196,7 +196,7 @@ METHODS = [
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("task", ["mrpc", "stsb", "e2e"])
+@pytest.mark.parametrize("task", ["mrpc", pytest.param("stsb", marks=pytest.mark.slow), "e2e"])
 def test_the_tree_of_a_record_is_that_of_its_config(method, task):
     config = compose([f"method={method}", f"task={task}", "trainer.bf16=true"])
     tree = identity(config)

@@ -76,11 +76,12 @@ def test_a_preset_gives_way_to_what_is_typed():
 
 
 @pytest.mark.parametrize("model", options("model"))
-@pytest.mark.parametrize("method", ["lora", "dylora"])
+@pytest.mark.parametrize("method", [pytest.param("lora", marks=pytest.mark.slow), "dylora"])
 def test_every_model_goes_with_the_methods_of_adapters(model, method):
     assert compose([f"model={model}", f"method={method}"]).model.name == model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", [file for file in FILES if file.startswith("table/")])
 def test_every_run_of_every_table_can_be_composed(file):
     name = Path(file).stem

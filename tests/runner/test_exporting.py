@@ -109,12 +109,22 @@ def export(runs, method, capsys, *words):
         ("dylora", Cut(3, "leading", "alpha/b"), 16 / 3),
         ("lora", Cut(2, "svd", "alpha/r"), 4),
         pytest.param("lora", Cut(3, "leading", "alpha/b"), 16 / 3, marks=pytest.mark.slow),
-        ("dylora-sqrt", Cut(3, "leading", "alpha/sqrt(b)"), 16 / 3**0.5),
+        pytest.param(
+            "dylora-sqrt",
+            Cut(3, "leading", "alpha/sqrt(b)"),
+            16 / 3**0.5,
+            marks=pytest.mark.slow,
+        ),
         # Of an rsLoRA, alpha/r is its own factor alpha/sqrt(r).
         pytest.param("lora-sqrt", Cut(2, "svd", "alpha/r"), 16 / 4**0.5, marks=pytest.mark.slow),
         # Both cuts of one trained model; the diagonal is in A.
         ("matryoshka-released", Cut(4, "unweighted", "alpha/sqrt(b)"), 1 / 4**0.5),
-        ("matryoshka-released", Cut(2, "leading", "alpha/r"), 1 / 4**0.5),
+        pytest.param(
+            "matryoshka-released",
+            Cut(2, "leading", "alpha/r"),
+            1 / 4**0.5,
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_plain_peft_gives_the_logits_of_the_sweep(method, cut, scale, runs, tmp_path, capsys):
@@ -130,7 +140,9 @@ def test_plain_peft_gives_the_logits_of_the_sweep(method, cut, scale, runs, tmp_
     torch.testing.assert_close(ours, torch.tensor(loaded["logits"]), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["dylora-sqrt", "lora-sqrt"])
+@pytest.mark.parametrize(
+    "method", [pytest.param("dylora-sqrt", marks=pytest.mark.slow), "lora-sqrt"]
+)
 def test_what_was_trained_at_rsloras_scale_is_saved_as_an_rslora(method, runs):
     folder, made = runs
     config, outcome = made[method]

@@ -145,11 +145,6 @@ def prepare(tmp_path_factory, cases):
 def both(tmp_path_factory):
     cases = {name: {"words": [*SMALL, *words]} for name, words in CASES.items()}
     cases["resumed"] = {"words": [*SMALL, "method=dylora", "seed=3"], "kill_at": [3, 4]}
-    # Two batches an epoch: the checkpoint is within the second.
-    random = ["trainer.order=random", "task.max_train_samples=64", "trainer.save_steps=3"]
-    words = [*SMALL, "method=dylora", "seed=3", *random]
-    cases["whole-random"] = {"words": words}
-    cases["resumed-random"] = {"words": words, "kill_at": [4]}
     return prepare(tmp_path_factory, cases)
 
 
@@ -165,8 +160,14 @@ def test_two_processes_go_on_as_one(both):
     compare(both, "resumed")
 
 
-def test_two_processes_go_on_in_the_random_order_that_they_began(both):
+@pytest.mark.slow
+def test_two_processes_go_on_in_the_random_order_that_they_began(tmp_path_factory):
     """With the batches of one process, and with the batches of a run that was not interrupted."""
+    # Two batches an epoch: the checkpoint is within the second.
+    random = ["trainer.order=random", "task.max_train_samples=64", "trainer.save_steps=3"]
+    words = [*SMALL, "method=dylora", "seed=3", *random]
+    cases = {"whole-random": {"words": words}, "resumed-random": {"words": words, "kill_at": [4]}}
+    both = prepare(tmp_path_factory, cases)
     alone, together = both.notes("resumed-random")
     compare(both, "resumed-random")
     whole, whole_of_two = both.notes("whole-random")
