@@ -12,6 +12,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 from hypothesis import settings
 
+from dylora_exp.core import use_config_folders
 from tests.support.tiny_runs import ROOT, TINY
 
 # Times vary with the machine; laws do not.
@@ -41,3 +42,10 @@ def same_log_handlers():
     yield
     for handler in [each for each in root.handlers if each not in before]:
         root.removeHandler(handler)
+
+
+@pytest.fixture(autouse=True)
+def no_folders_of_configs():
+    """Folders with configs that one test adds are not those of the next."""
+    yield
+    use_config_folders(())
