@@ -16,6 +16,7 @@ from pathlib import Path
 from dylora_exp.cli.entry import main
 from dylora_exp.cli.parser import parse
 from dylora_exp.config.overrides import check_overrides, named_search_path
+from dylora_exp.core import use_config_folders
 from dylora_exp.records.store import RecordStore
 from tests.support.tiny_runs import ROOT, TINY
 
@@ -75,6 +76,8 @@ def check_command(command):
     overrides = getattr(arguments, "overrides", [])
     flags = getattr(arguments, "hydra_flags", [])
     several = words[1] == "search" or "--multirun" in flags
+    if "--config-dir" in words:  # which run leaves to Hydra
+        use_config_folders([words[words.index("--config-dir") + 1]])
     assert check_overrides(overrides, several, named_search_path(overrides))[0] == []
 
 
