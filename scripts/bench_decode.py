@@ -75,6 +75,7 @@ def main() -> None:
     )
     objective, model = prepared(config)
     model.to(options.device)
+    beams = objective.decoder.settings.beams
     counts = [len(texts) for texts in objective.data["references"]]
     part = objective.prompts[: options.part]
     lines = [prompt for prompt, count in zip(part, counts, strict=False) for _ in range(count)]
@@ -96,14 +97,14 @@ def main() -> None:
         lines=sum(counts),
         lines_measured=len(lines),
         batch=options.batch,
-        beams=objective.decoding.beams,
+        beams=beams,
         rounds=options.rounds,
         rows=rows,
     )
     text = (
         "# Decoding\n\n"
         f"{options.model}, E2E, {len(objective.prompts)} contexts with {sum(counts)} reference "
-        f"lines, {objective.decoding.beams} beams. Ours decodes each context once, in batches of "
+        f"lines, {beams} beams. Ours decodes each context once, in batches of "
         f"{options.batch}, the adapters merged; the released way each line by itself, not merged, "
         f"measured on {len(lines)} lines and multiplied by {share:.1f}. One rank; each further one "
         f"costs the same again, both ways. Medians of {options.rounds} rounds. "

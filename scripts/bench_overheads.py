@@ -102,15 +102,20 @@ def measured(words: list[str], folder: str, rounds: int) -> dict[str, Any]:
 
 
 def write_records(source: Path, target: Path, count: int) -> None:
-    """Write records of as many runs: those of a folder, with other seeds."""
+    """Write records of as many runs: those of a folder with other seeds, every tenth with another
+    learning rate, so that there are many groups of settings.
+    """
     from dylora_exp.config import recompute_run_id
 
     trees = [json.loads(file.read_text("utf-8")) for file in sorted(source.glob("*.json"))]
     target.mkdir(parents=True)
     for index in range(count):
         tree = trees[index % len(trees)]
-        seed = 100_000 + index // len(trees)
+        seed = 100_000 + index  # some differ in their seeds alone
         config = {**tree["config"], "seed": seed}
+        if index % 10 == 0:
+            rate = 1e-4 * (1 + index % 70)
+            config["trainer"] = {**config["trainer"], "learning_rate": rate}
         run_id = recompute_run_id(config)
         text = json.dumps({**tree, "config": config, "seed": seed, "run_id": run_id})
         (target / f"{run_id}.json").write_text(text, encoding="utf-8")

@@ -13,14 +13,13 @@ import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import benchmarking
 import torch
 from peft import LoraConfig, convert_to_lora, get_peft_model
 from safetensors.torch import save_file
@@ -53,8 +52,8 @@ def write_adapter(folder: Path, shapes: dict[str, tuple[int, int]]) -> None:
 
 def resize_apart(source: Path, to: Path, rank: int) -> dict[str, float]:
     """Resize in a fresh process and return its seconds, and the growth of its peak memory."""
-    command = [sys.executable, __file__, "--child", str(source), str(to), "--rank", str(rank)]
-    return dict(json.loads(subprocess.check_output(command, text=True).splitlines()[-1]))
+    words = ["--child", str(source), str(to), "--rank", str(rank)]
+    return benchmarking.in_fresh_process(__file__, *words)
 
 
 def child(source: str, to: str, rank: int) -> None:
@@ -175,12 +174,7 @@ def main() -> None:
         "peft": metadata.version("peft"),
         "adapters": rows,
     }
-    text = as_markdown(result)
-    print(text)
-    arguments.to.mkdir(parents=True, exist_ok=True)
-    tree = json.dumps(result, indent=2, sort_keys=True) + "\n"
-    (arguments.to / "resize.json").write_text(tree, encoding="utf-8")
-    (arguments.to / "resize.md").write_text(text, encoding="utf-8")
+    benchmarking.save(arguments.to, "resize", result, as_markdown(result))
 
 
 if __name__ == "__main__":
