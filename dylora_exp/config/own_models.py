@@ -7,17 +7,16 @@ finds them in its store of configs. What to adapt in them is guessed when the co
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
 
 from dylora_exp.config.targets import AUTO
-from dylora_exp.core import hub_name, unknown_name
+from dylora_exp.core import expand_user, hub_name, unknown_name
 
 
 def is_path(name: str) -> bool:
     """Return whether a name can only be that of a folder, or is that of a model's."""
-    folder = Path(name).expanduser()
+    folder = expand_user(name)
     beginning = name.startswith((".", "/", "~"))
     return beginning or name.count("/") > 1 or (folder / "config.json").is_file()
 
@@ -29,7 +28,7 @@ def own_model_problem(name: str, options: Sequence[str]) -> str | None:
         name: A folder, or ``OWNER/NAME`` on the hub.
         options: The names that files have, one of which may be meant.
     """
-    folder = Path(name).expanduser()
+    folder = expand_user(name)
     if is_path(name) or ("/" in name and folder.is_dir()):
         if not folder.is_dir():
             return f"model: there is no folder '{name}'."
@@ -44,7 +43,7 @@ def own_model_problem(name: str, options: Sequence[str]) -> str | None:
 def add_own_model(name: str) -> None:
     """Make a folder or a name on the hub an option of the group ``model``."""
     parts = [part for part in f"model/{name}".split("/") if part]  # as Hydra looks for them
-    last = Path(name).expanduser().resolve().name if is_path(name) else parts[-1]
+    last = expand_user(name).resolve().name if is_path(name) else parts[-1]
     ConfigStore.instance().store(
         group="/".join(parts[:-1]),
         name=parts[-1],

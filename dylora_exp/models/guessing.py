@@ -10,11 +10,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dylora_exp.config import ALL_LINEAR, AUTO, ModelConfig
-from dylora_exp.core import RequestError
+from dylora_exp.core import RequestError, expand_user
 from dylora_exp.models.layer_names import fused_part, name_matches
 from dylora_exp.models.layouts import layout_of, names_of_parts
 
@@ -63,7 +62,7 @@ def complete_model(tree: Mapping[str, Any]) -> Mapping[str, Any]:
     cache = tree.get("hub_cache")
     if not isinstance(names["name_or_path"], str) or not isinstance(cache, str | None):
         return tree  # the schema says what is wrong with it
-    name, folder = names["name_or_path"], Path(names["name_or_path"]).expanduser()
+    name, folder = names["name_or_path"], expand_user(names["name_or_path"])
     name = str(folder.resolve()) if folder.is_dir() else name
     # Parts of a fused layer cannot be adapted where its weights are packed together.
     is_packed = group.get("quantization", "none") != "none"

@@ -32,6 +32,7 @@ from dylora_exp.core import (
     RequestError,
     apply_umask,
     check_writable,
+    expand_user,
     file_sha256,
     install_command,
     is_installed,
@@ -79,9 +80,9 @@ def unpack(model: ModelConfig, name: str) -> Path:
 def cache_folder() -> Path:
     """Return the folder in which models are kept unpacked; it need not be there."""
     if own := os.environ.get(_VARIABLE):
-        return Path(own).expanduser().absolute() / "models"
+        return expand_user(own).absolute() / "models"
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser().absolute() / "dylora-exp" / "models"
+    return expand_user(base).absolute() / "dylora-exp" / "models"
 
 
 @functools.cache

@@ -160,6 +160,7 @@ def test_a_folder_is_the_same_model_by_any_path(tmp_path, monkeypatch):
     [
         ("gpt22", "did you mean 'gpt2'?"),
         ("./gpt2", "model: there is no folder './gpt2'."),
+        ("~nobody-of-this-name/a", "model: there is no folder '~nobody-of-this-name/a'."),
         ("empty", "model: 'empty' is not one of"),
         (
             "./empty",
