@@ -11,6 +11,7 @@ from .importing import import_adapter as import_adapter
 from .importing import import_problems as import_problems
 from .layers import factors as factors
 from .layers import lora_layers as lora_layers
+from .layers import trained_digest as trained_digest
 from .layers import trained_restored as trained_restored
 from .mask import RankMask as RankMask
 from .mask import find_mask as find_mask
@@ -97,6 +98,7 @@ __all__ = [
     "shown",
     "singular_factors",
     "spectra_of",
+    "trained_digest",
     "trained_restored",
     "truncate",
     "write_adapter",

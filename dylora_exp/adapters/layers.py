@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
@@ -51,3 +52,13 @@ def trained_restored(model: nn.Module) -> Iterator[None]:
     finally:
         for parameter, value in zip(trained, kept, strict=True):
             parameter.data.copy_(value)
+
+
+def trained_digest(model: nn.Module) -> str:
+    """Return 16 hex digits of a hash over everything that is trained in a model."""
+    total = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        if parameter.requires_grad:
+            total.update(name.encode())
+            total.update(parameter.detach().float().cpu().numpy().tobytes())
+    return total.hexdigest()[:16]

@@ -13,48 +13,32 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from dylora_exp import adapters
 from dylora_exp.config import Positive
-from dylora_exp.methods.base import Batch, ForwardPass, MeanLoss, TrainedModel, repeated
-from dylora_exp.methods.lora import LoRA, LoRASettings
+from dylora_exp.methods.base import Batch, ForwardPass, MeanLoss, repeated
+from dylora_exp.methods.masked import DrawnRanksSettings, MaskedLoRA
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-    from transformers import PreTrainedModel
 
 
-class DistilledSettings(LoRASettings):
+class DistilledSettings(DrawnRanksSettings):
     """The products' scale, and lambda."""
 
     kind: str = "distilled"
     distillation: Positive = 1.0
 
-    @property
-    def trains_ranks(self) -> bool:
-        """True: one of them beside r_max."""
-        return True
 
-    @property
-    def unused_ranks(self) -> frozenset[str]:
-        """None: ranks are drawn."""
-        return frozenset()
-
-
-class Distilled(LoRA):
+class Distilled(MaskedLoRA):
     """LoRA trained at r_max, whose lower ranks learn its outputs."""
 
     settings_class = DistilledSettings
     settings: DistilledSettings
-    truncations = ("leading", "svd")
-    mask: adapters.RankMask
 
-    def attach(self, backbone: PreTrainedModel) -> TrainedModel:
-        """Return the backbone with masked LoRA at rank r_max."""
-        model = super().attach(backbone)
-        self.mask = adapters.install_mask(model, self.ranks.r_max)
-        adapters.check_example_ranks(model, self.mask)
-        return model
+    @property
+    def mixes_ranks(self) -> bool:
+        """True: each example is in a pass at r_max and at its rank."""
+        return True
 
     def forward_passes(self, batch: Batch) -> Iterator[ForwardPass]:
         """Yield one pass over all examples at r_max and then at their drawn ranks."""

@@ -12,47 +12,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from dylora_exp import adapters
 from dylora_exp.core import draw_permutation
-from dylora_exp.methods.base import Batch, ForwardPass, TrainedModel
-from dylora_exp.methods.lora import LoRA, LoRASettings
+from dylora_exp.methods.base import Batch, ForwardPass
+from dylora_exp.methods.masked import DrawnRanksSettings, MaskedLoRA
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
 
 
-class DropLoRASettings(LoRASettings):
+class DropLoRASettings(DrawnRanksSettings):
     """The product's scale."""
 
     kind: str = "droplora"
 
-    @property
-    def trains_ranks(self) -> bool:
-        """True: each is the number of rows that take part."""
-        return True
 
-    @property
-    def unused_ranks(self) -> frozenset[str]:
-        """None: ranks are drawn."""
-        return frozenset()
-
-
-class DropLoRA(LoRA):
+class DropLoRA(MaskedLoRA):
     """LoRA trained with a random subset of its rows, of a size drawn for each optimizer step."""
 
     settings_class = DropLoRASettings
     settings: DropLoRASettings
-    truncations = ("leading", "svd")
-    mask: adapters.RankMask
-
-    def attach(self, backbone: PreTrainedModel) -> TrainedModel:
-        """Return the backbone with masked LoRA at rank r_max."""
-        model = super().attach(backbone)
-        self.mask = adapters.install_mask(model, self.ranks.r_max)
-        if self.config.ranks.sample_every == "example":
-            adapters.check_example_ranks(model, self.mask)
-        return model
 
     def forward_passes(self, batch: Batch) -> Iterator[ForwardPass]:
         """Yield a pass with the subset drawn for the step, for this part of it, or each example."""

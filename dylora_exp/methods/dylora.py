@@ -30,10 +30,9 @@ import typing
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from dylora_exp import adapters
 from dylora_exp.config import Config, Scale
 from dylora_exp.methods.base import Batch, ForwardPass, MeanLoss, TrainedModel
-from dylora_exp.methods.lora import LoRA, LoRASettings
+from dylora_exp.methods.masked import DrawnRanksSettings, MaskedLoRA
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainerCallback
 
 
-class DyLoRASettings(LoRASettings):
+class DyLoRASettings(DrawnRanksSettings):
     """Which rows and columns move at a rank, and what freezes the others.
 
     ``loss_power`` weighs the losses of ranks, ``row_rates`` says whose learning rates are larger.
@@ -53,25 +52,13 @@ class DyLoRASettings(LoRASettings):
     loss_power: float = 0.0
     row_rates: Literal["equal", "by_share"] = "equal"
 
-    @property
-    def trains_ranks(self) -> bool:
-        """True: one of them at a step."""
-        return True
 
-    @property
-    def unused_ranks(self) -> frozenset[str]:
-        """None: ranks are drawn."""
-        return frozenset()
-
-
-class DyLoRA(LoRA):
+class DyLoRA(MaskedLoRA):
     """LoRA trained at a rank drawn anew for each optimizer step."""
 
     settings_class = DyLoRASettings
     settings: DyLoRASettings
-    truncations = ("leading", "svd")
     scales = typing.get_args(Scale)
-    mask: adapters.RankMask
 
     @classmethod
     def problems(cls, config: Config) -> list[str]:
@@ -90,9 +77,6 @@ class DyLoRA(LoRA):
         from dylora_exp.methods.torch_parts import row_parameters
 
         model = super().attach(backbone)
-        self.mask = adapters.install_mask(model, self.ranks.r_max)
-        if self.config.ranks.sample_every == "example":
-            adapters.check_example_ranks(model, self.mask)
         self.active: set[int] = set()
         if self.settings.update == "row":
             row_parameters.pass_gradient_of_row_only(model, self.mask)

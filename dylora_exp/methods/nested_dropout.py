@@ -16,15 +16,14 @@ import typing
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from dylora_exp import adapters
 from dylora_exp.config import WEIGHTS, Config, Count, Mark, Scale
-from dylora_exp.methods.base import Batch, ForwardPass, MeanLoss, TrainedModel, repeated
-from dylora_exp.methods.lora import LoRA, LoRASettings
+from dylora_exp.methods.base import Batch, ForwardPass, MeanLoss, repeated
+from dylora_exp.methods.lora import LoRASettings
+from dylora_exp.methods.masked import MaskedLoRA
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-    from transformers import PreTrainedModel
 
 
 class NestedDropoutSettings(LoRASettings):
@@ -48,14 +47,12 @@ class NestedDropoutSettings(LoRASettings):
         return super().unused_ranks - (WEIGHTS if weighed else frozenset())
 
 
-class NestedDropout(LoRA):
+class NestedDropout(MaskedLoRA):
     """LoRA trained at all ranks in each optimizer step."""
 
     settings_class = NestedDropoutSettings
     settings: NestedDropoutSettings
-    truncations = ("leading", "svd")
     scales = typing.get_args(Scale)
-    mask: adapters.RankMask
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -71,12 +68,10 @@ class NestedDropout(LoRA):
         if self.settings.budget == "passes":
             self.steps_share = 1 / len(self.weights)
 
-    def attach(self, backbone: PreTrainedModel) -> TrainedModel:
-        """Return the backbone with masked LoRA at rank r_max."""
-        model = super().attach(backbone)
-        self.mask = adapters.install_mask(model, self.ranks.r_max)
-        adapters.check_example_ranks(model, self.mask)
-        return model
+    @property
+    def mixes_ranks(self) -> bool:
+        """True: ranks are stacked into one pass."""
+        return True
 
     def forward_passes(self, batch: Batch) -> Iterator[ForwardPass]:
         """Yield the passes over all ranks, as many ranks stacked in each as fit."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -10,7 +10,7 @@ from transformers.pytorch_utils import Conv1D
 
 from dylora_exp.config import ALL_LINEAR, ModelConfig
 from dylora_exp.core import RequestError
-from dylora_exp.models.layer_names import name_matches
+from dylora_exp.models.layer_names import lies_in, name_matches
 
 # What transformers calls the head of a classifier, where the config names none.
 _HEADS = ("score", "classifier")
@@ -36,7 +36,7 @@ def target_names(backbone: PreTrainedModel, model: ModelConfig) -> list[str]:
         name
         for name, module in backbone.named_modules()
         if isinstance(module, nn.Linear | Conv1D) and module is not output
-        if not _is_inside(name, heads)
+        if not lies_in(name, heads)
     }
     if not layers:
         raise RequestError(
@@ -44,13 +44,6 @@ def target_names(backbone: PreTrainedModel, model: ModelConfig) -> list[str]:
             "has no linear layer outside its head."
         )
     return sorted({_shortest(name, names, layers) for name in layers})
-
-
-def _is_inside(layer: str, modules: Iterable[str]) -> bool:
-    """Return whether a layer is, or lies in, one of some modules."""
-    parts = layer.split(".")
-    paths = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
-    return any(name_matches(path, module) for path in paths for module in modules)
 
 
 def _shortest(layer: str, names: Sequence[str], layers: set[str]) -> str:

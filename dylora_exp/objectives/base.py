@@ -7,6 +7,8 @@ functions, and put what cannot do so into ``torch_parts``.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -46,6 +48,14 @@ class ObjectiveContext:
     tokenizer: PreTrainedTokenizerBase
     window: int
     data: TaskData
+
+
+def finite(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Return metrics as JSON can hold them: None for an undefined or an infinite one."""
+    return {
+        name: value if value is not None and math.isfinite(value) else None
+        for name, value in values.items()
+    }
 
 
 class Objective:

@@ -159,12 +159,7 @@ class ClassificationObjective(base.Objective):
         with method.at_cut(model, cut):
             predictions = predict(model, self.batches, self.config.trainer.bf16)
         values = metrics.compute(self.config.task.metrics, predictions, self.labels)
-        # JSON has no NaN; an undefined correlation is null.
-        finite = {
-            name: value if value is not None and math.isfinite(value) else None
-            for name, value in values.items()
-        }
-        return base.CutScore(finite, time.monotonic() - start)
+        return base.CutScore(base.finite(values), time.monotonic() - start)
 
     def scoring(self) -> dict[str, Any]:
         """Return the metrics' signature."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -15,8 +14,6 @@ from dylora_exp.objectives.base import ObjectiveContext
 from dylora_exp.objectives.decode_config import DecodeConfig
 
 if TYPE_CHECKING:
-    import torch
-
     from dylora_exp.objectives.torch_parts.decoding import Decoded
 
 
@@ -66,7 +63,8 @@ class Decoder:
         # Said here, since the Trainer leaves some of the models it has trained in bf16 by itself.
         bf16 = torch.autocast(device, dtype=torch.bfloat16, enabled=self._trainer.bf16)
         with method.at_cut(model, cut):
-            weights = _digest(model)  # of the cut, which may depend on training examples
+            # Of the cut, which may depend on training examples.
+            weights = adapters.trained_digest(model)
             with self._merged_if_the_same(model), bf16:
                 return decode(
                     model,
@@ -118,13 +116,3 @@ def _check_lengths(
                 f"model's window of {window} less the text's {longest} "
                 f"(task.decode.max_new_tokens)."
             )
-
-
-def _digest(model: torch.nn.Module) -> str:
-    """Return a digest of everything that was trained."""
-    total = hashlib.sha256()
-    for name, parameter in sorted(model.named_parameters()):
-        if parameter.requires_grad:
-            total.update(name.encode())
-            total.update(parameter.detach().float().cpu().numpy().tobytes())
-    return total.hexdigest()[:16]

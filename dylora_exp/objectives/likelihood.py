@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,12 +59,7 @@ class LikelihoodObjective(TemplateObjective):
         values = metrics.Scorer(metrics.ANY_TASK, self.config.task.metrics).score(
             losses, self.tokens
         )
-        # JSON has no infinity; a perplexity that is too big for a number is null.
-        finite = {
-            name: value if value is not None and math.isfinite(value) else None
-            for name, value in values.items()
-        }
-        return base.CutScore(finite, time.monotonic() - start)
+        return base.CutScore(base.finite(values), time.monotonic() - start)
 
     def scoring(self) -> dict[str, Any]:
         """Return the metrics' signature, and how many tokens and cut texts were scored."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
-from dylora_exp.adapters import find_mask, trained_restored
+from dylora_exp.adapters import find_mask, trained_digest, trained_restored
 from dylora_exp.core import LOG
 from dylora_exp.methods import Cut, Method, TrainedModel
 from dylora_exp.objectives import Objective
@@ -33,19 +32,9 @@ def train_cut_on(
         return
     with trained_restored(model), method.at_cut(model, cut):
         further.mask = find_mask(model)
-        own = folder / "continued" / f"{cut.file_name}-{_digest(model)}"
+        own = folder / "continued" / f"{cut.file_name}-{trained_digest(model)[:8]}"
         LOG.info("training on at %s", cut.file_name)
         result = train(model, objective, further, own)
         method.keep_continued(model, cut)
     seconds = method.timing.get("continue_seconds", 0.0) + result.seconds
     method.timing |= {"continue_seconds": seconds, "continue_steps_per_cut": result.steps}
-
-
-def _digest(model: TrainedModel) -> str:
-    """Return eight hex digits of a hash over the trained parameters."""
-    total = hashlib.sha256()
-    for name, parameter in sorted(model.named_parameters()):
-        if parameter.requires_grad:
-            total.update(name.encode())
-            total.update(parameter.detach().float().cpu().numpy().tobytes())
-    return total.hexdigest()[:8]
