@@ -24,23 +24,30 @@ def merged(model: nn.Module) -> Iterator[None]:
     merging knows nothing of the mask. Layers whose weights are quantised stay as they are, and so
     do those whose weights other modules use as well.
     """
-    users = weight_users(model)
-    layers = [
-        layer
-        for layer in lora_layers(model)
-        if _weight(layer).is_floating_point() and users[id(_weight(layer))] == 1
-    ]
-    kept = [_weight(layer).detach().clone() for layer in layers]
+    pairs = own_weights(model)
+    kept = [weight.detach().clone() for _, weight in pairs]
     try:
-        for layer in layers:
-            weight = _weight(layer)
+        for layer, weight in pairs:
             weight.data += masked_product(layer).to(weight.dtype)
             layer.merged_adapters.append(ADAPTER)
         yield
     finally:
-        for layer, value in zip(layers, kept, strict=True):
-            _weight(layer).data.copy_(value)
+        for (layer, weight), value in zip(pairs, kept, strict=True):
+            weight.data.copy_(value)
             layer.merged_adapters.clear()
+
+
+def own_weights(model: nn.Module) -> list[tuple[LoraLayer, nn.Parameter]]:
+    """Return the layers with adapters whose weights are not packed and theirs alone, with these."""
+    users = weight_users(model)
+    pairs = [
+        (layer, cast(nn.Parameter, layer.get_base_layer().weight)) for layer in lora_layers(model)
+    ]
+    return [
+        (layer, weight)
+        for layer, weight in pairs
+        if weight.is_floating_point() and users[id(weight)] == 1
+    ]
 
 
 @torch.no_grad()
@@ -61,10 +68,6 @@ def merging_keeps_outputs(model: nn.Module, ids: Sequence[int]) -> bool:
         with merged(model):
             together = forward(input_ids=inputs).logits
     return bool((apart - together).abs().max() <= 1e-3 * apart.abs().max())
-
-
-def _weight(layer: LoraLayer) -> nn.Parameter:
-    return cast(nn.Parameter, layer.get_base_layer().weight)
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ from .loading import load_tokenizer as load_tokenizer
 from .loading import longest_input as longest_input
 from .loading import revision as revision
 from .loading import skeleton as skeleton
+from .probes import computes_exactly as computes_exactly
 from .probes import differs as differs
 from .probes import equal_texts as equal_texts
 from .probes import is_probed as is_probed
@@ -37,6 +38,7 @@ __all__ = [
     "check_checkpointing",
     "compile_where_asked",
     "complete_model",
+    "computes_exactly",
     "differs",
     "eager",
     "eager_for_one",

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from dylora_exp.core import RequestError
 from dylora_exp.models.fused import is_plain, layout_in
 from dylora_exp.models.layer_names import name_matches
-from dylora_exp.models.quantised import rounding
+from dylora_exp.models.quantised import SINGLE_ROUNDING, rounding
 
 # Of different lengths, so that one is padded beside the other.
 _TEXTS = ("a", "It was a longer text, with a number of words: 12, 13 and 14.")
@@ -45,6 +45,11 @@ def differs(one: torch.Tensor, other: torch.Tensor, model: torch.nn.Module) -> b
     if not (one.isfinite().all() and other.isfinite().all()):
         return True
     return bool((one - other).abs().max() > rounding(model) * one.abs().max() + 1e-7)
+
+
+def computes_exactly(model: torch.nn.Module) -> bool:
+    """Return whether a model computes in single precision or better, in all of its layers."""
+    return rounding(model) <= SINGLE_ROUNDING
 
 
 def pad_so_that_batches_do_not_matter(

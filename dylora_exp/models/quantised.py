@@ -154,6 +154,10 @@ def unpacked(layer: Any, dtype: torch.dtype) -> torch.Tensor:
     return values
 
 
+# By which share results of the same computation may differ in single precision.
+SINGLE_ROUNDING = 1e-4
+
+
 def rounding(model: nn.Module) -> float:
     """Return by which share results of the same computation may differ in a model's precision.
 
@@ -162,7 +166,7 @@ def rounding(model: nn.Module) -> float:
     import torch
 
     types = {each.dtype for each in model.parameters() if each.is_floating_point()}
-    share = max([1e-4, *(8 * torch.finfo(each).eps for each in types - {torch.float32})])
+    share = max([SINGLE_ROUNDING, *(8 * torch.finfo(each).eps for each in types - {torch.float32})])
     rounds_inputs = any(
         hasattr(layer, "state") and layer.weight.device.type != "cpu"
         for _, layer in packed_layers(model)

@@ -327,3 +327,21 @@ def test_a_layer_whose_weight_is_read_past_its_adapter_is_refused(tmp_path, caps
     )
     assert "no layer among them has any effect" in alone
     assert "reads the weight of a layer among them past the layer" in beside
+
+
+def test_a_weight_that_is_read_past_its_layer_is_found_in_low_precision(tmp_path, capsys):
+    architecture = replace(LANGUAGE_MODELS["mamba"], targets=["in_proj", "dt_proj"])
+    found = refusal(architecture, "texts", tmp_path, capsys, "model.dtype=bfloat16")
+    assert "reads the weight of a layer among them past the layer" in found
+
+
+def test_a_model_that_enlarges_its_rounding_is_trained_in_low_precision(tmp_path):
+    """Random adapters once seemed to have another effect where they are merged, by rounding."""
+    llama = DECODERS["llama"]
+    settings = llama.settings | {"num_hidden_layers": 12, "initializer_range": 0.8}
+    base = save_base(
+        replace(llama, settings=settings, published="AutoModelForCausalLM"), tmp_path / "base"
+    )
+    where = [f"results_dir={tmp_path / 'results'}", f"outputs_dir={tmp_path / 'outputs'}"]
+    words = [*TASKS["texts"][:1], *RUN, *base, *TASKS["texts"][1:], "ranks=per-example"]
+    assert main(["run", *words, "model.dtype=bfloat16", "method=dylora", *where]) == 0
