@@ -9,7 +9,7 @@ from pathlib import Path
 from dylora_exp.records import RecordStore
 from dylora_exp.reporting.analysis.cells import build_table
 from dylora_exp.reporting.analysis.near_runs import near_runs
-from dylora_exp.reporting.analysis.plan import MissingRun, PlannedRun, planned_runs
+from dylora_exp.reporting.analysis.plan import MissingRun, PlannedRun, base_of, planned_runs
 from dylora_exp.reporting.render.figures import draw_figures
 from dylora_exp.reporting.render.files import csv_text, write_files
 from dylora_exp.reporting.render.latex import latex
@@ -82,8 +82,16 @@ def make_tables(
         yield RenderedTable(text, paths, warnings, missing, near)
 
 
-def table_runs(name: str, profile: str, select: str | None = None) -> list[PlannedRun]:
+def table_runs(
+    name: str, profile: str, select: str | None = None, optional: bool = False
+) -> list[PlannedRun]:
     """Return the runs that a table cannot do without, each once; none for a table of settings.
+
+    Args:
+        name: The table.
+        profile: The profile.
+        select: ``last`` or ``best`` epoch; None: as the table's spec says.
+        optional: Whether to return the runs too that the table is complete without.
 
     Raises:
         RequestError: For an unknown table or profile, or a malformed spec.
@@ -91,4 +99,5 @@ def table_runs(name: str, profile: str, select: str | None = None) -> list[Plann
     if shows_settings(name):
         return []
     spec, part = load_spec(name, profile, select)
-    return [run for run in planned_runs(spec, part, profile) if not run.optional]
+    planned = planned_runs(spec, part, profile, base_of(name, part, profile))
+    return [run for run in planned if optional or not run.optional]

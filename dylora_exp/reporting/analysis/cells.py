@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from dylora_exp.records import Record
 from dylora_exp.reporting.analysis.measures import MEASURES, SHOWS, Cell, CellContext
 from dylora_exp.reporting.analysis.plan import (
+    Base,
     MissingRun,
     Setup,
-    base_overrides,
+    base_of,
     left_out,
     missing_runs,
     planned_runs,
@@ -100,11 +101,12 @@ def build_table(
     Raises:
         RequestError: When a run cannot be composed, or does not have what the table shows.
     """
-    planned = planned_runs(spec, part, profile)
+    base = base_of(name, part, profile)
+    planned = planned_runs(spec, part, profile, base)
     used = records_of(planned, records)
-    values = Values(base_overrides(part, profile), used)
+    values = Values(base, used)
     missing, optional = missing_runs(planned, records, used), left_out(planned, used)
-    columns = _columns(spec, part, profile)
+    columns = _columns(spec, part, profile, base)
     reasons: dict[Setup, list[str]] = {}
     for item in (*missing, *optional):
         reasons.setdefault(item.run.setup, []).append(item.reason)
@@ -130,9 +132,11 @@ def build_table(
     )
 
 
-def _columns(spec: TableSpec, part: ProfileSpec, profile: str) -> tuple[Column, ...]:
+def _columns(
+    spec: TableSpec, part: ProfileSpec, profile: str, base: Base
+) -> tuple[Column, ...]:
     """Return a table's columns, with the factors of scores that follow from the tasks' readers."""
-    row, base = spec.blocks_in(profile)[0].rows[0], base_overrides(part, profile)
+    row = spec.blocks_in(profile)[0].rows[0]
     readers = {
         task: next(iter(setups_by_rank(row, base, task).values())).config.task.reader
         for task in part.tasks()
