@@ -21,9 +21,11 @@ from dylora_exp.reporting.analysis.plan import (
     records_of,
     setups_by_rank,
 )
+from dylora_exp.reporting.analysis.trials import choices_of
 from dylora_exp.reporting.analysis.values import UndefinedValue, Values
 from dylora_exp.reporting.specs.layout import BlockSpec, ProfileSpec, RowSpec, TableSpec
 from dylora_exp.reporting.specs.paper import Printed, PrintedCell, printed_cells
+from dylora_exp.reporting.specs.tuning import ChosenSpec
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Table:
         missing: The required runs without a completed record.
         left_out: The optional ones.
         undefined: Values of completed runs that are no finite number.
+        choices: What was chosen for its trainings, each with what a reader calls it.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Table:
     missing: tuple[MissingRun, ...]
     left_out: tuple[MissingRun, ...]
     undefined: tuple[UndefinedValue, ...]
+    choices: tuple[tuple[str, ChosenSpec], ...]
 
 
 def build_table(
@@ -129,12 +133,11 @@ def build_table(
         missing=tuple(missing),
         left_out=tuple(optional),
         undefined=tuple(values.undefined),
+        choices=tuple(choices_of(name, spec, part, profile)),
     )
 
 
-def _columns(
-    spec: TableSpec, part: ProfileSpec, profile: str, base: Base
-) -> tuple[Column, ...]:
+def _columns(spec: TableSpec, part: ProfileSpec, profile: str, base: Base) -> tuple[Column, ...]:
     """Return a table's columns, with the factors of scores that follow from the tasks' readers."""
     row = spec.blocks_in(profile)[0].rows[0]
     readers = {

@@ -80,9 +80,7 @@ def choose(
     # The last bits of a mean must not decide a tie.
     enough = best - 1e-12 * abs(best)
     tied = [
-        index
-        for index, score in enumerate(scores)
-        if score is not None and sign * score >= enough
+        index for index, score in enumerate(scores) if score is not None and sign * score >= enough
     ]
 
     def preference(index: int) -> tuple[float, tuple[int, ...]]:

@@ -44,6 +44,15 @@ def shows_settings(name: str) -> bool:
     return isinstance(_read(name), SettingsSpec)
 
 
+def asks_for_tuning(name: str, profile: str) -> bool:
+    """Return whether values are to be chosen for the trainings of a table in a profile.
+
+    Raises:
+        RequestError: As ``load_spec``.
+    """
+    return not shows_settings(name) and load_spec(name, profile)[1].tuning is not None
+
+
 def load_spec(name: str, profile: str, select: str | None = None) -> tuple[TableSpec, ProfileSpec]:
     """Return a table's spec and the part of it that is about one profile.
 

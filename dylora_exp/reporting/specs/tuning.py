@@ -185,8 +185,8 @@ def write_tuned(path: Path, found: TunedSpec) -> None:
         RequestError: When the folder cannot be written to.
     """
     head = (
-        f"# The values chosen for each training of table {found.table}, and the trials that decided."
-        f"\n# Written by: {tune_command(found.table, found.profile)}\n"
+        f"# The values chosen for each training of table {found.table}, by the trials below each.\n"
+        f"# Written by: {tune_command(found.table, found.profile)}\n"
     )
     text = yaml.safe_dump(found.model_dump(), sort_keys=False, allow_unicode=True, width=100)
     write_atomically(path, head + text)
