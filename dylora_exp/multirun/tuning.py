@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from dylora_exp.core import RequestError, counted, echo, print_warning
 from dylora_exp.multirun.reproduction_plan import Plan, ReproduceRequest
 from dylora_exp.records import RecordStore
@@ -38,23 +40,23 @@ def write_choices(request: ReproduceRequest, plan: Plan) -> None:
         if found.trainings:
             path = tuned_path(name, request.profile)
             write_tuned(path, found)
-            _print(found)
+            _print(found, {each.setup.settings_digest: each.label for each in trainings})
             of_all = f"{len(found.trainings)} of {counted(len(trainings), 'training')}"
             print(f"{path}: what was chosen for {of_all}")
     if problems:
         raise RequestError(problems)
 
 
-def _print(found: TunedSpec) -> None:
+def _print(found: TunedSpec, labels: Mapping[str, str]) -> None:
     """Print what was chosen, with the scores of all values, and warn where it is an edge."""
     for each in found.trainings:
+        name = f"{labels[each.training]} on {each.task}"
         scores = ", ".join(
-            f"{' '.join(value_overrides(trial.values))}: "
-            + ("none" if trial.score is None else f"{trial.score:.4f}")
+            f"{'none' if trial.score is None else f'{trial.score:.4f}'} at "
+            + ", ".join(f"{value:g}" for value in trial.values.values())
             for trial in each.trials
         )
-        name = f"{each.method} ({', '.join(each.set)})" if each.set else each.method
         chosen = ", ".join(value_overrides(each.chosen))
-        echo(f"{name} on {each.task}: {chosen} ({each.metric} of {scores})")
+        echo(f"{name}: {chosen} ({each.metric} {scores})")
         for key, end in edges(found.tuning.values, each.chosen).items():
-            print_warning(f"{name} on {each.task}: the best {key} is the {end} tried.")
+            print_warning(f"{name}: the best {key} is the {end} tried.")

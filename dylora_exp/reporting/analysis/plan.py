@@ -64,7 +64,7 @@ class Setup:
 
     def name(self) -> str:
         """Return the method with the row's own settings."""
-        own = ", ".join(self.row_overrides)
+        own = ", ".join(map(_shortened, self.row_overrides))
         return f"{self.method} ({own})" if own else self.method
 
     def ranks(self) -> tuple[int | None, ...]:
@@ -103,6 +103,8 @@ class PlannedRun:
 
 
 OPTIONAL = "optional"
+# A list of cuts would hide the rest of a name.
+_LONGEST = 60
 
 
 @dataclass(frozen=True)
@@ -280,6 +282,10 @@ def _reason(record: Record | None) -> str:
 def left_out(runs: Sequence[PlannedRun], used: Used) -> list[MissingRun]:
     """Return the runs that a table is complete without, where nothing of theirs has a record."""
     return [MissingRun(run, OPTIONAL) for run in runs if run.optional and not used[run.setup]]
+
+
+def _shortened(override: str) -> str:
+    return override if len(override) <= _LONGEST else f"{override[: _LONGEST // 2]}..."
 
 
 def _check_cut(row: RowSpec, setup: Setup) -> None:

@@ -188,7 +188,9 @@ def write_tuned(path: Path, found: TunedSpec) -> None:
         f"# The values chosen for each training of table {found.table}, by the trials below each.\n"
         f"# Written by: {tune_command(found.table, found.profile)}\n"
     )
-    text = yaml.safe_dump(found.model_dump(), sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.safe_dump(
+        found.model_dump(), sort_keys=False, default_flow_style=None, allow_unicode=True, width=100
+    )
     write_atomically(path, head + text)
 
 
