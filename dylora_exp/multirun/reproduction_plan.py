@@ -7,7 +7,7 @@ or how a process of it ended.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dylora_exp.config import check_overrides, compose, is_identity, options, quote_value
@@ -189,7 +189,8 @@ def _runs(
 
 
 def _table_runs(request: ReproduceRequest, name: str) -> list[PlannedRun]:
-    return table_runs(name, request.profile, request.select, request.optional)
+    runs = table_runs(name, request.profile, request.select, request.optional)
+    return [replace(run, optional=False) for run in runs]  # what is asked for is to be done
 
 
 def _trials(request: ReproduceRequest, name: str) -> list[PlannedRun]:

@@ -229,7 +229,7 @@ def _trials(
         # The values are what one trial differs from the next by.
         trial = replace(trial, row_overrides=(*setup.row_overrides, *values))
         name = run_id(trial.config.model_copy(update={"seed": tuning.seed}))
-        runs.append(PlannedRun(name, trial, tuning.seed, shown.optional, is_trial=True))
+        runs.append(PlannedRun(name, trial, tuning.seed, optional=False, is_trial=True))
     if len({run.run_id for run in runs}) < len(runs):
         keys = ", ".join(tuning.values)
         raise RequestError(f"{shown.label()}: {keys}: two of the values make the same run.")
