@@ -45,9 +45,7 @@ def test_each_setting_of_a_table_is_planned_for_each_seed(name: str, setups: int
 def test_an_override_that_says_the_default_is_the_same_run() -> None:
     row = RowSpec(label="x", method="lora", truncation="leading", scale="alpha/b")
     told = row.model_copy(update={"set": ["ranks.r_max=8"]})
-    assert setups_by_rank(row, DEMO, "demo") == setups_by_rank(
-        told, DEMO, "demo"
-    )
+    assert setups_by_rank(row, DEMO, "demo") == setups_by_rank(told, DEMO, "demo")
 
 
 def test_a_search_trains_a_run_for_each_rank_and_shows_each_at_its_own() -> None:

@@ -319,7 +319,9 @@ def test_a_training_that_diverged_is_worse_than_any_and_one_that_is_missing_stay
     found, problems = choose_values("mine", "demo", *trainings(), records)
     assert [each.chosen for each in found.trainings] == [{"trainer.learning_rate": 0.001}]
     assert found.trainings[0].trials[1].score is None
-    assert problems == ["dylora on demo: none of its 2 trials has a finite score, try other values."]
+    assert problems == [
+        "dylora on demo: none of its 2 trials has a finite score, try other values."
+    ]
 
 
 def test_what_was_chosen_stays_where_its_records_are_not(conf, results, tmp_path) -> None:

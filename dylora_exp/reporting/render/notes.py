@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from dylora_exp.records import Record
 from dylora_exp.reporting.analysis.cells import Table
+from dylora_exp.reporting.analysis.display import task_name
 from dylora_exp.reporting.analysis.measures import MEASURES, SHOWS, Cell
 from dylora_exp.reporting.analysis.plan import OPTIONAL, MissingRun
 from dylora_exp.reporting.analysis.provenance import metric_versions
@@ -84,11 +85,11 @@ def tuning_notes(table: Table) -> list[str]:
         for key, values in tuning.values.items()
     )
     examples = dict.fromkeys(
-        f"{'?' if each.examples is None else each.examples} of {each.task}"
+        f"{'?' if each.examples is None else each.examples} of {task_name(each.task)}"
         for _, each in table.choices
     )
     by_task = _group(
-        (each.task, f"{label} {', '.join(map(_value_text, each.chosen.values()))}")
+        (task_name(each.task), f"{label} {', '.join(map(_value_text, each.chosen.values()))}")
         for label, each in table.choices
     )
     chosen = "; ".join(f"{task}: {', '.join(texts)}" for task, texts in by_task.items())
@@ -98,7 +99,7 @@ def tuning_notes(table: Table) -> list[str]:
         f"({tune_command(table.name, table.profile)}). {chosen}."
     ]
     at_edges = _group(
-        ((end, key), f"{label} on {each.task}")
+        ((end, key), f"{label} on {task_name(each.task)}")
         for label, each in table.choices
         for key, end in edges(tuning.values, each.chosen).items()
     )
