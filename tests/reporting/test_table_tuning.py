@@ -90,6 +90,7 @@ def spec_of(folder: Path, old: str = "", new: str = "") -> None:
         ("[1.0e-3, 4.0e-3]", "[1.0e-3]", "learning_rate: found [0.001], expected at least two"),
         ("[1.0e-3, 4.0e-3]", "[1.0e-3, big]", "found 'big', expected a number."),
         ("seed: 7", "seed: 42", "tuning.seed: found 42, expected another than those of the table"),
+        ("seed: 7", "seed: -1", "tuning.seed: found -1, expected a number at least 0"),
         ("  seed: 7\n", "", "tuning.seed: found nothing, expected a value."),
         ("  held_out: 0.2\n", "", "tuning.held_out: found nothing, expected a value."),
         ("held_out: 0.2", "held_out: 1.5", "tuning.held_out: found 1.5, expected a number above 0"),
@@ -129,6 +130,20 @@ def test_a_profile_may_tune_otherwise_or_not_at_all(conf: Path) -> None:
     assert load_spec("mine", "demo")[1].tuning is None
     assert untuned("mine", "demo") == []
     assert not any(run.setup.is_open for run in table_runs("mine", "demo"))
+
+
+def test_a_value_without_effect_is_named_with_the_row(conf: Path) -> None:
+    spec_of(conf, "trainer.learning_rate: [1.0e-3, 4.0e-3]", "method.share: [0.5, 0.8]")
+    with pytest.raises(RequestError) as error:
+        trainings()
+    assert error.value.problems[0].startswith("tuning of 'LoRA': method.share: ")
+
+
+def test_records_that_are_near_are_no_trials(conf: Path, results: Results) -> None:
+    all_trials(results)
+    choose_all(results)
+    (table,) = make_tables(["mine"], "demo", results.folder)
+    assert len(table.missing) == 6 and table.near == []
 
 
 def test_whole_numbers_are_written_as_such() -> None:

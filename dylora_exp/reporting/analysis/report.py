@@ -12,10 +12,12 @@ from dylora_exp.records import Record, RecordStore
 from dylora_exp.reporting.analysis.decisions import LEVEL, NO_DATA
 from dylora_exp.reporting.analysis.estimates import CONFIDENCE
 from dylora_exp.reporting.analysis.groups import (
+    HELD_OUT,
     Group,
     Series,
     group_warnings,
     groups_of,
+    is_on_held_out,
     undefined_notes,
 )
 from dylora_exp.reporting.analysis.provenance import metric_versions
@@ -48,8 +50,6 @@ CLAIMS_SAY = (
     "and scatter stay. Bounds that the paper does not give are marked as the project's. Only runs "
     "with the profile's own settings count."
 ).format(f"{100 * CONFIDENCE:g} %", f"{100 * LEVEL:g} %", NO_DATA)
-# Records with it, such as the trials of tuning, are reported where it is asked for.
-HELD_OUT = "task.held_out"
 FOUND_BY = ("project", "torch", "transformers", "peft", "python", "hardware")
 
 
@@ -123,7 +123,7 @@ def make_report(
     claims = load_claims() if claims is None else claims
     everything, file_warnings = RecordStore(results_dir).read_all()
     selected, unmatched = asked.select(everything)
-    on_held_out = [] if HELD_OUT in asked.allowed else [r for r in selected if _is_held_out(r)]
+    on_held_out = [] if HELD_OUT in asked.allowed else [r for r in selected if is_on_held_out(r)]
     selected = [record for record in selected if record not in on_held_out]
     completed = [record for record in selected if record.status == "completed"]
     groups, twice = groups_of(completed)
@@ -196,11 +196,6 @@ def claims_section(verdicts: Sequence[Verdict]) -> Section:
             for claim in claims.values()
         ),
     )
-
-
-def _is_held_out(record: Record) -> bool:
-    """Return whether a record's scores are those of a part of the training data."""
-    return record.settings.get(HELD_OUT) is not None
 
 
 def _held_out_note(records: Sequence[Record]) -> list[str]:

@@ -221,11 +221,13 @@ def _trials(
     own = [] if shown.rank is None else [f"ranks.score=[{shown.rank}]"]
     shared = (*own, *tuning.set, f"task.held_out={tuning.held_out}")
     runs = []
+    of_row = (setup.task, setup.method, setup.row_overrides)
     for values in map(value_overrides, tuning.combinations()):
-        overrides = (*shared, *values)
-        trial = compose_setup(
-            base, setup.task, setup.method, setup.row_overrides, overrides, shared
-        )
+        try:
+            trial = compose_setup(base, *of_row, (*shared, *values), shared)
+        except RequestError as error:
+            label = f"tuning of '{shown.label()}'"
+            raise RequestError(f"{label}: {problem}" for problem in error.problems) from None
         # The values are what one trial differs from the next by.
         trial = replace(trial, row_overrides=(*setup.row_overrides, *values))
         name = run_id(trial.config.model_copy(update={"seed": tuning.seed}))

@@ -44,7 +44,7 @@ class TuningSpec(Spec):
     """
 
     values: dict[str, Annotated[list[float], AfterValidator(_ascending)]]
-    seed: int
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
     held_out: OpenShare
     set: list[str] = Field(default_factory=list)
 
