@@ -6,10 +6,12 @@ import re
 import pytest
 import yaml
 
+from dylora_exp import reporting
 from dylora_exp.cli.entry import main
 from dylora_exp.multirun import jobs
 from dylora_exp.records.record import RankScore
 from dylora_exp.records.store import RecordStore
+from dylora_exp.reporting.make_report import WrittenReport
 from dylora_exp.reporting.specs import tables as spec
 from dylora_exp.reporting.specs import tuning
 from dylora_exp.runner.run import Outcome, RunFailed
@@ -86,6 +88,8 @@ class Worker:
 def worker(monkeypatch):
     worker = Worker()
     monkeypatch.setattr(jobs, "run_if_needed", worker)
+    # The figures of a report take seconds, and say nothing here.
+    monkeypatch.setattr(reporting, "write_report", lambda *_, **__: WrittenReport((), ()))
     return worker
 
 
