@@ -4,6 +4,7 @@
 """
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,29 @@ def test_the_help_of_all_commands_loads_no_library():
         "assert not {'hydra', 'omegaconf', 'pydantic', 'rich', 'numpy', 'torch'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+WITHOUT = {
+    "list": {"hydra", "omegaconf", "pydantic", "tqdm", "numpy", "torch"},
+    "list runs": {"hydra", "omegaconf", "rich", "numpy", "pandas", "matplotlib", "torch"},
+    "validate": {"transformers", "torch", "peft", "matplotlib"},
+}
+
+
+@pytest.mark.parametrize("command", WITHOUT)
+def test_a_command_loads_no_library_that_it_can_do_without(command, tmp_path):
+    code = (
+        "import sys\n"
+        "from dylora_exp.cli.entry import main\n"
+        f"assert main({command.split()}) == 0\n"
+        f"assert not set({sorted(WITHOUT[command])}) & sys.modules.keys()\n"
+    )
+    environment = os.environ | {"DYLORA_CACHE": str(tmp_path)}
+    for _ in range(2 if command == "list runs" else 1):  # Hydra composes a profile once
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+        )
     assert done.returncode == 0, done.stderr
 
 

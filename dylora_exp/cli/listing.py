@@ -1,4 +1,4 @@
-"""``dylora list``: what can be chosen, with the first comment of each file, and the runs."""
+"""``dylora list runs``: the runs of a results folder, with what each says."""
 
 from __future__ import annotations
 
@@ -12,26 +12,15 @@ from typing import Any
 from pydantic_core import to_json
 
 from dylora_exp import metrics
-from dylora_exp.config import option_files, profile_differences
+from dylora_exp.config import profile_differences
 from dylora_exp.core import (
     aligned_lines,
     first_line,
-    make_console,
-    make_grid,
     one_line,
     print_warning,
     without_garbage_collection,
 )
 from dylora_exp.records import Record, RecordStore, deciding_metric, rank_verdict
-
-
-def print_choices(title: str, group: str) -> None:
-    """Print the choices of a config group, each with the comment that its file begins with."""
-    columns = [("name", False), ("what it is", False)]
-    rows = [(name, _describe(file)) for name, file in sorted(option_files(group).items())]
-    table = make_grid(columns, title, rows, box=None, title_justify="left", pad_edge=False)
-    # A pipe has no width; what reads it wants whole lines.
-    make_console(None if sys.stdout.isatty() else 200).print(table)
 
 
 def print_runs(results_dir: Path) -> None:
@@ -98,15 +87,3 @@ def settings_texts(record: Record) -> list[str]:
     """Return the settings in which a run differs from its profile, as overrides."""
     found = profile_differences(record.config, record.choices)
     return [] if found is None else [each.text for each in found]
-
-
-def _describe(path: Path) -> str:
-    """Return the comment that a config file begins with."""
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.startswith("# @"):
-            continue
-        if not line.startswith("#"):
-            break
-        lines.append(line.removeprefix("#").strip())
-    return " ".join(lines)

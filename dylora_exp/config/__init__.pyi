@@ -1,3 +1,7 @@
+from .choices import CONF_DIR as CONF_DIR
+from .choices import CONFIG_GROUPS as CONFIG_GROUPS
+from .choices import option_files as option_files
+from .choices import options as options
 from .composition import compose as compose
 from .composition import from_hydra as from_hydra
 from .composition import missing_config as missing_config
@@ -21,11 +25,7 @@ from .loading import default_tree as default_tree
 from .loading import known_keys as known_keys
 from .loading import load as load
 from .loading import marked_keys as marked_keys
-from .overrides import CONF_DIR as CONF_DIR
-from .overrides import CONFIG_GROUPS as CONFIG_GROUPS
 from .overrides import check_overrides as check_overrides
-from .overrides import option_files as option_files
-from .overrides import options as options
 from .overrides import quote_value as quote_value
 from .profile_differences import SettingDifference as SettingDifference
 from .profile_differences import profile_differences as profile_differences

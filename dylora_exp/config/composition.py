@@ -22,14 +22,11 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from dylora_exp.config.choices import CONF_DIR, CONFIG_GROUPS
+from dylora_exp.config.composed_files import find_composed, keep_composed
 from dylora_exp.config.effect import idle_settings, settings_without_effect
 from dylora_exp.config.loading import complete, known_keys, load
-from dylora_exp.config.overrides import (
-    CONF_DIR,
-    CONFIG_GROUPS,
-    check_overrides,
-    quote_value,
-)
+from dylora_exp.config.overrides import check_overrides, quote_value
 from dylora_exp.config.schema import Config
 from dylora_exp.config.search_path import named_search_path, quoted_folder
 from dylora_exp.core import RequestError, config_folders, first_line, unknown_name
@@ -214,16 +211,22 @@ def _compose_files(
     choices: tuple[str, ...], search_path: tuple[str, ...]
 ) -> tuple[DictConfig, Mapping[str, Any]]:
     """Return what the chosen files say together, and which file of each group was chosen."""
-    folders = ",".join(map(quoted_folder, search_path))
     choices = tuple(each for each in choices if not each.startswith("hydra.searchpath"))
+    if not search_path and (kept := find_composed(choices)) is not None:
+        tree = OmegaConf.create(kept.tree)
+        OmegaConf.set_struct(tree, True)
+        return tree, kept.chosen
+    folders = ",".join(map(quoted_folder, search_path))
     with _compose_api():
         tree = hydra_compose(
             "config", [*choices, f"hydra.searchpath=[{folders}]"], return_hydra_config=True
         )
-    chosen = tree.hydra.runtime.choices
+    chosen = dict(tree.hydra.runtime.choices)
     with open_dict(tree):
         del tree["hydra"]
-    return tree, dict(chosen)
+    if not search_path:
+        keep_composed(choices, OmegaConf.to_container(tree), chosen)
+    return tree, chosen
 
 
 def _apply(override: Override, tree: DictConfig) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -18,54 +17,16 @@ from hydra.core.override_parser.types import (
 )
 from hydra.errors import HydraException
 
+from dylora_exp.config.choices import CONFIG_GROUPS, options
 from dylora_exp.config.cuts import Scale
 from dylora_exp.config.field_types import Mark
 from dylora_exp.config.loading import default_tree, known_keys, marked_keys
 from dylora_exp.config.own_models import add_own_model, is_path, own_model_problem
-from dylora_exp.config.search_path import (
-    config_folder,
-    named_search_path,
-    search_path_problems,
-)
-from dylora_exp.core import config_folders, did_you_mean, unknown_name
+from dylora_exp.config.search_path import named_search_path, search_path_problems
+from dylora_exp.core import did_you_mean, unknown_name
 
-_PACKAGE = Path(__file__).resolve().parent.parent
-# A wheel carries conf/ inside the package; a checkout keeps it beside the package.
-CONF_DIR = next(
-    folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir()
-)
 # Underneath its YAML files lie the schema's defaults, so that every setting can be overridden.
 ConfigStore.instance().store("schema", default_tree())
-CONFIG_GROUPS = (
-    *("model", "task", "method", "ranks", "trainer", "tracker", "profile"),
-    *("experiment", "debug"),
-)
-
-
-def options(group: str, search_path: Sequence[str] = ()) -> list[str]:
-    """Return the names one can choose from in a config group.
-
-    Args:
-        group: Such as ``task``.
-        search_path: Folders with further config files.
-    """
-    return sorted(option_files(group, search_path))
-
-
-def option_files(group: str, search_path: Sequence[str] = ()) -> dict[str, Path]:
-    """Return the file of each name that one can choose in a config group.
-
-    Args:
-        group: Such as ``task``.
-        search_path: Folders with further config files; the project's own come first.
-    """
-    named = map(config_folder, (*search_path, *config_folders()))
-    folders = [CONF_DIR, *(folder for folder in named if folder is not None)]
-    return {
-        file.stem: file
-        for folder in reversed(folders)
-        for file in sorted((folder / group).glob("*.yaml"))
-    }
 
 
 def quote_value(override: str) -> str:

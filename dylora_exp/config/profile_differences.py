@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from dylora_exp.config.composition import compose
-from dylora_exp.config.loading import own_defaults
-from dylora_exp.config.overrides import options
+from dylora_exp.config.choices import options
+from dylora_exp.config.composed_files import find_composed
+from dylora_exp.config.loading import complete, load, own_defaults
 from dylora_exp.config.run_identity import distinguishing_settings, identity
 from dylora_exp.core import RequestError, config_folders
 
@@ -75,10 +76,16 @@ def profile_differences(
 @functools.cache
 def _expected(overrides: tuple[str, ...], search_path: tuple[str, ...]) -> Mapping[str, Any] | None:
     """Return the identity of the run that these choices make; None where they do not fit."""
-    try:
+    kept = None if search_path else find_composed(overrides)
+    with suppress(RequestError):
+        if kept is not None:  # what ``compose`` would check and return, without Hydra
+            keys = [override.partition("=")[0] for override in overrides]
+            return identity(load(complete(kept.tree, keys), keys))
+    from dylora_exp.config.composition import compose
+
+    with suppress(RequestError):
         return identity(compose(overrides, search_path))
-    except RequestError:
-        return None
+    return None
 
 
 def _default(tree: Mapping[str, Any], key: str) -> Any:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from dylora_exp.config.choices import config_folder
+
 _SEARCH_PATH = "hydra.searchpath"
-_PACKAGE = "pkg://"
 
 
 def named_search_path(overrides: Iterable[str]) -> list[str]:
@@ -31,23 +30,6 @@ def search_path_problems(folders: Iterable[str]) -> list[str]:
         for folder in folders
         if (path := config_folder(folder)) is None or not path.is_dir()
     ]
-
-
-def config_folder(name: str) -> Path | None:
-    """Return where a folder of a search path lies; None for a package that is not installed.
-
-    Args:
-        name: A path, which may begin with ``file://``, or ``pkg://`` and a module with its folder.
-    """
-    if not name.startswith(_PACKAGE):
-        return Path(name.removeprefix("file://")).expanduser()
-    package, *inner = name.removeprefix(_PACKAGE).replace("/", ".").split(".")
-    try:
-        found = importlib.util.find_spec(package)
-    except (ImportError, ValueError):
-        return None
-    places = list(found.submodule_search_locations or []) if found else []
-    return Path(places[0]).joinpath(*inner) if places else None
 
 
 def quoted_folder(name: str) -> str:

@@ -1,5 +1,6 @@
 from . import export_folder as export_folder
 from . import locks as locks
+from .caching import cache_folder as cache_folder
 from .config_folders import check_config_folder as check_config_folder
 from .config_folders import config_folders as config_folders
 from .config_folders import use_config_folders as use_config_folders
@@ -46,6 +47,7 @@ from .json_files import unique_keys as unique_keys
 from .logs import LOG as LOG
 from .logs import RunLog as RunLog
 from .logs import echo as echo
+from .logs import echo_in_terminal as echo_in_terminal
 from .logs import is_quiet as is_quiet
 from .logs import run_log as run_log
 from .logs import set_verbosity as set_verbosity
@@ -100,6 +102,7 @@ __all__ = [
     "apply_umask",
     "batch_size_problems",
     "broadcast_from_main",
+    "cache_folder",
     "check_config_folder",
     "check_writable",
     "commit_of",
@@ -113,6 +116,7 @@ __all__ = [
     "draw_permutation",
     "draw_uniform",
     "echo",
+    "echo_in_terminal",
     "evaluate_expression",
     "expand_user",
     "export_folder",

@@ -11,10 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
-
-from tqdm import tqdm
 
 LOG = logging.getLogger("dylora_exp")
 LOG.setLevel(logging.INFO)
@@ -41,6 +38,15 @@ def echo(line: str) -> None:
     """Print a line at once, unless quiet is asked for."""
     if not is_quiet():
         print(line, flush=True)
+
+
+def echo_in_terminal(line: str) -> None:
+    """Print a line at once to standard error where a person waits for what a command prints last.
+
+    Scripts read the output of such commands, and their standard error for what went wrong.
+    """
+    if sys.stderr.isatty() and not is_quiet():
+        print(line, file=sys.stderr, flush=True)
 
 
 class _LogFile(logging.FileHandler):
@@ -91,8 +97,13 @@ class _Stderr(logging.Handler):
     """Prints lines without disturbing a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        with tqdm.external_write_mode(sys.stderr) if sys.stderr.isatty() else nullcontext():
-            print(self.format(record), file=sys.stderr, flush=True)
+        line = self.format(record)
+        if not sys.stderr.isatty():
+            print(line, file=sys.stderr, flush=True)
+            return
+        from tqdm import tqdm  # no command pays for it before there is a bar
+
+        tqdm.write(line, file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -5,10 +5,10 @@ model's folder in it. Where a name holds ``{001..005}``, it stands for five file
 one another. What is made of them is a plain folder (``config.json``, safetensors, tokenizer), which
 is read with all checks of any other.
 
-The folder is ``models/NAME-DIGEST`` in ``$DYLORA_CACHE``, else in ``dylora-exp`` of the user's
-cache (``$XDG_CACHE_HOME``, ``~/.cache``). DIGEST begins the sha256 of what was unpacked; a file in
-it has the whole of it, and the digests of all other files: a folder that is damaged, or of another
-file, is made anew. Only one process makes it; others wait. A kill leaves nothing under its name.
+The folder is ``models/NAME-DIGEST`` in the user's cache (``core.cache_folder``). DIGEST begins the
+sha256 of what was unpacked; a file in it has the whole of it, and the digests of all other files: a
+folder that is damaged, or of another file, is made anew. Only one process makes it; others wait. A
+kill leaves nothing under its name.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from dylora_exp.core import (
     NotInstalled,
     RequestError,
     apply_umask,
+    cache_folder,
     check_writable,
-    expand_user,
     file_sha256,
     install_command,
     is_installed,
@@ -41,7 +41,6 @@ from dylora_exp.core import (
 )
 
 _GGUF, _ZIP = "gguf://", "zip://"
-_VARIABLE = "DYLORA_CACHE"
 # In each folder: what it was made of, by which version of this module, and the files' digests.
 _MARKER, _VERSION = "unpacked.json", 1
 # What is taken out of an archive: as from the hub, no pickles and no code.
@@ -77,19 +76,11 @@ def unpack(model: ModelConfig, name: str) -> Path:
     return _unpack(name, tuple(_sources(model, name)))
 
 
-def cache_folder() -> Path:
-    """Return the folder in which models are kept unpacked; it need not be there."""
-    if own := os.environ.get(_VARIABLE):
-        return expand_user(own).absolute() / "models"
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return expand_user(base).absolute() / "dylora-exp" / "models"
-
-
 @functools.cache
 def _unpack(name: str, sources: Sequence[Path]) -> Path:
     """Return the folder of a packed model; its files are looked at once in a process."""
     digest = _digest(sources)
-    folder = cache_folder() / f"{_stem(name)}-{digest[:16]}"
+    folder = cache_folder("models") / f"{_stem(name)}-{digest[:16]}"
     if _is_whole(folder, digest):
         return folder
     check_writable(folder.parent)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dylora_exp.config import Config, TaskConfig, objective_class
 from dylora_exp.core import RequestError
 from dylora_exp.methods import Cut, Method, TrainedModel
+from dylora_exp.objectives.encoded_data import encode_once
 
 if TYPE_CHECKING:
     import torch
@@ -74,10 +75,20 @@ class Objective:
         self.config = setting.config
         self.tokenizer = setting.tokenizer
         self.max_length = min(setting.config.task.max_length, setting.window)
-        self.train_set = self.encode(setting.data.train)
+        self.train_set = self.encode_once(setting.data.train)
+
+    def encode_once(self, data: Dataset) -> Dataset:
+        """Return what ``encode`` does, from an earlier run of this process where it is the same."""
+        kind = type(self)
+        settings = [kind.__module__, kind.__qualname__, self.config.task.model_dump()]
+        return encode_once(self.encode, data, self.tokenizer, [*settings, self.max_length])
 
     def encode(self, data: Dataset) -> Dataset:
-        """Return the training examples as token ids, with their ``length``."""
+        """Return examples as token ids, with their ``length``.
+
+        They must follow from the examples, the tokenizer, the settings of the task and
+        ``max_length`` alone.
+        """
         raise NotImplementedError
 
     def collate(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:

@@ -116,7 +116,7 @@ class ClassificationObjective(base.Objective):
         self.collator = batches.Collator(
             setting.tokenizer, regression=not setting.config.task.labels
         )
-        evaluation = self.encode(setting.data.eval)
+        evaluation = self.encode_once(setting.data.eval)
         self.labels = evaluation["labels"][:]
         size = setting.config.trainer.eval_batch_size
         self.batches = batches.scoring_batches(evaluation, self.collator, size)

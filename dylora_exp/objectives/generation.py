@@ -72,7 +72,7 @@ class GenerationObjective(LanguageModelObjective):
         super().__init__(setting)
         assert isinstance(setting.config.task, GenerationTask)
         self.data = setting.data.eval
-        self.prompts = [self._prompt(context) for context in self.data["context"]]
+        self.prompts = self._prompts(self.data["context"])
         if not any(label != IGNORED for row in self.train_set["labels"] for label in row):
             raise RequestError(
                 f"task.max_length: found {setting.config.task.max_length}, which leaves no room "
@@ -87,14 +87,19 @@ class GenerationObjective(LanguageModelObjective):
     def encode(self, data: Dataset) -> Dataset:
         """Return ``input_ids``, ``labels`` (-100 on the context) and ``length``, cut at the end."""
 
-        def row(example: dict[str, str]) -> dict[str, Any]:
-            prompt = self._prompt(example["context"])
-            text = [*self._ids(" " + example["text"]), self.tokenizer.eos_token_id]
-            ids = (prompt + text)[: self.max_length]
-            labels = ([IGNORED] * len(prompt) + text)[: self.max_length]
-            return {"input_ids": ids, "labels": labels, "length": len(ids)}
+        def rows(examples: dict[str, list[str]]) -> dict[str, list[Any]]:
+            prompts = self._prompts(examples["context"])
+            texts = self._ids([f" {text}" for text in examples["text"]])
+            found: dict[str, list[Any]] = {"input_ids": [], "labels": [], "length": []}
+            for prompt, text in zip(prompts, texts, strict=True):
+                text = [*text, self.tokenizer.eos_token_id]
+                ids = (prompt + text)[: self.max_length]
+                found["input_ids"].append(ids)
+                found["labels"].append(([IGNORED] * len(prompt) + text)[: self.max_length])
+                found["length"].append(len(ids))
+            return found
 
-        return data.map(row, remove_columns=data.column_names, keep_in_memory=True)
+        return data.map(rows, batched=True, remove_columns=data.column_names, keep_in_memory=True)
 
     def score(self, model: TrainedModel, method: Method, cut: Cut, folder: Path) -> base.CutScore:
         """Return the metrics of one text for each context, of all and by kind of category."""
@@ -136,12 +141,12 @@ class GenerationObjective(LanguageModelObjective):
         self.missing |= self.scorer.missing
         return found
 
-    def _prompt(self, context: str) -> list[int]:
-        return [*self._ids(context), self.tokenizer.eos_token_id]
+    def _prompts(self, contexts: Sequence[str]) -> list[list[int]]:
+        return [[*ids, self.tokenizer.eos_token_id] for ids in self._ids(contexts)]
 
-    def _ids(self, text: str) -> list[int]:
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         # A special token that is written out is text.
-        ids: list[int] = self.tokenizer.encode(
-            text, add_special_tokens=False, split_special_tokens=True
-        )
+        ids: list[list[int]] = self.tokenizer(
+            list(texts), add_special_tokens=False, split_special_tokens=True
+        )["input_ids"]
         return ids

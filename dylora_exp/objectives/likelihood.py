@@ -38,7 +38,7 @@ class LikelihoodObjective(TemplateObjective):
 
     def __init__(self, setting: base.ObjectiveContext) -> None:
         super().__init__(setting)
-        self.rows = self.encode(setting.data.eval).to_list()
+        self.rows = self.encode_once(setting.data.eval).to_list()
         self.tokens = [sum(label != IGNORED for label in row["labels"][1:]) for row in self.rows]
         for tokens, where in zip(self.tokens, setting.data.eval["where"], strict=True):
             if not tokens:

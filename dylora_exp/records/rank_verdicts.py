@@ -184,8 +184,9 @@ def rank_verdict(
 def deciding_metric(records: Sequence[Record]) -> str:
     """Return the metric that decides: the task's, or the first that was scored without it."""
     named = (records[0].config.get("task") or {}).get("headline") or ""
-    scored = [name for record in records for score in record.ranks for name in score.metrics]
-    return named if named in scored or not scored else scored[0]
+    scored = (name for record in records for score in record.ranks for name in score.metrics)
+    first = next(scored, named)
+    return named if named == first or named in scored else first
 
 
 def run_tolerance(record: Record) -> float:
@@ -220,7 +221,8 @@ def _scored_cuts(records: Sequence[Record], metric: str) -> list[ScoredCut]:
             value = score.metrics.get(metric)
             is_finite = value is not None and math.isfinite(value)
             values.setdefault(key, []).append(value if is_finite else None)
-            sizes.setdefault(key, adapter_size(record, score))
+            if key not in sizes:
+                sizes[key] = adapter_size(record, score)
     found = []
     for key, of_seeds in values.items():
         known = [float(value) for value in of_seeds if value is not None]

@@ -9,7 +9,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dylora_exp.core import RequestError, apply_umask, export_folder
+from dylora_exp.core import (
+    RequestError,
+    apply_umask,
+    echo_in_terminal,
+    export_folder,
+    one_line,
+)
 from dylora_exp.records import Record, RecordStore
 from dylora_exp.runner.card_metadata import Exported
 from dylora_exp.runner.exported_ranks import choose_scores
@@ -59,11 +65,6 @@ def export(
         RequestError: When the run or its adapter is not there, did not complete, has no such rank,
             or a folder is in use.
     """
-    from dylora_exp.adapters import export_rank, read_adapter, write_adapter
-    from dylora_exp.methods import make_method
-    from dylora_exp.models import Layout
-    from dylora_exp.runner.merging import merge as merge_adapter
-
     record = RecordStore(results_dir).find(run)
     _check_config(record)
     entries = choose_scores(record, rank, truncation, scale)
@@ -74,6 +75,13 @@ def export(
             raise RequestError(f"--to: '{target}' is in the run's own folder, choose another.")
         export_folder.clean_up(target.parent)
         export_folder.check_target(target, force)
+    # Importing torch takes seconds.
+    echo_in_terminal(one_line(f"run {record.run_id}: loading its adapter of {record.model} ..."))
+    from dylora_exp.adapters import export_rank, read_adapter, write_adapter
+    from dylora_exp.methods import make_method
+    from dylora_exp.models import Layout
+    from dylora_exp.runner.merging import merge as merge_adapter
+
     saved = read_adapter(run_folder / "model", record)
     base = _find_base(record, run_folder)
     if merge:

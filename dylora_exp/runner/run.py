@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from dylora_exp.core import (
     failure_reported,
     first_line,
     locks,
+    one_line,
     run_distributed,
     run_log,
     tolerant_output,
@@ -42,6 +44,7 @@ from dylora_exp.runner.folder import (
     run_locks,
 )
 from dylora_exp.runner.preflight import check_all
+from dylora_exp.training import newest_step
 
 if TYPE_CHECKING:
     from dylora_exp.tasks import TaskData
@@ -101,11 +104,25 @@ def _run_in_main_process(config: Config, wait: bool) -> Outcome:
             clean_up(store, folder)
             return outcome
         locks.wait(run_locks(store, folder), busy)  # before data are read
+        # Reading data takes seconds, importing torch more. A person is told at once; what else
+        # reads the output gets nothing of a request that turns out to be wrong.
+        says_at_once = sys.stdout.isatty()
+        if says_at_once:
+            echo(_first_line(config, folder))
         with no_empty_folders(store.folder, folder.parent):
             data = check_all(config)
+            if not says_at_once:
+                echo(_first_line(config, folder))
             refuse_links(folder)
             with hold_run(store, folder, busy):
                 return find_completed(config, store) or run_locked(config, store, data, log)
+
+
+def _first_line(config: Config, folder: Path) -> str:
+    """Return what a run says before it begins."""
+    step = newest_step(folder)
+    resuming = "" if step is None else f"resuming from step {step}, "
+    return one_line(f"run {folder.name}: {resuming}loading {config.model.name} ...")
 
 
 def _run_in_worker(config: Config) -> None:

@@ -1,4 +1,5 @@
 from .arguments import optimizer_steps as optimizer_steps
+from .checkpoint_names import newest_step as newest_step
 from .epoch_sweep import EpochSweep as EpochSweep
 from .epoch_sweep import epoch_scores as epoch_scores
 from .example_order import RandomOrderSampler as RandomOrderSampler
@@ -12,6 +13,7 @@ __all__ = [
     "RandomOrderSampler",
     "TrainingResult",
     "epoch_scores",
+    "newest_step",
     "optimizer_steps",
     "order_sampler",
     "score_all_ranks",

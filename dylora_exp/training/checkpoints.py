@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +21,8 @@ from transformers import TrainerState, TrainingArguments
 from dylora_exp.core import RequestError, apply_umask, file_sha256, reading, write_atomically
 from dylora_exp.methods import TrainedModel
 from dylora_exp.training.checkpoint_contents import unusable_file, weights_file
+from dylora_exp.training.checkpoint_names import MARKER, NAME, step_of
 
-_MARKER = "complete.json"
-_NAME = re.compile(r"checkpoint-\d+")
 # Scored before the checkpoint of the same step is saved; a run that resumes keeps them.
 _EPOCH_SCORES = "epochs/step-{}/scores.json"
 _Count = Annotated[StrictInt, Field(ge=0)]
@@ -84,7 +82,7 @@ def find_resume_point(folder: Path, model: TrainedModel | None = None) -> Resume
         RequestError: When a file is there and cannot be read, or what is damaged not removed.
     """
     damages: list[str] = []
-    found = [each for each in folder.glob("checkpoint-*") if _NAME.fullmatch(each.name)]
+    found = [each for each in folder.glob("checkpoint-*") if NAME.fullmatch(each.name)]
     for checkpoint in sorted(filter(Path.is_dir, found), key=step_of, reverse=True):
         try:
             marker = _read_verified(checkpoint)
@@ -111,11 +109,6 @@ def checkpoint_folder(args: TrainingArguments, state: TrainerState) -> Path:
     return Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
 
 
-def step_of(checkpoint: Path) -> int:
-    """Return the number of optimizer steps before a checkpoint."""
-    return int(checkpoint.name.rpartition("-")[2])
-
-
 def write_marker(checkpoint: Path, seconds: float, finished: bool, drawn: dict[str, int]) -> None:
     """Write the completion marker into a checkpoint to which nothing will be added.
 
@@ -127,12 +120,12 @@ def write_marker(checkpoint: Path, seconds: float, finished: bool, drawn: dict[s
     """
     apply_umask(checkpoint)
     files = {file.name: file_sha256(file) for file in sorted(checkpoint.iterdir())}
-    files.pop(_MARKER, None)
+    files.pop(MARKER, None)
     for file in _epoch_scores(checkpoint):
         files[f"../{file}"] = file_sha256(checkpoint.parent / file)
     step, run = step_of(checkpoint), checkpoint.parent.name
     tree = dataclasses.asdict(CompletionMarker(seconds, finished, drawn, files, step, run))
-    write_atomically(checkpoint / _MARKER, json.dumps(tree | {"sha256": _digest(tree)}))
+    write_atomically(checkpoint / MARKER, json.dumps(tree | {"sha256": _digest(tree)}))
 
 
 def epoch_scores_file(folder: Path, step: int) -> Path:
@@ -176,24 +169,24 @@ def _read_verified(checkpoint: Path) -> CompletionMarker | None:
     None stands for a checkpoint that was not completed.
     """
     try:
-        with reading(checkpoint / _MARKER):
-            text = (checkpoint / _MARKER).read_text(encoding="utf-8")
+        with reading(checkpoint / MARKER):
+            text = (checkpoint / MARKER).read_text(encoding="utf-8")
         tree = json.loads(text)
         digest = tree.pop("sha256", None)
         marker = _marker_schema().validate_python(tree)
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise _Damaged(f"'{_MARKER}' cannot be read") from error
+        raise _Damaged(f"'{MARKER}' cannot be read") from error
     if digest not in (None, _digest(tree)):
-        raise _Damaged(f"'{_MARKER}' is not what was written")
+        raise _Damaged(f"'{MARKER}' is not what was written")
     if (marker.step, marker.run) not in (
         (None, None),
         (step_of(checkpoint), checkpoint.parent.name),
     ):
         raise _Damaged(f"it is checkpoint-{marker.step} of run {marker.run}")
     if digest is None and marker.finished and not _is_last(checkpoint):
-        raise _Damaged(f"'{_MARKER}' says that training was finished")
+        raise _Damaged(f"'{MARKER}' says that training was finished")
     for name in _epoch_scores(checkpoint):
         if f"../{name}" not in marker.files:
             raise _Damaged(f"'{name}' has no digest")

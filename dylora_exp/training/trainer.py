@@ -34,7 +34,8 @@ from dylora_exp.training.callbacks import (
     TrainingTimer,
     UntimedCallback,
 )
-from dylora_exp.training.checkpoints import find_resume_point, load_weights, step_of
+from dylora_exp.training.checkpoint_names import step_of
+from dylora_exp.training.checkpoints import find_resume_point, load_weights
 from dylora_exp.training.example_order import EpochRandomState, order_sampler
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from dylora_exp.cli.entry import main
 from dylora_exp.cli.fetch import FetchFailed, fetch
+from dylora_exp.config.choices import options
 from dylora_exp.config.composition import compose
-from dylora_exp.config.overrides import options
 from dylora_exp.config.run_identity import run_id
 from dylora_exp.config.task_schema import PublishedFile, TaskConfig
 from dylora_exp.core.errors import RequestError

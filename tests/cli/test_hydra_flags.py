@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from dylora_exp.cli.entry import main
-from dylora_exp.config.overrides import CONF_DIR
+from dylora_exp.config.choices import CONF_DIR
 from tests.support.tiny_runs import TINY
 
 

@@ -5,8 +5,9 @@ import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 
+from dylora_exp.config.choices import CONF_DIR, CONFIG_GROUPS, options
 from dylora_exp.config.composition import compose, from_hydra
-from dylora_exp.config.overrides import CONF_DIR, CONFIG_GROUPS, check_overrides, options
+from dylora_exp.config.overrides import check_overrides
 from dylora_exp.core.errors import RequestError
 
 CHOICES = [

@@ -11,8 +11,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from dylora_exp.config.choices import CONF_DIR, options
 from dylora_exp.config.composition import compose
-from dylora_exp.config.overrides import CONF_DIR, options
 from dylora_exp.config.run_identity import run_id
 from dylora_exp.config.schema import Config
 from dylora_exp.multirun import executors

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from dylora_exp.cli.entry import main
+from dylora_exp.config.choices import CONF_DIR, options
 from dylora_exp.config.composition import compose
-from dylora_exp.config.overrides import CONF_DIR, options
 from dylora_exp.config.run_identity import run_id
 from tests.support.tiny_runs import ROOT
 

@@ -7,7 +7,6 @@ from dylora_exp.records.store import RecordStore
 from dylora_exp.reporting.analysis.groups import (
     group_warnings,
     groups_of,
-    headline,
     series_of,
     undefined_notes,
 )
@@ -112,13 +111,13 @@ def test_series_skip_what_is_undefined_and_say_so(results):
 def test_headline(results):
     results.demo("dylora", 10, 0.8)
     (group,), _ = groups(results)
-    assert headline(group) == "accuracy"
+    assert group.headline == "accuracy"
     record = group.records[0]
     without = [dataclasses.replace(score, metrics={"f1": 1.0}) for score in record.ranks]
     (group,), _ = groups_of([dataclasses.replace(record, ranks=without)])
-    assert headline(group) == "f1"
+    assert group.headline == "f1"
     (group,), _ = groups_of([dataclasses.replace(record, ranks=[])])
-    assert headline(group) == "accuracy"
+    assert group.headline == "accuracy"
 
 
 @pytest.mark.parametrize(("metric", "sign"), [("ter", -1), ("ter_unseen", -1), ("loss_of_mine", 1)])

@@ -4,7 +4,7 @@ import re
 import struct
 from pathlib import Path
 
-from dylora_exp.config.overrides import options
+from dylora_exp.config.choices import options
 from dylora_exp.reporting.analysis.display import METHOD_NAMES
 from dylora_exp.reporting.render.figures import draw_figures, rank_curve
 from dylora_exp.reporting.render.styles import CUT_LINES, METHOD_STYLES, style_of

@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from dylora_exp.config.overrides import options
+from dylora_exp.config.choices import options
 from dylora_exp.core.errors import RequestError
 from dylora_exp.reporting.analysis.decisions import FAILS, HOLDS, NO_DATA
 from dylora_exp.reporting.analysis.groups import groups_of

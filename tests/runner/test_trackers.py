@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dylora_exp.config.composition import CONF_DIR, compose
+from dylora_exp.config import CONF_DIR, compose
 from dylora_exp.records.record import RankScore
 from dylora_exp.runner.run import run_if_needed
 from dylora_exp.runner.tracker_contents import curves, summary

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dylora_exp.cli.entry import main
 from dylora_exp.cli.parser import parse
-from dylora_exp.config.overrides import check_overrides, named_search_path
+from dylora_exp.config import check_overrides, named_search_path
 from dylora_exp.core import use_config_folders
 from dylora_exp.records.store import RecordStore
 from tests.support.tiny_runs import ROOT, TINY

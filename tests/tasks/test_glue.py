@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dylora_exp.config.choices import options
 from dylora_exp.config.composition import compose
-from dylora_exp.config.overrides import options
 from dylora_exp.core.errors import RequestError
 from dylora_exp.tasks.base import read, subset
 

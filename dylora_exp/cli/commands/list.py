@@ -31,17 +31,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print one list, or all but that of the runs."""
-    from dylora_exp.cli.listing import print_choices, print_runs
+    # Choices are listed without what reads records: it takes longer than the list itself.
     from dylora_exp.core import RequestError, unknown_name
-    from dylora_exp.records import check_results
 
     if arguments.what == "runs":
+        from dylora_exp.cli.listing import print_runs
+        from dylora_exp.records import check_results
+
         results = Path(arguments.results)
         check_results(results)
         print_runs(results)
         return 0
     if arguments.what not in (None, *GROUPS):
         raise RequestError(unknown_name("list", arguments.what, LISTS))
+    from dylora_exp.cli.choices import print_choices
+
     for what in [arguments.what] if arguments.what else GROUPS:
         print_choices(what, GROUPS[what])
     return 0

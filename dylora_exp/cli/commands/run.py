@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dylora_exp.cli.options import add_overrides, add_verbosity
+
+if TYPE_CHECKING:
+    from dylora_exp.runner import Outcome
 
 HELP = "train once, score every rank, leave a record"
 DESCRIPTION = (
@@ -69,12 +72,10 @@ def run(arguments: argparse.Namespace) -> int:
     flags, overrides = arguments.hydra_flags, arguments.overrides
     if "--shell-completion" in flags:  # a shell waits: nothing else is imported before
         return _complete(overrides, flags)
-    from dylora_exp.cli.run_output import show
-
     if flags or any(each.lstrip("+~").startswith("hydra") for each in overrides):
         from dylora_exp.multirun import launch
 
-        return launch(overrides, flags, show)
+        return launch(overrides, flags, _show)
 
     from dylora_exp.config import compose
     from dylora_exp.core import echo, print_error
@@ -88,8 +89,15 @@ def run(arguments: argparse.Namespace) -> int:
     except RunFailed as error:
         print_error(f"run failed: {error}")
         return 1
-    show(outcome)
+    _show(outcome)
     return 0
+
+
+def _show(outcome: Outcome) -> None:
+    # Not imported before the run has said that it begins.
+    from dylora_exp.cli.run_output import show
+
+    show(outcome)
 
 
 def _complete(overrides: list[str], flags: list[str]) -> int:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
-import joblib
-
 from dylora_exp.core import (
     RequestError,
     first_line,
@@ -58,7 +56,9 @@ class Executor(ABC):
     @property
     def threads_per_job(self) -> int:
         """A job's share of the cores of this machine."""
-        return max(1, joblib.cpu_count() // self.jobs_on_this_machine)
+        from joblib import cpu_count  # Hydra imports this module in every command
+
+        return max(1, cpu_count() // self.jobs_on_this_machine)
 
     @abstractmethod
     def start(self) -> None:

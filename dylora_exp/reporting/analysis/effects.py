@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from dylora_exp.metrics import metric_sign
 from dylora_exp.reporting.analysis.decisions import Bounds, BySeed, Evidence, Rank, weigh
-from dylora_exp.reporting.analysis.groups import Group, headline
+from dylora_exp.reporting.analysis.groups import Group
 from dylora_exp.reporting.analysis.plan import Base, records_of_groups, setups_by_rank
 from dylora_exp.reporting.analysis.resolution import one_example
 from dylora_exp.reporting.analysis.values import Values
@@ -66,7 +66,7 @@ def effects_of(claim: ClaimSpec, profile: str, task: str, groups: Sequence[Group
         left, right = (values.seconds(side, task) for side in claim.sides())
         by_rank = {None: _compared(claim, left, right)}
     else:
-        metric = claim.metric or headline(own[0])
+        metric = claim.metric or own[0].headline
         column = ColumnSpec(heading=task, task=task, metric=metric)
         scores = {
             rank: tuple(_scores(values, side, ranks, column) for side in claim.sides())

@@ -9,9 +9,12 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pydantic_core
+
 from dylora_exp.config import default_tree
 from dylora_exp.metrics import metric_sign
-from dylora_exp.records import Record, deciding_metric
+from dylora_exp.records import RankVerdict, Record, deciding_metric, rank_verdict
+from dylora_exp.reporting.analysis.resolution import fewest_examples
 
 # Runs of one setup may differ in these: scoring after every epoch does not change the last scores.
 SAME_SETUP = ("seed", "trainer.score_every")
@@ -56,6 +59,27 @@ class Group:
     def subject(self) -> tuple[str, str, str]:
         """Profile, model and task."""
         return self.names[:3]
+
+    @functools.cached_property
+    def fewest(self) -> tuple[Record, ...]:
+        """The run with the fewest examples, as far as known: what ``one_example`` needs of all."""
+        found = fewest_examples(self.records)
+        return () if found is None else (found,)
+
+    @functools.cached_property
+    def headline(self) -> str:
+        """The metric that decides: the task's, or the first that was scored without it."""
+        return deciding_metric(self.records)
+
+    @functools.cached_property
+    def _verdicts(self) -> dict[float | None, RankVerdict | None]:
+        return {}
+
+    def rank_verdict(self, tolerance: float | None) -> RankVerdict | None:
+        """Return which rank to deploy, as ``records.rank_verdict`` does, worked out once."""
+        if tolerance not in self._verdicts:
+            self._verdicts[tolerance] = rank_verdict(self.records, tolerance)
+        return self._verdicts[tolerance]
 
     def seeds(self) -> list[int]:
         """Return the seeds, ascending."""
@@ -119,7 +143,17 @@ def is_on_held_out(record: Record) -> bool:
 
 def setup_key(profile: str, task: str, method: str, settings: Settings) -> SetupKey:
     """Return the key by which records and planned runs of the same setup find each other."""
-    return profile, task, method, _hashable(settings)
+    return profile, task, method, _key_of(settings)
+
+
+def _key_of(settings: Settings) -> Hashable:
+    """Return settings as a key; thousands of records have the same few."""
+    return _parsed_key(pydantic_core.to_json(settings))
+
+
+@functools.lru_cache(maxsize=4096)
+def _parsed_key(text: bytes) -> Hashable:
+    return _hashable(json.loads(text))
 
 
 def _hashable(value: Any) -> Hashable:
@@ -140,7 +174,7 @@ def groups_of(records: Iterable[Record]) -> tuple[list[Group], list[str]]:
     warnings = []
     for record in sorted(records, key=lambda record: (record.created_at, record.run_id)):
         names = (record.profile, record.model, record.task, record.method)
-        of_setup = runs.setdefault((names, _hashable(settings_of(record))), {})
+        of_setup = runs.setdefault((names, _key_of(settings_of(record))), {})
         before = of_setup.get(record.seed)
         if before is not None:
             warnings.append(
@@ -192,11 +226,6 @@ def series_of(group: Group) -> list[Series]:
                     of_cut = values.setdefault((score.truncation, score.scale, metric), {})
                     of_cut.setdefault(score.rank, {})[record.seed] = float(value)
     return [Series(group, *key, of_cut) for key, of_cut in values.items()]
-
-
-def headline(group: Group) -> str:
-    """Return the metric that decides: the task's, or the first that was scored without it."""
-    return deciding_metric(group.records)
 
 
 def undefined_notes(groups: Iterable[Group]) -> list[str]:

@@ -53,7 +53,7 @@ def notable_differences(series: Sequence[Series]) -> tuple[list[Notable], int]:
             leads: dict[int | None, tuple[float, int]] = {}
             for rank in sorted(first.values.keys() & second.values.keys(), key=_height):
                 left, right = first.values[rank], second.values[rank]
-                records = [*first.group.records, *second.group.records]
+                records = [*first.group.fewest, *second.group.fewest]
                 values = [*left.values(), *right.values()]
                 about = paired(left, right, floor=one_example(first.metric, records, values))
                 if about is None or about.p is None:

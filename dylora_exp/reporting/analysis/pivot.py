@@ -7,7 +7,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dylora_exp.records import rank_verdict
 from dylora_exp.reporting.analysis.display import (
     METHOD_NAMES,
     factor,
@@ -172,7 +171,7 @@ def _main_series(series: Sequence[Series], tolerance: float | None) -> set[int]:
             (one.group for one in same),
             key=lambda group: (-len(group.records), len(group.variant), group.variant),
         )
-        verdict = rank_verdict(group.records, tolerance)
+        verdict = group.rank_verdict(tolerance)
         cut = verdict.chosen.name if verdict and verdict.chosen else None
         own = [one for one in same if one.group is group]
         found.add(id(next((one for one in own if (one.truncation, one.scale) == cut), own[0])))
@@ -183,7 +182,7 @@ def _verdicts(groups: Sequence[Group], tolerance: float | None) -> list[tuple[st
     """Return each group's verdict on ranks, with the time of its training."""
     found = []
     for group in groups:
-        verdict = rank_verdict(group.records, tolerance)
+        verdict = group.rank_verdict(tolerance)
         time = train_seconds(group)
         words = [verdict.sentence] if verdict else ["has no ranks"]
         words += [f"one training takes {time.mean:.1f} s"] if time else []

@@ -26,15 +26,23 @@ def one_example(metric: str, records: Iterable[Record], scores: Sequence[float])
     Returns:
         0 where no record names its number of examples.
     """
-    known = [(count, record) for record in records if (count := examples_of(record))]
-    if not known:
+    record = fewest_examples(records)
+    fewest = None if record is None else examples_of(record)
+    if record is None or fewest is None:
         return 0.0
-    fewest, record = min(known, key=lambda pair: pair[0])
     lowest, highest = score_range(metric, str(record.config.get("task", {}).get("reader")))
     width = highest - lowest
     if not math.isfinite(width):
         width = max(map(abs, scores), default=0.0)
     return width / fewest
+
+
+def fewest_examples(records: Iterable[Record]) -> Record | None:
+    """Return the run that was scored on the fewest examples, the first of equals; None where no
+    record names its number.
+    """
+    known = [(count, record) for record in records if (count := examples_of(record))]
+    return min(known, key=lambda pair: pair[0])[1] if known else None
 
 
 def examples_of(record: Record) -> int | None:

@@ -7,10 +7,10 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from dylora_exp.records import DEFAULT_SHARE, rank_verdict, run_tolerance
+from dylora_exp.records import DEFAULT_SHARE, run_tolerance
 from dylora_exp.reporting.analysis.curves import areas, choose_ranks
 from dylora_exp.reporting.analysis.estimates import Estimate, estimate, paired
-from dylora_exp.reporting.analysis.groups import Group, Series, headline, series_of
+from dylora_exp.reporting.analysis.groups import Group, Series, series_of
 from dylora_exp.reporting.analysis.resolution import one_example
 
 Value = str | float | int | None
@@ -68,7 +68,7 @@ def all_series(groups: Iterable[Group]) -> list[Series]:
 
 def deciding(series: Iterable[Series]) -> list[Series]:
     """Return the series of each group's deciding metric."""
-    return [one for one in series if one.metric == headline(one.group)]
+    return [one for one in series if one.metric == one.group.headline]
 
 
 def format_value(value: Value, column: Column) -> str:
@@ -157,7 +157,7 @@ def rank_verdicts(groups: Sequence[Group], tolerance: float | None) -> Section:
         groups: Any groups; those of methods without ranks are left out.
         tolerance: As ``choices`` takes it.
     """
-    found = [(group, rank_verdict(group.records, tolerance)) for group in groups]
+    found = [(group, group.rank_verdict(tolerance)) for group in groups]
     rows = [
         (*group.subject, group.method, len(group.records), verdict.sentence)
         for group, verdict in found
@@ -259,7 +259,7 @@ def comparable(series: Iterable[Series]) -> Iterable[list[Series]]:
 
 
 def _difference_rows(first: Series, second: Series) -> Iterator[tuple[Value, ...]]:
-    records = [*first.group.records, *second.group.records]
+    records = [*first.group.fewest, *second.group.fewest]
     for rank in sorted(
         first.values.keys() & second.values.keys(), key=lambda rank: -1 if rank is None else rank
     ):

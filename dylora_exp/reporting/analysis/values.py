@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dylora_exp.records import Record
-from dylora_exp.reporting.analysis.plan import Base, Used, setups_by_rank
+from dylora_exp.reporting.analysis.plan import Base, Setup, Used, setups_by_rank
 from dylora_exp.reporting.specs.layout import ColumnSpec, RowSpec
 
 BySeed = dict[int, float]
@@ -32,6 +32,7 @@ class Values:
         self.base = base
         self.used = used
         self.undefined: dict[UndefinedValue, None] = {}
+        self._scores: dict[tuple[Setup, CutKey, str], tuple[BySeed, list[int]]] = {}
         self._metrics: dict[str, dict[CutKey, Mapping[str, float | None]]] = {
             record.run_id: {(s.rank, s.truncation, s.scale): s.metrics for s in record.ranks}
             for record in self.records()
@@ -39,16 +40,28 @@ class Values:
 
     def scores(self, row: RowSpec, rank: int | None, column: ColumnSpec) -> BySeed:
         """Return a column's metric at a rank, as the records have it."""
-        values = {}
-        for seed, record in self._records(row, rank, column.task).items():
-            metrics = self._metrics[record.run_id].get((rank, row.truncation, row.scale), {})
-            value = metrics.get(column.metric)
+        setup = setups_by_rank(row, self.base, column.task).get(rank)
+        if setup is None:
+            return {}
+        key = setup, (rank, row.truncation, row.scale), column.metric
+        if key not in self._scores:  # blocks of a table show the same scores in different ways
+            self._scores[key] = self._read_scores(*key)
+        values, undefined = self._scores[key]
+        for seed in undefined:
+            missing = UndefinedValue(row.label, column.task, column.metric, rank, seed)
+            self.undefined[missing] = None
+        return values
+
+    def _read_scores(self, setup: Setup, cut: CutKey, metric: str) -> tuple[BySeed, list[int]]:
+        """Return a metric of a cut by seed, and the seeds where it is no finite number."""
+        values, undefined = {}, []
+        for seed, record in self.used.get(setup, {}).items():
+            value = self._metrics[record.run_id].get(cut, {}).get(metric)
             if value is None or not math.isfinite(value):
-                missing = UndefinedValue(row.label, column.task, column.metric, rank, seed)
-                self.undefined[missing] = None
+                undefined.append(seed)
             else:
                 values[seed] = float(value)
-        return values
+        return values, undefined
 
     def curve(self, row: RowSpec, column: ColumnSpec) -> dict[int, BySeed]:
         """Return a column's metric at each of a row's ranks; none without ranks."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # How many characters of a title fit above the axes, and how many of a legend below them.
 TITLE_WIDTH = 62
 _LEGEND_WIDTH = 92
+# With these, a figure whose layout engine is None has none.
+_NO_LAYOUT: dict[Any, bool] = {"figure.autolayout": False, "figure.constrained_layout.use": False}
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Picture:
         return write_files(folder / self.name, {".png": self.png, ".svg": self.svg})
 
     def _saved(self, **options: Any) -> bytes:
+        import matplotlib
+
         show_texts(self.figure)
         stream = io.BytesIO()
         with warnings.catch_warnings():
@@ -76,7 +80,9 @@ class Picture:
             # The layout is computed once, not again for each format.
             if self.figure.get_layout_engine() is not None:
                 self.figure.draw_without_rendering()
-                self.figure.set_layout_engine("none")
+                # Not "none": its place holder would have the figure drawn twice when it is saved.
+                with matplotlib.rc_context(_NO_LAYOUT):
+                    self.figure.set_layout_engine(None)
             self.figure.savefig(stream, **options)
         return stream.getvalue()
 
