@@ -79,16 +79,21 @@ class TemplateTask(LanguageModelTask):
         return value
 
     @property
-    def on_hub(self) -> TemplateTask:
-        """The task with the templates for the columns that the hub's dataset has."""
-        return self.model_copy(update=self.hub.templates if self.hub else {})
+    def of_rows(self) -> tuple[str, ...]:
+        """The templates and the expressions."""
+        return tuple(dict.fromkeys((*self.templates, *self.expressions)))
+
+    @property
+    def of_hub(self) -> dict[str, Any]:
+        """The templates for the columns that the hub's dataset has."""
+        return dict(self.hub.templates) if self.hub else {}
 
     def problems(self) -> list[str]:
         """Return a sentence for each setting that does not go with the others."""
         found = super().problems() + list(self._syntax_problems("task."))
         if self.hub is None or not self.hub.templates:
             return found
-        prefix, allowed = "task.hub.templates", {*self.templates, *self.expressions}
+        prefix, allowed = "task.hub.templates", set(self.of_rows)
         if unknown := [name for name in self.hub.templates if name not in allowed]:
             return found + [unknown_name(prefix, name, allowed) for name in unknown]
         try:

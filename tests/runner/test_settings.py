@@ -18,6 +18,7 @@ import pytest
 
 from dylora_exp.config.composition import compose
 from dylora_exp.config.run_identity import is_identity, run_id
+from dylora_exp.config.task_schema import DataFiles, RowFiles
 from dylora_exp.core.errors import RequestError
 from dylora_exp.records import summarise
 from dylora_exp.runner import pipeline, preflight
@@ -88,6 +89,13 @@ OF_WRITTEN = ("task.decode.", "task.max_references")
 # Other values where the schema does not say any, or says one that is too near to matter.
 OTHERS = {
     "task.max_length": [8],
+    "task.text": ["[first]", "[second]", "[first,second]"],
+    "task.label": ["other"],
+    "task.files.folder": ["others"],
+    "task.files.train": ["[evaluation]", "[train,evaluation]"],
+    "task.files.eval": ["[train]"],
+    "task.data_files.train": ["ROWS/evaluation.csv"],
+    "task.data_files.eval": ["ROWS/others/evaluation.csv"],
     "trainer.warmup_ratio": [0.9],
     "trainer.epochs": [1],
     "ranks.distribution": ["geometric"],
@@ -117,8 +125,14 @@ OTHERS = {
     "method.continue_share": [0.5],
     "method.target_parameters": [200000],
 }
+_ROWS = ["task.reader=rows", "task.text=[first]"]
+_FILES = ["task.data_dir=ROWS", "task.files={train: [train], eval: [evaluation]}"]
+_DATA_FILES = ["task.data_files={train: ROWS/train.csv, eval: ROWS/evaluation.csv}"]
 # What must be said as well for a setting to be in force.
 CONTEXTS = {
+    **{f"task.{name}": [*_ROWS, *_DATA_FILES] for name in ("text", "label")},
+    **{f"task.files.{name}": [*_ROWS, *_FILES] for name in RowFiles.model_fields},
+    **{f"task.data_files.{name}": [*_ROWS, *_DATA_FILES] for name in DataFiles.model_fields},
     "trainer.epochs": ["trainer.max_steps=null", "trainer.epochs=3"],
     "trainer.warmup_ratio": ["trainer.warmup_steps=null"],
     "ranks.p": ["ranks=geometric"],
@@ -144,9 +158,13 @@ def no_collection():
 def outcomes(tmp_path_factory):
     """Return a function of overrides: the config and what comes out of it, or its problems."""
     folder = tmp_path_factory.mktemp("settings")
+    rows = write_rows(folder / "rows")
     known: dict[str, object] = {}
 
     def outcome(words, shared=()):
+        words, shared = (
+            [each.replace("ROWS", str(rows)) for each in part] for part in (words, shared)
+        )
         try:
             config = compose(
                 [*words, f"results_dir={folder / 'r'}", f"outputs_dir={folder / 'o'}"],
@@ -159,6 +177,19 @@ def outcomes(tmp_path_factory):
             return None, error.problems
 
     return outcome
+
+
+def write_rows(folder):
+    """Write the files of a task of the reader ``rows``, twice with other texts, in a folder."""
+    for place, shift in ((folder, 0), (folder / "others", 5)):
+        place.mkdir()
+        for name, count in (("train", 40), ("evaluation", 30)):
+            lines = ["first,second,label,other"]
+            for number in range(shift, count + shift):
+                labels = [("negative", "positive")[number % by == 0] for by in (2, 3)]
+                lines.append(",".join([f"text {number * 7}", f"{number} more words", *labels]))
+            (place / f"{name}.csv").write_text("\n".join(lines))
+    return folder
 
 
 def fingerprint(config):
@@ -203,7 +234,7 @@ def check(method, objective, key, outcomes):
     field = setting_keys(config.method.kind, objective)[key]
     value = config
     for name in key.split("."):
-        value = getattr(value, name)
+        value = getattr(value, name, None)  # of a group that is not there, nothing
     others = OTHERS.get(key) or other_values(field, value)
     assert others, f"{key}: name another value in OTHERS, or why it is apart in APART"
     for other in others:
