@@ -99,6 +99,48 @@ def packed_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
             yield name, module
 
 
+def check_unpacking(backbone: nn.Module, model: ModelConfig) -> None:
+    """Refuse layers in four bits that are computed with other values than their bits stand for.
+
+    bitsandbytes 0.50.2 unpacks some widths on a CPU with the scales of other blocks, so that a base
+    would be another one than on a GPU. One layer of each shape is looked at.
+
+    Raises:
+        RequestError: With such a layer and its width.
+    """
+    import torch
+
+    of_shapes = {
+        (layer.weight.quant_state.shape, layer.weight.device.type): (name, layer)
+        for name, layer in packed_layers(backbone)
+        if hasattr(layer.weight, "quant_state")
+    }
+    for (shape, device), (name, layer) in of_shapes.items():
+        blocks = layer.weight.quant_state.absmax.float()
+        expected = _values_by_hand(layer)
+        difference = (unpacked(layer, torch.float32) - expected).abs().max()
+        # Half precision rounds by 0.004 of a value; two values of four bits are 0.08 apart.
+        if not difference <= 0.01 * blocks.max():
+            elsewhere = "" if device != "cpu" else ", or a GPU"
+            raise RequestError(
+                f"model.quantization: found {model.quantization}, but the installed bitsandbytes "
+                f"unpacks the layer '{name}' of width {shape[-1]} to other values than its bits "
+                f"stand for ({device}); expected int8 or none{elsewhere}."
+            )
+
+
+def _values_by_hand(layer: Any) -> torch.Tensor:
+    """Return the weight of a layer in four bits: a table's values, each block times its scale."""
+    import torch
+
+    state = layer.weight.quant_state
+    pairs = layer.weight.data.view(torch.uint8).flatten()
+    indices = torch.stack([pairs >> 4, pairs & 15], dim=1).flatten()[: math.prod(state.shape)]
+    factors = state.absmax.float().repeat_interleave(state.blocksize)[: len(indices)]
+    values: torch.Tensor = state.code.float()[indices.long()] * factors
+    return values.reshape(state.shape)
+
+
 def compute_as_in_training(backbone: PreTrainedModel, model: ModelConfig) -> None:
     """Let packed layers compute the same in evaluation as in training, in place.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from dylora_exp.config import HubDataset, Mark, ReaderName
+from dylora_exp.config import HubDataset, Mark, ReaderName, required_by
 from dylora_exp.core import (
     RequestError,
     TemplateFlaw,
@@ -66,17 +66,12 @@ class TemplateTask(LanguageModelTask):
     reader: ReaderName = "rows"
     hub: TemplateHub | None = None  # type: ignore[assignment]
     eval_split: Annotated[Literal["dev", "test"] | None, Mark.UNUSED] = None
-    prompt: str = Field(default=None, validate_default=True)
+    prompt: Annotated[str, required_by("a task of templates")] = Field(
+        default=None, validate_default=True
+    )
     completion: str | None = None
     loss_on: Literal["completion", "all"] = "completion"
     chat_template: bool = False
-
-    @field_validator("prompt", mode="before")
-    @classmethod
-    def _is_given(cls, value: Any) -> Any:
-        if value is None:
-            raise ValueError("found nothing, a task of templates needs it")
-        return value
 
     @property
     def of_rows(self) -> tuple[str, ...]:

@@ -17,7 +17,6 @@ from dylora_exp.runner.run import run_if_needed
 from tests.support import packed_bases, watched_runs
 from tests.support.compared_records import without_times
 from tests.support.packed_bases import load_stock, stock_logits
-from tests.support.tiny_llama import save_tiny_llama
 
 pytest.importorskip("bitsandbytes")
 
@@ -30,10 +29,8 @@ BASES = [
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("base") / "llama"
-    save_tiny_llama(folder)
-    return folder
+def folder(packable_llama):
+    return packable_llama
 
 
 def words(folder, *more):

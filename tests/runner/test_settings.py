@@ -80,6 +80,7 @@ APART = {
     "task.tsv": "where the data lie",
     "model.revision": "a version on the hub",
     "model.config": "the architecture, where model.pretrained is false",
+    "task.decode.stop": "this model writes no line breaks",
     "task.decode.length_penalty": "these texts all have as many tokens as they may",
     "model.name_or_path": "the model",
     "task.reader": "the data",
