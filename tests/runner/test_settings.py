@@ -304,6 +304,17 @@ TINY = ["task.max_train_samples=8"]
         (["task.tsv={folder: x}"], "task.tsv"),
         (["task=sst2", "task.data_dir=/tmp", "task.hub.path=x"], "task.hub.path"),
         (["task=sst2", "task.tsv.folder=x"], "task.tsv.folder"),
+        (["task.text=[a]"], "task.text"),
+        (["task.label=a"], "task.label"),
+        (["task.broken_lines=skip"], "task.broken_lines"),
+        (["task.data_dir=/tmp"], "task.data_dir"),
+        (["task=sst2", "task.text=[a]"], "task.text"),
+        (["task=stsb", "task.broken_lines=skip"], "task.broken_lines"),
+        (["task=stsb", "task.label_range=[0,1]"], "task.label_range"),
+        (["task=demo-choice", "task.broken_lines=skip"], "task.broken_lines"),
+        (["task=boolq", "task.prompt=x"], "task.prompt"),
+        (["task=arc-easy", "task.label=x"], "task.label"),
+        (["task=boolq", "task.files.folder=x"], "task.files.folder"),
         (["model.pretrained=false", "model.drop_head=true"], "model.drop_head"),
         (["profile=demo-nlg", "model.drop_head=true"], "model.drop_head"),
         (["profile=demo-nlg", "trainer.warmup_ratio=0.1"], "trainer.warmup_ratio"),
@@ -318,6 +329,49 @@ def test_a_setting_without_effect_is_refused_in_one_sentence(words, refused):
         compose([*TINY, *words])
     (problem,) = [each for each in error.value.problems if each.startswith(f"{refused}:")]
     assert problem.startswith(f"{refused}: it would change nothing, ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["task=demo", "task.text=[a]"],
+        ["task=demo", "task.files.train=[a]"],
+        ["task=demo", "task.data_files={train: a, eval: b}"],
+        ["task=boolq", "task.prompt=x"],
+        ["task=e2e", "task.tsv.folder=x"],
+        ["task=e2e", "task.label_range=[0,1]"],
+    ],
+)
+def test_what_is_of_another_reader_is_left_out_where_runs_share_it(words):
+    with pytest.raises(RequestError) as error:
+        compose(words)
+    assert len(error.value.problems) == 1
+    assert run_id(compose(words, shared=words)) == run_id(compose(words[:1]))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["task=boolq", "task.data_dir=DIR", "task.prompt=x"],
+        ["task=boolq", "task.data_dir=DIR", "task.files.folder=x"],
+        ["task=boolq", "task.broken_lines=skip"],
+        ["task=stsb", "task.data_dir=DIR", "task.label_range=[0,1]"],
+        ["task=demo-choice", "task.label=x"],
+        ["task=gsm8k", "task.completion=x"],
+    ],
+)
+def test_what_the_reader_uses_is_another_run(words):
+    words = [each.replace("DIR", "/tmp") for each in words]
+    assert run_id(compose(words)) != run_id(compose(words[:-1]))
+
+
+def test_files_that_the_reader_of_a_task_of_ones_own_does_not_read_are_refused(tmp_path):
+    """Else the run would be of other data than its task names."""
+    (tmp_path / "task").mkdir()
+    task = "defaults: [sst2, _self_]\ndata_files: {train: a.csv, eval: b.csv}\n"
+    (tmp_path / "task" / "own.yaml").write_text(task)
+    with pytest.raises(RequestError, match=r"^task.data_files: the reader glue has its own files"):
+        compose(["task=own"], search_path=[str(tmp_path)])
 
 
 @pytest.mark.parametrize(
