@@ -203,9 +203,11 @@ def fingerprint(config):
         model, training, scores = pipeline.train_and_score(run)
         run.objective.close()
         digest = hashlib.sha256()
-        for name, parameter in sorted(model.named_parameters()):
-            if parameter.requires_grad:
-                digest.update(name.encode() + parameter.detach().float().numpy().tobytes())
+        for cut in run.method.cuts():  # each may have weights of its own
+            with run.method.at_cut(model, cut):
+                for name, parameter in sorted(model.named_parameters()):
+                    if parameter.requires_grad:
+                        digest.update(name.encode() + parameter.detach().float().numpy().tobytes())
         texts = [
             [json.loads(line).get("texts") for line in file.read_text().splitlines()]
             for file in sorted(folder.rglob("*.jsonl"))
