@@ -122,6 +122,8 @@ def _of_task(config: Config) -> Iterator[tuple[str, str]]:
         else:
             of_files = f"task '{task.name}' is not read from files"
             yield from ((f"task.{name}", of_files) for name in reader.of_files)
+    if task.held_out is not None:
+        yield "task.eval_split", "a part of the training data is scored (task.held_out)"
     yield from ((f"task.{name}", reason) for name, reason in task.unused.items())
 
 
