@@ -34,8 +34,8 @@ class ReaderTraits:
     rows: Set[str] = frozenset()
 
 
-_PUBLISHED = ReaderTraits(_TEXTS, frozenset({"data_dir", "broken_lines"}))
-_TYPED = frozenset({"data_dir", "labels", "label_range", "broken_lines", "hub"})
+_PUBLISHED = ReaderTraits(_TEXTS, frozenset({"broken_lines"}))
+_TYPED = frozenset({"labels", "label_range", "broken_lines", "hub"})
 READERS: dict[str, ReaderTraits] = {
     "glue": ReaderTraits(
         _CLASSES, _TYPED | {"tsv"}, of_files=frozenset({"tsv", "label_range", "broken_lines"})
@@ -51,7 +51,8 @@ READERS: dict[str, ReaderTraits] = {
         rows=frozenset(_ALL_BUT_TEXTS),
     ),
 }
-# The settings of every task that some readers use and others do not.
+# The settings of every task that some readers use and others do not. Not ``data_dir``: it is not
+# part of a run's identity, and those who keep it in every command may.
 OF_READERS = frozenset(name for each in READERS.values() for name in each.settings)
 
 

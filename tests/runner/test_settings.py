@@ -309,7 +309,6 @@ TINY = ["task.max_train_samples=8"]
         (["task.text=[a]"], "task.text"),
         (["task.label=a"], "task.label"),
         (["task.broken_lines=skip"], "task.broken_lines"),
-        (["task.data_dir=/tmp"], "task.data_dir"),
         (["task=sst2", "task.text=[a]"], "task.text"),
         (["task=stsb", "task.broken_lines=skip"], "task.broken_lines"),
         (["task=stsb", "task.label_range=[0,1]"], "task.label_range"),
