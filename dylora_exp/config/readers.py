@@ -38,7 +38,10 @@ _PUBLISHED = ReaderTraits(_TEXTS, frozenset({"broken_lines"}))
 _TYPED = frozenset({"labels", "label_range", "broken_lines", "hub"})
 READERS: dict[str, ReaderTraits] = {
     "glue": ReaderTraits(
-        _CLASSES, _TYPED | {"tsv"}, of_files=frozenset({"tsv", "label_range", "broken_lines"})
+        _CLASSES,
+        _TYPED | {"tsv"},
+        # Not broken_lines: runs with it keep their ids, wherever they read their data.
+        of_files=frozenset({"tsv", "label_range"}),
     ),
     "demo": ReaderTraits((*_CLASSES, "choices"), rows=frozenset({"choices"})),
     "e2e": _PUBLISHED,

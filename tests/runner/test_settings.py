@@ -310,7 +310,6 @@ TINY = ["task.max_train_samples=8"]
         (["task.label=a"], "task.label"),
         (["task.broken_lines=skip"], "task.broken_lines"),
         (["task=sst2", "task.text=[a]"], "task.text"),
-        (["task=stsb", "task.broken_lines=skip"], "task.broken_lines"),
         (["task=stsb", "task.label_range=[0,1]"], "task.label_range"),
         (["task=demo-choice", "task.broken_lines=skip"], "task.broken_lines"),
         (["task=boolq", "task.prompt=x"], "task.prompt"),
