@@ -26,9 +26,9 @@ def distilled(*words, labels=2):
 
 def by_hand(ranks, labels=2, scale="alpha/b"):
     """Each example by itself at its rank; the divergence from its definition."""
-    method, model, inputs = prepared(*WORDS, labels=labels)
+    method, model, inputs = prepared(*WORDS, f"method.scale={scale}", labels=labels)
     ids, target = inputs["input_ids"], inputs["labels"]
-    method.mask.select(8, "alpha/b")
+    method.mask.select(8, scale)
     full = model(input_ids=ids).logits
     loss = mean_loss(full, target)
     for index, rank in enumerate(ranks):

@@ -226,7 +226,7 @@ def test_the_record_says_the_precision(folder, done):
     assert record.environment["bitsandbytes"]
     whole = sum(each.numel() for each in load_stock(folder, "none").parameters())
     assert record.parameters["total"] == whole + record.parameters["adapter"]
-    assert 2 * whole < record.memory["model_bytes"] < 4 * whole
+    assert whole < record.memory["model_bytes"] < 2 * whole
     assert [entry.rank for entry in record.ranks] == [1, 2, 3, 1, 2, 3]
 
 
