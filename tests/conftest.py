@@ -34,6 +34,17 @@ def tiny_words(tmp_path) -> list[str]:
     return [*TINY, f"results_dir={tmp_path / 'results'}", f"outputs_dir={tmp_path / 'outputs'}"]
 
 
+@pytest.fixture(scope="session")
+def packable_llama(tmp_path_factory) -> Path:
+    """A tiny Llama that can be packed in four and eight bits; nothing is to be written to it."""
+    from tests.support.packed_bases import PACKABLE
+    from tests.support.tiny_llama import save_tiny_llama
+
+    folder = tmp_path_factory.mktemp("packable") / "llama"
+    save_tiny_llama(folder, **PACKABLE)
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def same_log_handlers():
     """Hydra's handlers write to the output of one test, which is closed after it."""

@@ -21,6 +21,7 @@ from .field_types import NotNegative as NotNegative
 from .field_types import OpenShare as OpenShare
 from .field_types import Positive as Positive
 from .field_types import Share as Share
+from .field_types import required_by as required_by
 from .loading import default_tree as default_tree
 from .loading import known_keys as known_keys
 from .loading import load as load
@@ -135,6 +136,7 @@ __all__ = [
     "reader_plugins",
     "recompute_run_id",
     "relative_factor",
+    "required_by",
     "run_id",
     "setup_id",
     "without_targets",

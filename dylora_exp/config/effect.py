@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from pydantic import BaseModel
 
 from dylora_exp.config.field_types import Mark
-from dylora_exp.config.readers import READERS
+from dylora_exp.config.readers import OF_READERS, READERS
 from dylora_exp.config.registry import GROUPS, settings_classes
 from dylora_exp.config.schema import Config, ModelConfig
 from dylora_exp.core import expand_user, in_package, path_problem
@@ -98,19 +98,30 @@ def _is_folder(name: str) -> bool:
 
 
 def _of_task(config: Config) -> Iterator[tuple[str, str]]:
-    task = config.task
+    task = config.task.with_fetched_files(config.hub_cache)
+    answers = f"the answers of task '{task.name}' are {task.scored}"
+    for name, field in type(task).model_fields.items():
+        if Mark.UNUSED in field.metadata:
+            yield f"task.{name}", answers
     if task.labels:
-        yield "task.label_range", f"the answers of task '{task.name}' are labels, not numbers"
-    if task.reader == "demo":
-        yield "task.labels", "the demo's labels are those of its generator"
-    if task.reader in READERS and (task.reader not in ("glue", "rows") or task.reads_files):
-        yield "task.hub", f"task '{task.name}' is not read from the hub"
-    if task.reader in READERS and (task.reader != "glue" or task.data_dir is None):
-        yield "task.tsv", f"task '{task.name}' is not read from TSV files"
+        yield "task.label_range", f"{answers}, not numbers"
     if task.data_files is not None:
         yield "task.data_dir", "task.data_files goes before it"
     if task.data_files is not None or task.data_dir is None:
         yield "task.files", f"task '{task.name}' is not read from a folder (task.data_dir)"
+    if (reader := READERS.get(task.reader)) is not None:
+        reason = f"the reader {task.reader} does not use it"
+        yield from ((f"task.{name}", reason) for name in OF_READERS - reader.settings)
+        if task.scored not in reader.rows:
+            yield from ((f"task.{name}", reason) for name in task.of_rows)
+        elif not task.reads_files:
+            own = "the data set of the hub has its own (task.hub)"
+            yield from ((f"task.{name}", own) for name in task.of_hub)
+        if task.reads_files:
+            yield "task.hub", f"task '{task.name}' is not read from the hub"
+        else:
+            of_files = f"task '{task.name}' is not read from files"
+            yield from ((f"task.{name}", of_files) for name in reader.of_files)
     if task.held_out is not None:
         yield "task.eval_split", "a part of the training data is scored (task.held_out)"
     yield from ((f"task.{name}", reason) for name, reason in task.unused.items())

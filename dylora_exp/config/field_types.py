@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -15,6 +15,23 @@ OpenShare = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 ClosedShare = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def required_by(whose: str) -> BeforeValidator:
+    """Return the mark of a setting without a default that some tasks need, of whose type it is not.
+
+    It stands in the ``Annotated`` of a field whose default is None and is validated.
+
+    Args:
+        whose: What needs it, for the sentence that refuses nothing.
+    """
+
+    def check(value: Any) -> Any:
+        if value is None:
+            raise ValueError(f"found nothing, {whose} needs it")
+        return value
+
+    return BeforeValidator(check)
 
 
 def _check_language(name: str) -> str:

@@ -55,7 +55,13 @@ def load(
     try:
         config = parse(_schema(**schemas), tree)
         if schemas["task"] is not BASES["task"]:  # only an objective knows what goes together
-            problems += [*config.problems(), *_path_problems(config)]
+            foreign = {
+                key: sentence
+                for key, sentence in config.task.foreign_settings().items()
+                if not any(_is_below(given, [key]) for given in shared)
+            }
+            in_vain |= foreign
+            problems += [*config.problems(), *foreign.values(), *_path_problems(config)]
             if schemas["method"] is not BASES["method"]:
                 found = settings_without_effect(config, overridden)
                 problems += [found[key] for key in found if not _is_below(key, in_vain)]
@@ -151,8 +157,8 @@ def _chosen(group: Group, tree: Mapping[str, Any]) -> tuple[str, Any]:
 
 
 def _implied_objective(task: Mapping[str, Any]) -> str:
-    texts = READERS.get(str(task.get("reader"))) == ("texts",)
-    return "generation" if texts else "classification"
+    reader = READERS.get(str(task.get("reader")))
+    return "generation" if reader and reader.answers == ("texts",) else "classification"
 
 
 def _own_settings(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -131,9 +131,29 @@ class TaskConfig(StrictModel):
         return self.data_dir is not None or self.data_files is not None or self.hub is None
 
     @property
-    def on_hub(self) -> TaskConfig:
+    def of_rows(self) -> tuple[str, ...]:
+        """The settings that say which example a row is."""
+        return ()
+
+    @property
+    def of_hub(self) -> dict[str, Any]:
+        """What the hub's data set has in the place of some of ``of_rows``, by their names."""
+        return {}
+
+    @property
+    def on_hub(self) -> Self:
         """The task with what is different where it is read from the hub."""
-        return self
+        return self.model_copy(update=self.of_hub)
+
+    def with_fetched_files(self, hub_cache: str | None) -> Self:
+        """Return the task with its published files where ``dylora data fetch`` puts them.
+
+        Args:
+            hub_cache: The folder of fetched data; without one the task is as it was.
+        """
+        if hub_cache is None or self.data_dir is not None or not self.published:
+            return self
+        return self.model_copy(update={"data_dir": hub_cache})
 
     @property
     def unused(self) -> dict[str, str]:
@@ -176,9 +196,9 @@ class TaskConfig(StrictModel):
             found.append(unknown_name("task.headline", self.headline, self.metrics))
         if len(self.labels) == 1:
             found.append("task.labels: found one label, expected several, or none for a number.")
-        read = READERS.get(self.reader)
-        if read is not None and self.scored not in read:
-            *others, last = read
+        reader = READERS.get(self.reader)
+        if reader is not None and self.scored not in reader.answers:
+            *others, last = reader.answers
             kinds = " or ".join(filter(None, (", ".join(others), last)))
             found.append(
                 f"task.reader: found {self.reader}, which reads {kinds}, but the answers of task "
@@ -194,17 +214,24 @@ class TaskConfig(StrictModel):
                 found.append(f"task.metrics: '{name}' is of two labels, this task has more.")
         if self.reader == "glue" and self.tsv is None and self.hub is None:
             found.append("task: a glue task needs 'hub' or 'tsv' to say where its data lie.")
-        if read is not None and self.reader != "rows":
-            found += [
-                f"task.{name}: the reader {self.reader} has its own files, the reader rows reads "
-                "those of one's own."
-                for name in ("files", "data_files")
-                if getattr(self, name) is not None
-            ]
         if self.data_dir == "":
             found.append("task.data_dir: found an empty text, expected a folder.")
-        return found + [
-            f"task.{name}: task '{self.name}' has no such setting, its answers are {self.scored}."
+        return found
+
+    def foreign_settings(self) -> dict[str, str]:
+        """Return a sentence for each setting that only tasks of other answers or readers have."""
+        found = {
+            f"task.{name}": f"task.{name}: task '{self.name}' has no such setting, its answers are "
+            f"{self.scored}."
             for name, field in type(self).model_fields.items()
             if Mark.UNUSED in field.metadata and getattr(self, name)
-        ]
+        }
+        reader = READERS.get(self.reader)
+        for name in ("files", "data_files"):  # a run on other data than these must not begin
+            if reader and name not in reader.settings and getattr(self, name) is not None:
+                found.setdefault(
+                    f"task.{name}",
+                    f"task.{name}: the reader {self.reader} has its own files, the reader rows "
+                    "reads those of one's own.",
+                )
+        return found

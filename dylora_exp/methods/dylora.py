@@ -26,11 +26,10 @@ Two settings beside the paper's, both without effect by default:
 from __future__ import annotations
 
 import math
-import typing
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from dylora_exp.config import Config, Scale
+from dylora_exp.config import Config
 from dylora_exp.methods.base import Batch, ForwardPass, MeanLoss, TrainedModel
 from dylora_exp.methods.masked import DrawnRanksSettings, MaskedLoRA
 
@@ -58,7 +57,6 @@ class DyLoRA(MaskedLoRA):
 
     settings_class = DyLoRASettings
     settings: DyLoRASettings
-    scales = typing.get_args(Scale)
 
     @classmethod
     def problems(cls, config: Config) -> list[str]:

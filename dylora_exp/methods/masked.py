@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import typing
 from typing import TYPE_CHECKING, ClassVar
 
 from dylora_exp import adapters
+from dylora_exp.config import Scale
 from dylora_exp.methods.base import TrainedModel
 from dylora_exp.methods.lora import LoRA, LoRASettings
 
@@ -30,6 +32,7 @@ class MaskedLoRA(LoRA):
     """LoRA whose rows in the order of the mask are trained; no method by itself."""
 
     truncations: ClassVar[tuple[str, ...]] = ("leading", "svd")
+    scales: ClassVar[tuple[str, ...]] = typing.get_args(Scale)
     mask: adapters.RankMask
 
     @property

@@ -12,11 +12,10 @@ in further passes whose gradients add up; this changes memory and time and not t
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from dylora_exp.config import WEIGHTS, Config, Count, Mark, Scale
+from dylora_exp.config import WEIGHTS, Config, Count, Mark
 from dylora_exp.methods.base import Batch, ForwardPass, MeanLoss, repeated
 from dylora_exp.methods.lora import LoRASettings
 from dylora_exp.methods.masked import MaskedLoRA
@@ -52,7 +51,6 @@ class NestedDropout(MaskedLoRA):
 
     settings_class = NestedDropoutSettings
     settings: NestedDropoutSettings
-    scales = typing.get_args(Scale)
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

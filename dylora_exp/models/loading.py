@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -285,6 +286,10 @@ def _check_modules(
         raise RequestError([unknown_name(field, name, allowed) for name in unmatched])
 
 
+# How torch says that numbers of two types do not go together, as in code that makes its own.
+_OF_TYPES = re.compile("dtype|scalar type|BFloat16|Half")
+
+
 @contextmanager
 def _loading(model: ModelConfig) -> Iterator[None]:
     try:
@@ -300,6 +305,11 @@ def _loading(model: ModelConfig) -> Iterator[None]:
             ) from None
         if "use_safetensors" in str(error):
             raise no_safetensors(model.name_or_path) from None
+        if model.dtype != "float32" and _OF_TYPES.search(str(error)):
+            raise RequestError(
+                f"model.dtype: found {model.dtype}, in which transformers' own code cannot compute "
+                f"'{model.name_or_path}' ({reason}); expected float32."
+            ) from error
         repositories = hub_repositories(model)
         if repositories and is_unreachable(error):
             raise RequestError(describe_unfetched(repositories[0])) from error

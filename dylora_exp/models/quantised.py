@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PreTrainedModel
 
 
+# How many rows of a layer are compared with what they stand for.
+_LOOKED_AT = 256
+
+
 def weights_type(model: ModelConfig) -> torch.dtype:
     """Return the type of the weights that are not packed, in which packed layers compute.
 
@@ -97,6 +101,49 @@ def packed_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
     for name, module in model.named_modules():
         if isinstance(module, kinds):
             yield name, module
+
+
+def check_unpacking(backbone: nn.Module, model: ModelConfig) -> None:
+    """Refuse layers in four bits that are computed with other values than their bits stand for.
+
+    bitsandbytes 0.50.2 unpacks some widths on a CPU with the scales of other blocks, so that a base
+    would be another one than on a GPU. The first rows of one layer of each shape are looked at.
+
+    Raises:
+        RequestError: With such a layer and its width.
+    """
+    import torch
+
+    of_shapes = {
+        (layer.weight.quant_state.shape, layer.weight.device.type): (name, layer)
+        for name, layer in packed_layers(backbone)
+        if hasattr(layer.weight, "quant_state")
+    }
+    for (shape, device), (name, layer) in of_shapes.items():
+        blocks = layer.weight.quant_state.absmax.float()
+        expected = _first_rows_by_hand(layer)
+        difference = (unpacked(layer, torch.float32)[: len(expected)] - expected).abs().max()
+        # Half precision rounds by 0.004 of a value; two values of four bits are 0.08 apart.
+        if not difference <= 0.01 * blocks.max():
+            elsewhere = "" if device != "cpu" else ", or a GPU"
+            raise RequestError(
+                f"model.quantization: found {model.quantization}, but the installed bitsandbytes "
+                f"unpacks the layer '{name}' of width {shape[-1]} to other values than its bits "
+                f"stand for ({device}); expected int8 or none{elsewhere}."
+            )
+
+
+def _first_rows_by_hand(layer: Any) -> torch.Tensor:
+    """Return rows of a layer in four bits: the values of a table, each block times its scale."""
+    import torch
+
+    state = layer.weight.quant_state
+    rows, width = min(state.shape[0], _LOOKED_AT), state.shape[1]
+    pairs = layer.weight.data.view(torch.uint8).flatten()[: math.ceil(rows * width / 2)]
+    indices = torch.stack([pairs >> 4, pairs & 15], dim=1).flatten()[: rows * width].int()
+    scale = state.absmax.float()[torch.arange(rows * width, device=pairs.device) // state.blocksize]
+    values: torch.Tensor = state.code.float()[indices] * scale
+    return values.reshape(rows, width)
 
 
 def compute_as_in_training(backbone: PreTrainedModel, model: ModelConfig) -> None:

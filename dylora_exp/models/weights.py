@@ -15,6 +15,7 @@ from dylora_exp.config import ModelConfig
 from dylora_exp.core import RequestError, name_first
 from dylora_exp.models.layer_names import lies_in, name_matches
 from dylora_exp.models.quantised import (
+    check_unpacking,
     compute_as_in_training,
     packed_layers,
     packing,
@@ -123,6 +124,7 @@ def read_weights(
         _renew(backbone, kind.from_config(backbone.config), head)
     if model.quantization != "none":
         compute_as_in_training(backbone, model)
+        check_unpacking(backbone, model)
     elif model.dtype == "float32":
         backbone.float()
     result: PreTrainedModel = backbone

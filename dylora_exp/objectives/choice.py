@@ -6,11 +6,12 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from dylora_exp import metrics
+from dylora_exp.config import required_by
 from dylora_exp.core import RequestError, TemplateFlaw, broadcast_from_main
 from dylora_exp.methods import Cut, Method, TrainedModel
 from dylora_exp.objectives import base
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 # What prompts and completions call the option that they are rendered for.
 OPTION = "choice"
+_REQUIRED = required_by("a task whose answers are choices")
 
 
 class ChoiceTask(TemplateTask):
@@ -36,15 +38,8 @@ class ChoiceTask(TemplateTask):
 
     objective: str = "choice"
     completion: str = " {{ choice }}"
-    choices: str | list[str] = Field(default=None, validate_default=True)
-    label: str = Field(default=None, validate_default=True)
-
-    @field_validator("choices", "label", mode="before")
-    @classmethod
-    def _has_options(cls, value: Any) -> Any:
-        if value is None:
-            raise ValueError("found nothing, a task whose answers are choices needs it")
-        return value
+    choices: Annotated[str | list[str], _REQUIRED] = Field(default=None, validate_default=True)
+    label: Annotated[str, _REQUIRED] = Field(default=None, validate_default=True)
 
     @property
     def scored(self) -> str:

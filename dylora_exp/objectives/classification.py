@@ -49,10 +49,14 @@ class ClassificationTask(TaskConfig):
         return len(self.labels) or 1
 
     @property
-    def on_hub(self) -> ClassificationTask:
-        """The task with the columns that the hub's dataset has."""
-        hub = self.hub
-        return self.model_copy(update={"text": hub.text, "label": hub.label} if hub else {})
+    def of_rows(self) -> tuple[str, ...]:
+        """The columns."""
+        return ("text", "label")
+
+    @property
+    def of_hub(self) -> dict[str, Any]:
+        """The columns that the hub's dataset has."""
+        return {name: getattr(self.hub, name) for name in self.of_rows} if self.hub else {}
 
     def problems(self) -> list[str]:
         """Return a sentence for each setting that does not go with the others."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
+from dylora_exp.config import required_by
 from dylora_exp.objectives.templates import TemplateTask
 
 
@@ -19,15 +20,10 @@ class CompletionTask(TemplateTask):
 
     expressions: ClassVar[tuple[str, ...]] = ("train_where",)
 
-    completion: str = Field(default=None, validate_default=True)
+    completion: Annotated[str, required_by("a task of prompts and completions")] = Field(
+        default=None, validate_default=True
+    )
     train_where: str | None = None
-
-    @field_validator("completion", mode="before")
-    @classmethod
-    def _has_completion(cls, value: Any) -> Any:
-        if value is None:
-            raise ValueError("found nothing, a task of prompts and completions needs it")
-        return value
 
     def is_trained(self, row: Mapping[str, Any]) -> bool:
         """Return whether ``train_where`` is true of a row."""

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from dylora_exp import metrics
-from dylora_exp.config import Count, DataFiles, HubSource, Mark, RowFiles
+from dylora_exp.config import Count, DataFiles, HubSource, Mark, RowFiles, required_by
 from dylora_exp.core import RequestError, broadcast_from_main
 from dylora_exp.methods import Cut, Method, TrainedModel
 from dylora_exp.objectives import base
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
+_REQUIRED = required_by("a task whose answers are texts")
+
+
 class GenerationTask(LanguageModelTask):
     """A task whose answers are texts: the split that is scored, and how they are decoded.
 
@@ -41,16 +44,11 @@ class GenerationTask(LanguageModelTask):
     hub: Annotated[HubSource | None, Mark.UNUSED] = None
     files: Annotated[RowFiles | None, Mark.UNUSED] = None
     data_files: Annotated[DataFiles | None, Mark.UNUSED] = None
-    eval_split: Literal["dev", "test"] = Field(default=None, validate_default=True)
-    decode: DecodeConfig = Field(default=None, validate_default=True)
+    eval_split: Annotated[Literal["dev", "test"], _REQUIRED] = Field(
+        default=None, validate_default=True
+    )
+    decode: Annotated[DecodeConfig, _REQUIRED] = Field(default=None, validate_default=True)
     max_references: Count | Literal["all"] | None = None
-
-    @field_validator("eval_split", "decode", mode="before")
-    @classmethod
-    def _is_given(cls, value: Any) -> Any:
-        if value is None:
-            raise ValueError("found nothing, a task whose answers are texts needs it")
-        return value
 
     @property
     def scored(self) -> str:

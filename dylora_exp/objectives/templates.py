@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from dylora_exp.config import HubDataset, Mark, ReaderName
+from dylora_exp.config import HubDataset, Mark, ReaderName, required_by
 from dylora_exp.core import (
     RequestError,
     TemplateFlaw,
@@ -66,29 +66,29 @@ class TemplateTask(LanguageModelTask):
     reader: ReaderName = "rows"
     hub: TemplateHub | None = None  # type: ignore[assignment]
     eval_split: Annotated[Literal["dev", "test"] | None, Mark.UNUSED] = None
-    prompt: str = Field(default=None, validate_default=True)
+    prompt: Annotated[str, required_by("a task of templates")] = Field(
+        default=None, validate_default=True
+    )
     completion: str | None = None
     loss_on: Literal["completion", "all"] = "completion"
     chat_template: bool = False
 
-    @field_validator("prompt", mode="before")
-    @classmethod
-    def _is_given(cls, value: Any) -> Any:
-        if value is None:
-            raise ValueError("found nothing, a task of templates needs it")
-        return value
+    @property
+    def of_rows(self) -> tuple[str, ...]:
+        """The templates and the expressions."""
+        return tuple(dict.fromkeys((*self.templates, *self.expressions)))
 
     @property
-    def on_hub(self) -> TemplateTask:
-        """The task with the templates for the columns that the hub's dataset has."""
-        return self.model_copy(update=self.hub.templates if self.hub else {})
+    def of_hub(self) -> dict[str, Any]:
+        """The templates for the columns that the hub's dataset has."""
+        return dict(self.hub.templates) if self.hub else {}
 
     def problems(self) -> list[str]:
         """Return a sentence for each setting that does not go with the others."""
         found = super().problems() + list(self._syntax_problems("task."))
         if self.hub is None or not self.hub.templates:
             return found
-        prefix, allowed = "task.hub.templates", {*self.templates, *self.expressions}
+        prefix, allowed = "task.hub.templates", set(self.of_rows)
         if unknown := [name for name in self.hub.templates if name not in allowed]:
             return found + [unknown_name(prefix, name, allowed) for name in unknown]
         try:

@@ -96,7 +96,7 @@ def read(task: TaskConfig, hub_cache: str | None = None) -> TaskData:
     Raises:
         RequestError: When data are missing or broken.
     """
-    data = _reader(task).read(_with_fetched_files(task, hub_cache), hub_cache)
+    data = _reader(task).read(task.with_fetched_files(hub_cache), hub_cache)
     train, scored, sources = data.train, data.eval, data.sources
     if task.held_out is not None:
         train, scored = split_off(train, task.held_out)
@@ -108,7 +108,7 @@ def read(task: TaskConfig, hub_cache: str | None = None) -> TaskData:
 
 def checksums(task: TaskConfig, hub_cache: str | None = None) -> dict[str, str]:
     """Return the sha256 of each local file of a task, by its name in the record."""
-    return _reader(task).checksums(_with_fetched_files(task, hub_cache))
+    return _reader(task).checksums(task.with_fetched_files(hub_cache))
 
 
 def repositories(task: TaskConfig) -> list[Repository]:
@@ -159,10 +159,3 @@ def _reader(task: TaskConfig) -> Reader:
         return found
     loaded = load_plugin(plugin)
     return loaded() if isinstance(loaded, type) else loaded
-
-
-def _with_fetched_files(task: TaskConfig, hub_cache: str | None) -> TaskConfig:
-    """Return the task with its published files where ``dylora data fetch`` puts them."""
-    if hub_cache is None or task.data_dir is not None or not task.published:
-        return task
-    return task.model_copy(update={"data_dir": hub_cache})

@@ -24,15 +24,15 @@ def distilled(*words, labels=2):
     return loss.item(), gradients(model), method.mask.ranks
 
 
-def by_hand(ranks, labels=2):
+def by_hand(ranks, labels=2, scale="alpha/b"):
     """Each example by itself at its rank; the divergence from its definition."""
-    method, model, inputs = prepared(*WORDS, labels=labels)
+    method, model, inputs = prepared(*WORDS, f"method.scale={scale}", labels=labels)
     ids, target = inputs["input_ids"], inputs["labels"]
-    method.mask.select(8, "alpha/b")
+    method.mask.select(8, scale)
     full = model(input_ids=ids).logits
     loss = mean_loss(full, target)
     for index, rank in enumerate(ranks):
-        method.mask.select(rank, "alpha/b")
+        method.mask.select(rank, scale)
         drawn = model(input_ids=ids[index : index + 1]).logits[0]
         teacher = full[index].detach()
         if labels == 1:
@@ -45,13 +45,19 @@ def by_hand(ranks, labels=2):
     return loss.item(), gradients(model)
 
 
-@pytest.mark.parametrize("labels", [2, 3, 1])
-@pytest.mark.parametrize("every", ["example", "step"])
-def test_the_loss_is_that_of_r_max_and_the_divergence_of_each_drawn_rank(labels, every):
-    loss, found, ranks = distilled(f"ranks.sample_every={every}", labels=labels)
+@pytest.mark.parametrize(
+    ("every", "labels", "scale"),
+    [
+        *(("example", 2, "alpha/b"), ("example", 3, "alpha/r"), ("example", 1, "alpha/b")),
+        *(("step", 2, "alpha/r"), ("step", 3, "alpha/b"), ("step", 1, "alpha/sqrt(b)")),
+    ],
+)
+def test_the_loss_is_that_of_r_max_and_the_divergence_of_each_drawn_rank(every, labels, scale):
+    words = [f"ranks.sample_every={every}", f"method.scale={scale}"]
+    loss, found, ranks = distilled(*words, labels=labels)
     assert ranks[:N] == (8,) * N
     assert len(ranks) == 2 * N and (len(set(ranks[N:])) > 1) == (every == "example")
-    expected, theirs = by_hand(ranks[N:], labels)
+    expected, theirs = by_hand(ranks[N:], labels, scale)
     assert loss == pytest.approx(expected, rel=1e-12)
     assert_close(found, theirs)
 

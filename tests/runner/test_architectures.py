@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from dylora_exp.adapters.merging import merged
 from dylora_exp.cli.entry import main
@@ -345,3 +345,37 @@ def test_a_model_that_enlarges_its_rounding_is_trained_in_low_precision(tmp_path
     where = [f"results_dir={tmp_path / 'results'}", f"outputs_dir={tmp_path / 'outputs'}"]
     words = [*TASKS["texts"][:1], *RUN, *base, *TASKS["texts"][1:], "ranks=per-example"]
     assert main(["run", *words, "model.dtype=bfloat16", "method=dylora", *where]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", {**ENCODERS, **DECODERS})
+def test_low_precision_is_trained_where_single_is(name, tmp_path, capsys):
+    """And refused with the same sentence: bfloat16 must neither hide nor make up a fault."""
+    words = ["trainer.max_steps=2", "ranks=per-example", "ranks.score=[1]", "method=dylora"]
+    tasks = ["labels", "texts"] if name in DECODERS else ["labels"]
+    for task in tasks:
+        base = save_base({**ENCODERS, **DECODERS}[name], tmp_path / task / "base")
+        given = [*TASKS[task][:1], *RUN, *base, *TASKS[task][1:], *words]
+        outcomes = {}
+        for dtype in ("float32", "bfloat16"):
+            place = tmp_path / task / dtype
+            where = [f"results_dir={place / 'results'}", f"outputs_dir={place / 'outputs'}"]
+            code = main(["run", *given, f"model.dtype={dtype}", *where])
+            lines = capsys.readouterr().err.splitlines()
+            outcomes[dtype] = code, [line for line in lines if line.startswith("dylora: ")]
+        assert outcomes["float32"][0] in (0, 2)
+        if computes_in_bfloat16(tmp_path / task / "base"):
+            assert outcomes["bfloat16"] == outcomes["float32"]
+        else:
+            code, (sentence,) = outcomes["bfloat16"]
+            assert code == 2 and sentence.startswith("dylora: model.dtype: found bfloat16, in")
+
+
+def computes_in_bfloat16(base):
+    """Return whether transformers alone can call a model; some of its code mixes types."""
+    model = AutoModelForSequenceClassification.from_pretrained(base, dtype=torch.bfloat16)
+    try:
+        model(input_ids=torch.tensor([[0, 7, 8, 9, 2]]))
+    except RuntimeError:
+        return False
+    return True

@@ -18,6 +18,7 @@ import pytest
 
 from dylora_exp.config.composition import compose
 from dylora_exp.config.run_identity import is_identity, run_id
+from dylora_exp.config.task_schema import DataFiles, RowFiles
 from dylora_exp.core.errors import RequestError
 from dylora_exp.records import summarise
 from dylora_exp.runner import pipeline, preflight
@@ -79,6 +80,7 @@ APART = {
     "task.tsv": "where the data lie",
     "model.revision": "a version on the hub",
     "model.config": "the architecture, where model.pretrained is false",
+    "task.decode.stop": "this model writes no line breaks",
     "task.decode.length_penalty": "these texts all have as many tokens as they may",
     "model.name_or_path": "the model",
     "task.reader": "the data",
@@ -88,6 +90,13 @@ OF_WRITTEN = ("task.decode.", "task.max_references")
 # Other values where the schema does not say any, or says one that is too near to matter.
 OTHERS = {
     "task.max_length": [8],
+    "task.text": ["[first]", "[second]", "[first,second]"],
+    "task.label": ["other"],
+    "task.files.folder": ["others"],
+    "task.files.train": ["[evaluation]", "[train,evaluation]"],
+    "task.files.eval": ["[train]"],
+    "task.data_files.train": ["ROWS/evaluation.csv"],
+    "task.data_files.eval": ["ROWS/others/evaluation.csv"],
     "trainer.warmup_ratio": [0.9],
     "trainer.epochs": [1],
     "ranks.distribution": ["geometric"],
@@ -117,8 +126,14 @@ OTHERS = {
     "method.continue_share": [0.5],
     "method.target_parameters": [200000],
 }
+_ROWS = ["task.reader=rows", "task.text=[first]"]
+_FILES = ["task.data_dir=ROWS", "task.files={train: [train], eval: [evaluation]}"]
+_DATA_FILES = ["task.data_files={train: ROWS/train.csv, eval: ROWS/evaluation.csv}"]
 # What must be said as well for a setting to be in force.
 CONTEXTS = {
+    **{f"task.{name}": [*_ROWS, *_DATA_FILES] for name in ("text", "label")},
+    **{f"task.files.{name}": [*_ROWS, *_FILES] for name in RowFiles.model_fields},
+    **{f"task.data_files.{name}": [*_ROWS, *_DATA_FILES] for name in DataFiles.model_fields},
     "trainer.epochs": ["trainer.max_steps=null", "trainer.epochs=3"],
     "trainer.warmup_ratio": ["trainer.warmup_steps=null"],
     "ranks.p": ["ranks=geometric"],
@@ -144,9 +159,13 @@ def no_collection():
 def outcomes(tmp_path_factory):
     """Return a function of overrides: the config and what comes out of it, or its problems."""
     folder = tmp_path_factory.mktemp("settings")
+    rows = write_rows(folder / "rows")
     known: dict[str, object] = {}
 
     def outcome(words, shared=()):
+        words, shared = (
+            [each.replace("ROWS", str(rows)) for each in part] for part in (words, shared)
+        )
         try:
             config = compose(
                 [*words, f"results_dir={folder / 'r'}", f"outputs_dir={folder / 'o'}"],
@@ -161,6 +180,19 @@ def outcomes(tmp_path_factory):
     return outcome
 
 
+def write_rows(folder):
+    """Write the files of a task of the reader ``rows``, twice with other texts, in a folder."""
+    for place, shift in ((folder, 0), (folder / "others", 5)):
+        place.mkdir()
+        for name, count in (("train", 40), ("evaluation", 30)):
+            lines = ["first,second,label,other"]
+            for number in range(shift, count + shift):
+                labels = [("negative", "positive")[number % by == 0] for by in (2, 3)]
+                lines.append(",".join([f"text {number * 7}", f"{number} more words", *labels]))
+            (place / f"{name}.csv").write_text("\n".join(lines))
+    return folder
+
+
 def fingerprint(config):
     """Return the trained weights, scores, predictions and summary of a run."""
     data = preflight.check(config)
@@ -171,9 +203,11 @@ def fingerprint(config):
         model, training, scores = pipeline.train_and_score(run)
         run.objective.close()
         digest = hashlib.sha256()
-        for name, parameter in sorted(model.named_parameters()):
-            if parameter.requires_grad:
-                digest.update(name.encode() + parameter.detach().float().numpy().tobytes())
+        for cut in run.method.cuts():  # each may have weights of its own
+            with run.method.at_cut(model, cut):
+                for name, parameter in sorted(model.named_parameters()):
+                    if parameter.requires_grad:
+                        digest.update(name.encode() + parameter.detach().float().numpy().tobytes())
         texts = [
             [json.loads(line).get("texts") for line in file.read_text().splitlines()]
             for file in sorted(folder.rglob("*.jsonl"))
@@ -203,7 +237,7 @@ def check(method, objective, key, outcomes):
     field = setting_keys(config.method.kind, objective)[key]
     value = config
     for name in key.split("."):
-        value = getattr(value, name)
+        value = getattr(value, name, None)  # of a group that is not there, nothing
     others = OTHERS.get(key) or other_values(field, value)
     assert others, f"{key}: name another value in OTHERS, or why it is apart in APART"
     for other in others:
@@ -272,6 +306,15 @@ TINY = ["task.max_train_samples=8"]
         (["task.tsv={folder: x}"], "task.tsv"),
         (["task=sst2", "task.data_dir=/tmp", "task.hub.path=x"], "task.hub.path"),
         (["task=sst2", "task.tsv.folder=x"], "task.tsv.folder"),
+        (["task.text=[a]"], "task.text"),
+        (["task.label=a"], "task.label"),
+        (["task.broken_lines=skip"], "task.broken_lines"),
+        (["task=sst2", "task.text=[a]"], "task.text"),
+        (["task=stsb", "task.label_range=[0,1]"], "task.label_range"),
+        (["task=demo-choice", "task.broken_lines=skip"], "task.broken_lines"),
+        (["task=boolq", "task.prompt=x"], "task.prompt"),
+        (["task=arc-easy", "task.label=x"], "task.label"),
+        (["task=boolq", "task.files.folder=x"], "task.files.folder"),
         (["model.pretrained=false", "model.drop_head=true"], "model.drop_head"),
         (["profile=demo-nlg", "model.drop_head=true"], "model.drop_head"),
         (["profile=demo-nlg", "trainer.warmup_ratio=0.1"], "trainer.warmup_ratio"),
@@ -286,6 +329,49 @@ def test_a_setting_without_effect_is_refused_in_one_sentence(words, refused):
         compose([*TINY, *words])
     (problem,) = [each for each in error.value.problems if each.startswith(f"{refused}:")]
     assert problem.startswith(f"{refused}: it would change nothing, ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["task=demo", "task.text=[a]"],
+        ["task=demo", "task.files.train=[a]"],
+        ["task=demo", "task.data_files={train: a, eval: b}"],
+        ["task=boolq", "task.prompt=x"],
+        ["task=e2e", "task.tsv.folder=x"],
+        ["task=e2e", "task.label_range=[0,1]"],
+    ],
+)
+def test_what_is_of_another_reader_is_left_out_where_runs_share_it(words):
+    with pytest.raises(RequestError) as error:
+        compose(words)
+    assert len(error.value.problems) == 1
+    assert run_id(compose(words, shared=words)) == run_id(compose(words[:1]))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["task=boolq", "task.data_dir=DIR", "task.prompt=x"],
+        ["task=boolq", "task.data_dir=DIR", "task.files.folder=x"],
+        ["task=boolq", "task.broken_lines=skip"],
+        ["task=stsb", "task.data_dir=DIR", "task.label_range=[0,1]"],
+        ["task=demo-choice", "task.label=x"],
+        ["task=gsm8k", "task.completion=x"],
+    ],
+)
+def test_what_the_reader_uses_is_another_run(words):
+    words = [each.replace("DIR", "/tmp") for each in words]
+    assert run_id(compose(words)) != run_id(compose(words[:-1]))
+
+
+def test_files_that_the_reader_of_a_task_of_ones_own_does_not_read_are_refused(tmp_path):
+    """Else the run would be of other data than its task names."""
+    (tmp_path / "task").mkdir()
+    task = "defaults: [sst2, _self_]\ndata_files: {train: a.csv, eval: b.csv}\n"
+    (tmp_path / "task" / "own.yaml").write_text(task)
+    with pytest.raises(RequestError, match=r"^task.data_files: the reader glue has its own files"):
+        compose(["task=own"], search_path=[str(tmp_path)])
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ import transformers
 from peft import PeftModel
 from transformers import BitsAndBytesConfig
 
+# Widths of which bitsandbytes unpacks four bits right on a CPU: multiples of 64.
+PACKABLE = {"hidden_size": 64, "intermediate_size": 128}
 OPTIONS = {
     "int8": {"load_in_8bit": True},
     "nf4": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},

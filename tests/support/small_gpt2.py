@@ -26,7 +26,7 @@ def small_gpt2(tokenizer, **settings) -> GPT2LMHeadModel:
     return GPT2LMHeadModel(config).eval()
 
 
-def save_small_gpt2(folder) -> None:
+def save_small_gpt2(folder, **settings) -> None:
     tokenizer = small_tokenizer()
-    small_gpt2(tokenizer).save_pretrained(folder)
+    small_gpt2(tokenizer, **settings).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

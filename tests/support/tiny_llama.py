@@ -19,10 +19,10 @@ def tiny_llama(vocabulary: int = 60, **settings) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def save_tiny_llama(folder) -> None:
+def save_tiny_llama(folder, **settings) -> None:
     """Write the model and a tokenizer of its own, whose end token is 0."""
     tokenizer = small_tokenizer()
-    tiny_llama(len(tokenizer), initializer_range=0.2).save_pretrained(folder)
+    tiny_llama(len(tokenizer), initializer_range=0.2, **settings).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
