@@ -65,8 +65,10 @@ from .task_schema import HubDataset as HubDataset
 from .task_schema import HubSource as HubSource
 from .task_schema import PublishedFile as PublishedFile
 from .task_schema import RowFiles as RowFiles
+from .task_schema import SIZE_PERCENTILES as SIZE_PERCENTILES
 from .task_schema import TaskConfig as TaskConfig
 from .task_schema import TsvSource as TsvSource
+from .task_schema import TypicalSizes as TypicalSizes
 
 __all__ = [
     "ALL_LINEAR",
@@ -78,6 +80,7 @@ __all__ = [
     "OF_SCORING",
     "RANKS_PER_LAYER",
     "READERS",
+    "SIZE_PERCENTILES",
     "UNWEIGHTED",
     "WEIGHTS",
     "ClosedShare",
@@ -104,6 +107,7 @@ __all__ = [
     "TaskConfig",
     "Truncation",
     "TsvSource",
+    "TypicalSizes",
     "check_overrides",
     "compose",
     "configs_match",

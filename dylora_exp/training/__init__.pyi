@@ -6,6 +6,7 @@ from .example_order import order_sampler as order_sampler
 from .rank_sweep import score_all_ranks as score_all_ranks
 from .trainer import TrainingResult as TrainingResult
 from .trainer import train as train
+from .timed_steps import time_steps as time_steps
 
 __all__ = [
     "EpochSweep",
@@ -15,5 +16,6 @@ __all__ = [
     "optimizer_steps",
     "order_sampler",
     "score_all_ranks",
+    "time_steps",
     "train",
 ]
