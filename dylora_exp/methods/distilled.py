@@ -31,6 +31,7 @@ class DistilledSettings(DrawnRanksSettings):
     def step_cost(self) -> str:
         """That of two ranks, the teacher's and the drawn one."""
         return "two ranks"
+
     distillation: Positive = 1.0
 
 

@@ -90,7 +90,12 @@ def train(
         return TrainingResult(step_of(checkpoint), marker.seconds, resume.warnings)
     untimed = untimed or UntimedCallback()
     timer = TrainingTimer(marker.seconds, untimed)
-    own: list[TrainerCallback] = [EpochRandomState(checkpoint), untimed, timer, CheckpointCompleter(timer, method)]
+    own: list[TrainerCallback] = [
+        EpochRandomState(checkpoint),
+        untimed,
+        timer,
+        CheckpointCompleter(timer, method),
+    ]
     own += [ProgressBar(method), DivergenceCheck()]
     trainer = make_trainer(model, objective, method, folder, callbacks, own)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

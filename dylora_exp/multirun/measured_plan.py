@@ -1,0 +1,179 @@
+"""``dylora reproduce --plan --measure``: what the runs of a plan take, measured on this machine."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dylora_exp.config import Config
+from dylora_exp.core import RequestError, counted, echo, progress_bar
+from dylora_exp.multirun.gpus import GPU, Scaling, scaling_to
+from dylora_exp.multirun.reproduction_plan import Plan, PlanItem, ReproduceRequest
+from dylora_exp.multirun.run_costs import RunCost, cost_of
+from dylora_exp.multirun.run_shapes import Shape, shapes_of
+from dylora_exp.multirun.run_sizes import RunSizes, read_sizes, step_tokens
+
+if TYPE_CHECKING:
+    from dylora_exp.runner import Measurement, Sample
+
+Measure = Callable[[Config, "Sample"], "Measurement"]
+# Shorter texts than these say more of the first token than of the others.
+_SHORTEST = 8
+
+
+@dataclass(frozen=True)
+class MeasuredShape:
+    """A shape, and what was measured of it, or why nothing was."""
+
+    shape: Shape
+    found: Measurement | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class MeasuredPlan:
+    """What the runs of a plan take that are not done.
+
+    Attributes:
+        costs: By run id; a run that nothing is known of is not there.
+        shapes: What was measured.
+        sources: Where the sizes of the tasks are from, by task.
+        device: What it was measured on.
+        seconds: How long measuring took, and how much of this process's time.
+        gpu: The GPU that the hours are scaled to.
+        scaling: How, by the name of the shape.
+    """
+
+    costs: Mapping[str, RunCost]
+    shapes: list[MeasuredShape]
+    sources: Mapping[str, str]
+    device: str
+    seconds: tuple[float, float]
+    gpu: GPU | None = None
+    scaling: Mapping[str, Scaling] = field(default_factory=dict)
+
+
+def measure_plan(
+    plan: Plan, request: ReproduceRequest, gpu: GPU | None = None, measure: Measure | None = None
+) -> MeasuredPlan:
+    """Measure one run of each distinct shape of a plan, and work out what each run takes.
+
+    Args:
+        plan: The plan.
+        request: With the overrides for all runs, of hardware and folders.
+        gpu: A GPU to scale the hours to; None for this machine.
+        measure: What measures a config; None for ``runner.measure``.
+    """
+    from dylora_exp import runner
+
+    started = time.monotonic(), time.process_time()
+    configs = _configs(plan.missing(), plan.config, request)
+    sizes, sources, unknown = _sizes(configs)
+    shapes = shapes_of({name: configs[name] for name in configs if name in sizes})
+    echo(
+        f"measuring {counted(len(shapes), 'shape')} of {counted(len(configs), 'run')}, "
+        "a few steps and a few batches of each ..."
+    )
+    measured, costs, scaling = [], {}, {}
+    for shape in progress_bar(shapes, desc="measuring", unit="shape"):
+        own = {name: sizes[name] for name in shape.runs}
+        try:
+            found = (measure or runner.measure)(shape.config, _sample(configs, own))
+        except RequestError as error:
+            measured.append(MeasuredShape(shape, None, error.problems[0]))
+            continue
+        measured.append(MeasuredShape(shape, found))
+        if gpu is not None:
+            scaling[shape.name] = scaling_to(gpu, shape.config)
+            found = found.faster(scaling[shape.name].factor)
+        costs |= {name: cost_of(configs[name], each, found) for name, each in own.items()}
+    for problem, names in unknown.items():
+        shape = Shape(f"{configs[names[0]].task.name}", configs[names[0]], tuple(names))
+        measured.append(MeasuredShape(shape, None, problem))
+    spent = time.monotonic() - started[0], time.process_time() - started[1]
+    return MeasuredPlan(costs, measured, sources, runner.device_name(), spent, gpu, scaling)
+
+
+def _configs(
+    items: Iterable[PlanItem], composed: Config | None, request: ReproduceRequest
+) -> dict[str, Config]:
+    """Return the config of each run with what the request says of hardware and folders.
+
+    Args:
+        items: The runs.
+        composed: The config of one of them, composed with the request's overrides.
+        request: The request.
+    """
+    keys = [each.lstrip("+").partition("=")[0] for each in request.overrides]
+    found = {}
+    for item in items:
+        config = item.run.setup.config
+        for key in keys if composed is not None else ():
+            config = _with_value_of(config, key.split("."), composed)
+        found[item.run.run_id] = config
+    return found
+
+
+def _with_value_of(config: Any, path: list[str], other: Any) -> Any:
+    """Return a config with one setting as another config has it, where both have it."""
+    name, *rest = path
+    if not (hasattr(config, name) and hasattr(other, name)):
+        return config
+    value = getattr(other, name)
+    if rest:
+        value = _with_value_of(getattr(config, name), rest, value)
+    return config.model_copy(update={name: value})
+
+
+def _sizes(
+    configs: Mapping[str, Config],
+) -> tuple[dict[str, RunSizes], dict[str, str], dict[str, list[str]]]:
+    """Return the sizes of runs, where they are from by task, and the runs without by the reason."""
+    read: dict[str, RunSizes | str] = {}
+    sizes, sources, unknown = {}, {}, dict[str, list[str]]()
+    for name, config in configs.items():
+        key = json.dumps([config.model.model_dump(), config.task.model_dump()], default=str)
+        if key not in read:
+            try:
+                read[key] = read_sizes(config)
+            except RequestError as error:
+                read[key] = error.problems[0]
+        found = read[key]
+        if isinstance(found, str):
+            unknown.setdefault(found, []).append(name)
+        else:
+            sizes[name] = found
+            sources[config.task.name] = found.source
+    return sizes, sources, unknown
+
+
+def _sample(configs: Mapping[str, Config], sizes: Mapping[str, RunSizes]) -> Sample:
+    """Return lengths to measure at, between which most batches of some runs lie."""
+    from dylora_exp.runner import Sample
+
+    distinct = {id(each): (configs[name], each) for name, each in sizes.items()}
+    trained, read, answers = list[float](), list[float](), [1.0]
+    for config, each in distinct.values():
+        batches = step_tokens(config, each)
+        trained += [tokens / config.trainer.batch_size for tokens in _tenths(batches)]
+        read += [each.eval_lengths.at(share / 10) for share in range(11)]
+        if each.new_lengths is not None:
+            answers.append(each.new_lengths.at(0.5))
+    most = min(config.task.max_length for config, _ in distinct.values())
+    return Sample(_two(trained, most), _two(read, most), round(max(answers)))
+
+
+def _tenths(values: list[int]) -> list[int]:
+    ordered = sorted(values)
+    return [ordered[(len(ordered) - 1) * index // 10] for index in range(11)]
+
+
+def _two(lengths: list[float], most: int) -> tuple[int, int]:
+    """Return two different lengths, between which most of those given lie."""
+    ordered = sorted(lengths)
+    high = min(most, max(2 * _SHORTEST, round(ordered[int(0.9 * (len(ordered) - 1))])))
+    low = max(_SHORTEST, min(round(ordered[len(ordered) // 4]), high // 2))
+    return low, max(high, low + 1)
