@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from dylora_exp.multirun.gpus import GPU, Scaling, scaling_to
 from dylora_exp.multirun.reproduction_plan import Plan, PlanItem, ReproduceRequest
 from dylora_exp.multirun.run_costs import RunCost, cost_of
 from dylora_exp.multirun.run_shapes import Shape, shapes_of
-from dylora_exp.multirun.run_sizes import RunSizes, read_sizes, step_tokens
+from dylora_exp.multirun.run_sizes import Batches, RunSizes, batches_of, read_sizes
 
 if TYPE_CHECKING:
     from dylora_exp.runner import Measurement, Sample
@@ -72,6 +72,7 @@ def measure_plan(
     started = time.monotonic(), time.process_time()
     configs = _configs(plan.missing(), plan.config, request)
     sizes, sources, unknown = _sizes(configs)
+    batches = _batches(configs, sizes)
     shapes = shapes_of({name: configs[name] for name in configs if name in sizes})
     echo(
         f"measuring {counted(len(shapes), 'shape')} of {counted(len(configs), 'run')}, "
@@ -81,7 +82,8 @@ def measure_plan(
     for shape in progress_bar(shapes, desc="measuring", unit="shape"):
         own = {name: sizes[name] for name in shape.runs}
         try:
-            found = (measure or runner.measure)(shape.config, _sample(configs, own))
+            sample = _sample(shape.config, [batches[name] for name in shape.runs], own.values())
+            found = (measure or runner.measure)(shape.config, sample)
         except RequestError as error:
             measured.append(MeasuredShape(shape, None, error.problems[0]))
             continue
@@ -89,7 +91,8 @@ def measure_plan(
         if gpu is not None:
             scaling[shape.name] = scaling_to(gpu, shape.config)
             found = found.faster(scaling[shape.name].factor)
-        costs |= {name: cost_of(configs[name], each, found) for name, each in own.items()}
+        for name, each in own.items():
+            costs[name] = cost_of(configs[name], each, batches[name], found)
     for problem, names in unknown.items():
         shape = Shape(f"{configs[names[0]].task.name}", configs[names[0]], tuple(names))
         measured.append(MeasuredShape(shape, None, problem))
@@ -150,30 +153,42 @@ def _sizes(
     return sizes, sources, unknown
 
 
-def _sample(configs: Mapping[str, Config], sizes: Mapping[str, RunSizes]) -> Sample:
+def _batches(configs: Mapping[str, Config], sizes: Mapping[str, RunSizes]) -> dict[str, Batches]:
+    """Return the batches of each run; those of like runs are worked out once."""
+    known: dict[Any, Batches] = {}
+    found = {}
+    for name, each in sizes.items():
+        trainer = configs[name].trainer
+        key = (each, trainer.batch_size, trainer.order, trainer.accumulation_steps)
+        key = (*key, trainer.eval_batch_size)
+        if key not in known:
+            known[key] = batches_of(configs[name], each)
+        found[name] = known[key]
+    return found
+
+
+def _sample(config: Config, batches: Iterable[Batches], sizes: Iterable[RunSizes]) -> Sample:
     """Return lengths to measure at, between which most batches of some runs lie."""
     from dylora_exp.runner import Sample
 
-    distinct = {id(each): (configs[name], each) for name, each in sizes.items()}
-    trained, read, answers = list[float](), list[float](), [1.0]
-    for config, each in distinct.values():
-        batches = step_tokens(config, each)
-        trained += [tokens / config.trainer.batch_size for tokens in _tenths(batches)]
-        read += [each.eval_lengths.at(share / 10) for share in range(11)]
-        if each.new_lengths is not None:
-            answers.append(each.new_lengths.at(0.5))
-    most = min(config.task.max_length for config, _ in distinct.values())
-    return Sample(_two(trained, most), _two(read, most), round(max(answers)))
+    trained, read = list[float](), list[float]()
+    for each in {id(each): each for each in batches}.values():
+        trained += [tokens / config.trainer.batch_size for tokens in _tenths(each.trained)]
+        read += [tokens / config.trainer.eval_batch_size for tokens in _tenths(each.scored[:-1])]
+    texts = {each.new_lengths for each in sizes if each.new_lengths is not None}
+    answer = max((each.at(0.5) for each in texts), default=1.0)
+    most = config.task.max_length
+    return Sample(_two(trained, most), _two(read or trained, most), round(answer))
 
 
-def _tenths(values: list[int]) -> list[int]:
+def _tenths(values: Sequence[int]) -> list[int]:
+    """Return eleven of some values, from the least to the largest; none of none."""
     ordered = sorted(values)
-    return [ordered[(len(ordered) - 1) * index // 10] for index in range(11)]
+    return [ordered[(len(ordered) - 1) * index // 10] for index in range(11)] if ordered else []
 
 
 def _two(lengths: list[float], most: int) -> tuple[int, int]:
     """Return two different lengths, between which most of those given lie."""
     ordered = sorted(lengths)
     high = min(most, max(2 * _SHORTEST, round(ordered[int(0.9 * (len(ordered) - 1))])))
-    low = max(_SHORTEST, min(round(ordered[len(ordered) // 4]), high // 2))
-    return low, max(high, low + 1)
+    return max(_SHORTEST, high // 3), high

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dylora_exp.config import Config
-from dylora_exp.multirun.run_sizes import RunSizes, scored_tokens, step_tokens
+from dylora_exp.multirun.run_sizes import Batches, RunSizes
 
 if TYPE_CHECKING:
     from dylora_exp.runner import Measurement
@@ -40,12 +40,13 @@ class RunCost:
     checkpoints: float
 
 
-def cost_of(config: Config, sizes: RunSizes, measured: Measurement) -> RunCost:
+def cost_of(config: Config, sizes: RunSizes, batches: Batches, measured: Measurement) -> RunCost:
     """Return what a run takes.
 
     Args:
         config: The run's.
         sizes: What it trains and scores.
+        batches: In which it does.
         measured: Of a run of its shape.
     """
     from dylora_exp.methods import make_method
@@ -53,38 +54,33 @@ def cost_of(config: Config, sizes: RunSizes, measured: Measurement) -> RunCost:
 
     method, trainer = make_method(config), config.trainer
     cuts = method.cuts()
-    batches = step_tokens(config, sizes)
     steps = 0 if method.is_trained_elsewhere else optimizer_steps(method, sizes.train)
     further = 0
     for cut in cuts if steps else ():
         if continued := method.continuation(cut, steps):
             further += continued.config.trainer.max_steps or 0
-    each = measured.training.at(_mean(batches)) * trainer.accumulation_steps
+    each = measured.training.at(statistics.fmean(batches.trained)) * trainer.accumulation_steps
     training = (steps + further) * each
     sweeps = math.ceil(trainer.epochs) if trainer.score_every == "epoch" else 1
-    scoring = len(cuts) * sweeps * _cut_seconds(config, sizes, measured)
+    scoring = len(cuts) * sweeps * _cut_seconds(config, sizes, batches, measured)
     trained = measured.trained_parameters(config.ranks.r_max)
     texts = _TOKEN_BYTES * sizes.new_lengths.at(0.5) if sizes.new_lengths else 0.0
     return RunCost(
         seconds=measured.start + training + scoring,
         training=training,
         scoring=scoring,
-        memory=measured.memory.at(max(batches)),
+        memory=measured.memory.at(max(batches.trained)),
         disk=_BYTES * trained + _RECORD_BYTES + sizes.scored * len(cuts) * texts,
         checkpoints=_CHECKPOINTS * _BYTES_IN_CHECKPOINT * trained if steps else 0.0,
     )
 
 
-def _cut_seconds(config: Config, sizes: RunSizes, measured: Measurement) -> float:
+def _cut_seconds(config: Config, sizes: RunSizes, batches: Batches, measured: Measurement) -> float:
     """Return the seconds of scoring one cut."""
-    seconds = measured.per_cut + sum(map(measured.scoring.at, scored_tokens(config, sizes)))
+    seconds = measured.per_cut + sum(map(measured.scoring.at, batches.scored))
     if sizes.new_lengths is not None:
         # A batch is done with the last of its texts.
         size = min(config.trainer.eval_batch_size, sizes.scored)
         longest = sizes.new_lengths.longest_of(size)
         seconds += measured.new_token * sizes.scored * longest
     return seconds
-
-
-def _mean(values: Sequence[int]) -> float:
-    return sum(values) / len(values)

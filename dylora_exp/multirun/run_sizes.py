@@ -134,8 +134,10 @@ def _of_data(config: Config) -> RunSizes:
     """Return the sizes of the data at hand, their lengths where the tokenizer is, too."""
     from dylora_exp.models import load_tokenizer
     from dylora_exp.objectives import ObjectiveContext, make_objective
+    from dylora_exp.runner import quiet_libraries
     from dylora_exp.tasks import TaskData, read, subset
 
+    quiet_libraries()
     data = read(config.task, config.hub_cache)
     train, scored = len(data.train), len(data.eval)
     try:
@@ -163,21 +165,30 @@ def _of_data(config: Config) -> RunSizes:
         objective.close()
 
 
-def step_tokens(config: Config, sizes: RunSizes) -> list[int]:
-    """Return the tokens of training batches, padding included, in an order as the run's."""
+@dataclass(frozen=True)
+class Batches:
+    """The tokens of the batches of a run, padding included.
+
+    Attributes:
+        trained: Of training batches, as many as are needed for their mean, in an order as the
+            run's.
+        scored: Of all that are scored, the longest examples first.
+    """
+
+    trained: tuple[int, ...]
+    scored: tuple[int, ...]
+
+
+def batches_of(config: Config, sizes: RunSizes) -> Batches:
+    """Return the batches of a run, of examples of its lengths."""
     from dylora_exp.training import order_sampler
 
     lengths = sizes.train_lengths.spread(min(sizes.train, _DRAWN))
-    order = list(order_sampler(config, lengths))
-    size = config.trainer.batch_size
-    return [
-        len(batch) * max(lengths[index] for index in batch)
-        for batch in (order[start : start + size] for start in range(0, len(order), size))
-    ]
-
-
-def scored_tokens(config: Config, sizes: RunSizes) -> list[int]:
-    """Return the tokens of the batches that are scored, longest first, padding included."""
-    lengths = sizes.eval_lengths.spread(sizes.scored)[::-1]
-    size = config.trainer.eval_batch_size
-    return [len(lengths[i : i + size]) * lengths[i] for i in range(0, len(lengths), size)]
+    order, size = list(order_sampler(config, lengths)), config.trainer.batch_size
+    drawn = [order[start : start + size] for start in range(0, len(order), size)]
+    read, together = sizes.eval_lengths.spread(sizes.scored)[::-1], config.trainer.eval_batch_size
+    starts = range(0, len(read), together)
+    return Batches(
+        tuple(len(batch) * max(lengths[index] for index in batch) for batch in drawn),
+        tuple(len(read[start : start + together]) * read[start] for start in starts),
+    )

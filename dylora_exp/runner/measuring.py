@@ -37,7 +37,7 @@ _WHOLE = 6
 _FEW_LAYERS = (1, 3)
 # Tokens of a batch, padding included. A processor is as busy with a few as with many; what a GPU
 # takes for few says nothing of many.
-_TOKENS = {"cpu": 2_048, "cuda": 65_536}
+_TOKENS = {"cpu": 1_536, "cuda": 65_536}
 # Of a shape's texts, how many tokens are generated.
 _NEW_TOKENS = (2, 8)
 _MOST_STEPS, _ENOUGH_SECONDS = 5, 0.75
@@ -172,9 +172,12 @@ def _to_measure(config: Config, folder: str, model: Any) -> Config:
 def _timed(config: Config, sample: Sample, folder: Path, clock: Clock) -> _Timed:
     """Return what the model of a config takes at the two lengths of a sample."""
     budget = _TOKENS["cuda" if torch.cuda.is_available() else "cpu"]
+    # A step at all ranks has the examples once for each.
+    together = len(config.ranks.values or range(config.ranks.r_max))
+    share = together if config.method.step_cost == "all ranks" else 1
     config = _with_trainer(
         config,
-        batch_size=_rows(config.trainer.batch_size, sample.lengths[1], budget),
+        batch_size=_rows(config.trainer.batch_size, sample.lengths[1], budget // share),
         eval_batch_size=_scored_rows(config, sample, budget),
     )
     before = clock()
