@@ -111,12 +111,14 @@ def read_sizes(config: Config) -> RunSizes:
     """
     from dylora_exp.tasks import needs_hub
 
-    problem = f"task.typical: task '{config.task.name}' has none, and its data are not at hand."
+    problem, why = f"task.typical: task '{config.task.name}' has none, nor are its data here.", ""
     if not needs_hub(config.task):
         try:
             return _of_data(config).limited(config)
         except RequestError as error:
             problem = error.problems[0]
+            if config.task.data_dir is not None or config.hub_cache is not None:
+                why = f" (not the data: {problem})"
     typical = config.task.typical
     if typical is None:
         raise RequestError(problem)
@@ -126,7 +128,7 @@ def read_sizes(config: Config) -> RunSizes:
         Lengths(tuple(typical.train_tokens)),
         Lengths(tuple(typical.eval_tokens)),
         Lengths(tuple(typical.new_tokens)) if typical.new_tokens else None,
-        "typical lengths",
+        f"task.typical{why}",
     ).limited(config)
 
 
@@ -148,7 +150,7 @@ def _of_data(config: Config) -> RunSizes:
             raise
         new = Lengths(tuple(typical.new_tokens)) if typical.new_tokens else None
         lengths = Lengths(tuple(typical.train_tokens)), Lengths(tuple(typical.eval_tokens)), new
-        return RunSizes(train, scored, *lengths, "rows of the data, typical lengths")
+        return RunSizes(train, scored, *lengths, "task.typical, their number from the data")
     some = (subset(data.train, _TOKENISED), subset(data.eval, _TOKENISED))
     # Its window is not known yet; what exceeds it is refused when it runs.
     context = ObjectiveContext(config, tokenizer, 2**20, TaskData(*some, [], []))
