@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dylora_exp.config import Config
-from dylora_exp.core import RequestError, counted, echo, progress_bar
+from dylora_exp.config import Config, compose
+from dylora_exp.core import RequestError, counted, echo, first_line, progress_bar
 from dylora_exp.multirun.gpus import GPU, Scaling, scaling_to
 from dylora_exp.multirun.reproduction_plan import Plan, PlanItem, ReproduceRequest
 from dylora_exp.multirun.run_costs import RunCost, cost_of
 from dylora_exp.multirun.run_shapes import Shape, shapes_of
 from dylora_exp.multirun.run_sizes import Batches, RunSizes, batches_of, read_sizes
+from dylora_exp.multirun.scheduling import thread_overrides
 
 if TYPE_CHECKING:
     from dylora_exp.runner import Measurement, Sample
@@ -70,7 +71,7 @@ def measure_plan(
     from dylora_exp import runner
 
     started = time.monotonic(), time.process_time()
-    configs = _configs(plan.missing(), plan.config, request)
+    configs = _configs(plan.missing(), request)
     sizes, sources, unknown = _sizes(configs)
     batches = _batches(configs, sizes)
     shapes = shapes_of({name: configs[name] for name in configs if name in sizes})
@@ -87,6 +88,9 @@ def measure_plan(
         except RequestError as error:
             measured.append(MeasuredShape(shape, None, error.problems[0]))
             continue
+        except (RuntimeError, MemoryError) as error:  # such as too little memory
+            measured.append(MeasuredShape(shape, None, first_line(error)))
+            continue
         measured.append(MeasuredShape(shape, found))
         if gpu is not None:
             scaling[shape.name] = scaling_to(gpu, shape.config)
@@ -100,22 +104,26 @@ def measure_plan(
     return MeasuredPlan(costs, measured, sources, runner.device_name(), spent, gpu, scaling)
 
 
-def _configs(
-    items: Iterable[PlanItem], composed: Config | None, request: ReproduceRequest
-) -> dict[str, Config]:
+def _configs(items: Sequence[PlanItem], request: ReproduceRequest) -> dict[str, Config]:
     """Return the config of each run with what the request says of hardware and folders.
+
+    All runs have one value of each of these, which is that of the first, composed with them.
 
     Args:
         items: The runs.
-        composed: The config of one of them, composed with the request's overrides.
         request: The request.
     """
-    keys = [each.lstrip("+").partition("=")[0] for each in request.overrides]
+    if not items:
+        return {}
+    further = [*thread_overrides(request.load_executor()), *request.run_overrides()]
+    overrides = [*items[0].run.overrides(), *further]
+    composed = compose(overrides, shared=overrides)
+    keys = [each.lstrip("+").partition("=")[0].split(".") for each in further]
     found = {}
     for item in items:
         config = item.run.setup.config
-        for key in keys if composed is not None else ():
-            config = _with_value_of(config, key.split("."), composed)
+        for key in keys:
+            config = _with_value_of(config, key, composed)
         found[item.run.run_id] = config
     return found
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dylora_exp.config import Config, check_overrides, compose, is_identity, options, quote_value
+from dylora_exp.config import check_overrides, compose, is_identity, options, quote_value
 from dylora_exp.core import RequestError, counted, locks, process_count, unknown_name
 from dylora_exp.multirun.executors.base import Executor
 from dylora_exp.multirun.executors.settings import load_executor
@@ -110,7 +110,6 @@ class Plan:
         items: The runs.
         warnings: On files among the records that are none.
         runs: The ids of the runs of each table.
-        config: That of one run, with the overrides for all; None where there are no runs.
     """
 
     tables: list[str]
@@ -118,7 +117,6 @@ class Plan:
     items: list[PlanItem]
     warnings: list[str]
     runs: dict[str, list[str]]
-    config: Config | None
 
     def missing(self) -> list[PlanItem]:
         """Return the runs that are not done, those last that another process is doing."""
@@ -147,15 +145,14 @@ def make_plan(request: ReproduceRequest) -> Plan:
     which = (request.profile, request.select)
     of_table = {name: table_runs(name, *which) for name in tables}
     runs = list({run.run_id: run for found in of_table.values() for run in found}.values())
-    config = None
     if runs:  # a value of a wrong type shows in any of them
         overrides = [*runs[0].overrides(), *request.run_overrides()]
-        config = compose(overrides, shared=overrides)
+        compose(overrides, shared=overrides)
     records, warnings = RecordStore(request.results).read_all()
     states = run_states(runs, records, request)
     items = [PlanItem(run, states[run.run_id], expected_seconds(run, records)) for run in runs]
     ids = {name: [run.run_id for run in found] for name, found in of_table.items()}
-    return Plan(tables, skipped, items, warnings, ids, config)
+    return Plan(tables, skipped, items, warnings, ids)
 
 
 def run_states(

@@ -8,6 +8,7 @@ this one, and one of another model nothing.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import statistics
 from collections.abc import Iterable, Mapping
@@ -109,11 +110,8 @@ def _size(
 def _mean(percentiles: Iterable[int], most: float) -> float:
     """Return the mean length of examples that are cut at a number of tokens."""
     lengths = [min(most, each) for each in percentiles]
-    shares = [(b - a) / 100 for a, b in zip(SIZE_PERCENTILES, SIZE_PERCENTILES[1:], strict=False)]
-    return sum(
-        share * (low + high) / 2
-        for share, low, high in zip(shares, lengths, lengths[1:], strict=False)
-    )
+    points = itertools.pairwise(zip(SIZE_PERCENTILES, lengths, strict=True))
+    return sum((b - a) / 100 * (low + high) / 2 for (a, low), (b, high) in points)
 
 
 @functools.cache
