@@ -1,21 +1,28 @@
-"""``dylora reproduce --plan --measure``: which runs are one shape, what they take, what is printed."""
+"""``dylora reproduce --plan --measure``: which runs are one shape, and what they take."""
 
 import json
 import math
 import re
+from pathlib import Path
 
 import pytest
 
 from dylora_exp.cli.entry import main
 from dylora_exp.config import compose
 from dylora_exp.core import RequestError
+from dylora_exp.methods import make_method
 from dylora_exp.multirun import measured_plan
 from dylora_exp.multirun.gpus import find_gpu, gpus, scaling_to
+from dylora_exp.multirun.reproduction_plan import ReproduceRequest, make_plan
 from dylora_exp.multirun.run_costs import cost_of
 from dylora_exp.multirun.run_shapes import shapes_of
 from dylora_exp.multirun.run_sizes import batches_of, read_sizes
+from dylora_exp.records.record import RankScore
+from dylora_exp.records.store import RecordStore
 from dylora_exp.reporting.specs import tables as spec
+from dylora_exp.runner import measure
 from dylora_exp.runner.time_fits import Line, Measurement
+from tests.support.records import make_record
 
 TABLE = """
 title: T
@@ -143,8 +150,6 @@ def test_texts_take_the_time_of_their_tokens_and_cuts_that_of_their_training():
 
 
 def measured_cuts(config):
-    from dylora_exp.methods import make_method
-
     return make_method(config).cuts()
 
 
@@ -186,13 +191,6 @@ def test_each_table_and_the_total_have_their_runs_once(capsys, tables, monkeypat
 
 
 def test_what_is_done_takes_nothing(capsys, tables, monkeypatch):
-    from pathlib import Path
-
-    from dylora_exp.multirun.reproduction_plan import ReproduceRequest, make_plan
-    from dylora_exp.records.record import RankScore
-    from dylora_exp.records.store import RecordStore
-    from tests.support.records import make_record
-
     monkeypatch.setattr("dylora_exp.runner.measure", lambda config, sample: measurement())
     plan = make_plan(ReproduceRequest("one", "demo", Path("results"), Path("outputs")))
     for item in plan.items:
@@ -257,8 +255,6 @@ def test_a_plan_is_about_right(capsys, tmp_path, monkeypatch):
     sizes = read_sizes(config)
     batches = batches_of(config, sizes)
     sample = measured_plan._sample(config, [batches], [sizes])
-    from dylora_exp.runner import measure
-
     cost = cost_of(config, sizes, batches, measure(config, sample))
     for found, real in (
         (cost.training, record["timing"]["train_seconds"]),
