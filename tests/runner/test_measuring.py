@@ -41,6 +41,7 @@ def test_what_a_deep_model_trains_follows_from_one_and_three_of_its_layers():
     assert found.trainable == found.adapter + head
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["nested-dropout", "finetune", "flop"])
 def test_other_methods_are_measured_by_their_own_steps(method):
     changes = ["method.target_sparsity=0.5"] if method == "flop" else []
@@ -56,6 +57,7 @@ def test_texts_are_decoded():
     assert (found.per_cut, found.scoring.each, found.new_token) == (1.0, 0.0, 0.0)
 
 
+@pytest.mark.slow
 def test_options_are_scored():
     config = compose(["profile=demo-choice", "method=dylora"])
     found = measure(config, Sample((16, 32), (16, 32), 4), ticking())
@@ -73,6 +75,6 @@ def test_the_number_of_layers_of_a_model_is_known_without_its_weights(name):
 
 
 def test_a_configuration_on_the_hub_is_not_asked_for():
-    model = compose(["model=roberta-base", "model.config=null"]).model
+    model = compose(["model=roberta-base"]).model.model_copy(update={"config": None})
     with pytest.raises(RequestError, match=r"model.config: model 'roberta-base' has none"):
         without_weights(model)
