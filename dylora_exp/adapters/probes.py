@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import PeftModel
@@ -128,7 +128,7 @@ class _Uses(TorchFunctionMode):
 
 def _reads_weights_elsewhere(model: PeftModel, inputs: dict[str, torch.Tensor]) -> bool:
     """Return whether a call computes with a layer's weight outside of the layer."""
-    uses = _Uses({id(weight): layer for layer, weight in own_weights(model)})
+    uses = _Uses({id(weight): cast(torch.nn.Module, layer) for layer, weight in own_weights(model)})
     with ExitStack() as stack:
         for layer in uses.layers.values():
             begin = layer.register_forward_pre_hook(lambda it, _: uses.called.append(it))

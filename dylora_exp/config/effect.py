@@ -111,6 +111,8 @@ def _of_task(config: Config) -> Iterator[tuple[str, str]]:
         yield "task.data_dir", "task.data_files goes before it"
     if task.data_files is not None or task.data_dir is None:
         yield "task.files", f"task '{task.name}' is not read from a folder (task.data_dir)"
+    if task.held_out is not None:
+        yield "task.eval_split", "a part of the training data is scored (task.held_out)"
     yield from ((f"task.{name}", reason) for name, reason in task.unused.items())
 
 

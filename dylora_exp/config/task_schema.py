@@ -145,6 +145,7 @@ class TaskConfig(StrictModel):
     max_length: Annotated[int, Field(ge=2)] = 512
     max_train_samples: Count | None = None
     max_eval_samples: Count | None = None
+    held_out: Annotated[float, Field(gt=0, lt=1)] | None = None
     eval_split: Literal["dev", "test"] | None = None
     published: Annotated[list[PublishedFile], Mark.NOT_IDENTITY] = Field(default_factory=list)
     language: Annotated[Language | None, Mark.NOT_IDENTITY] = None

@@ -122,9 +122,13 @@ def read_sizes(config: Config) -> RunSizes:
     typical = config.task.typical
     if typical is None:
         raise RequestError(problem)
+    train, scored = typical.train, typical.eval
+    if config.task.held_out is not None:
+        scored = max(1, round(config.task.held_out * train))
+        train -= scored
     return RunSizes(
-        typical.train,
-        typical.eval,
+        train,
+        scored,
         Lengths(tuple(typical.train_tokens)),
         Lengths(tuple(typical.eval_tokens)),
         Lengths(tuple(typical.new_tokens)) if typical.new_tokens else None,

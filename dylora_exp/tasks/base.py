@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dylora_exp.config import READERS, TaskConfig, load_plugin, reader_plugins
 from dylora_exp.core import Repository, RequestError, unknown_name
 from dylora_exp.tasks import readers
+from dylora_exp.tasks.holding_out import split_off
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -96,13 +97,12 @@ def read(task: TaskConfig, hub_cache: str | None = None) -> TaskData:
         RequestError: When data are missing or broken.
     """
     data = _reader(task).read(_with_fetched_files(task, hub_cache), hub_cache)
-    splits = (
-        subset(data.train, task.max_train_samples),
-        subset(data.eval, task.max_eval_samples),
-    )
-    used = [
-        {**source, "used": len(split)} for source, split in zip(data.sources, splits, strict=True)
-    ]
+    train, scored, sources = data.train, data.eval, data.sources
+    if task.held_out is not None:
+        train, scored = split_off(train, task.held_out)
+        sources = [sources[0], sources[0]]
+    splits = (subset(train, task.max_train_samples), subset(scored, task.max_eval_samples))
+    used = [{**source, "used": len(split)} for source, split in zip(sources, splits, strict=True)]
     return TaskData(*splits, used, data.warnings)
 
 
