@@ -167,8 +167,8 @@ def _batches(configs: Mapping[str, Config], sizes: Mapping[str, RunSizes]) -> di
     found = {}
     for name, each in sizes.items():
         trainer = configs[name].trainer
-        key = (each, trainer.batch_size, trainer.order, trainer.accumulation_steps)
-        key = (*key, trainer.eval_batch_size)
+        of_training = (trainer.batch_size, trainer.order, trainer.accumulation_steps)
+        key = (each, *of_training, trainer.eval_batch_size)
         if key not in known:
             known[key] = batches_of(configs[name], each)
         found[name] = known[key]
