@@ -37,7 +37,7 @@ _WHOLE = 6
 _FEW_LAYERS = (1, 3)
 # Tokens of a batch, padding included. A processor is as busy with a few as with many; what a GPU
 # takes for few says nothing of many.
-_TOKENS = {"cpu": 1_536, "cuda": 65_536}
+_TOKENS = {"cpu": 1_024, "cuda": 65_536}
 # Of a shape's texts, how many tokens are generated.
 _NEW_TOKENS = (2, 8)
 _MOST_STEPS, _ENOUGH_SECONDS = 5, 0.75
