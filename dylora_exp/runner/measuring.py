@@ -21,7 +21,7 @@ import torch
 from datasets import Dataset
 
 from dylora_exp.config import CALIBRATED, Config, CutConfig, objective_class
-from dylora_exp.core import quietly, run_log
+from dylora_exp.core import counted, quietly, run_log
 from dylora_exp.methods import TrainedModel, count_parameters
 from dylora_exp.models import depth_of, with_layers, without_weights
 from dylora_exp.objectives import Objective, ObjectiveContext, make_objective
@@ -75,7 +75,7 @@ def device_name() -> str:
     """Return what a measurement is made on, in words."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name(0)
-    return f"this CPU, {torch.get_num_threads()} thread(s)"
+    return f"this CPU, {counted(torch.get_num_threads(), 'thread')}"
 
 
 def matmul_speed(dtype: torch.dtype, clock: Clock = time.perf_counter) -> float:
