@@ -15,6 +15,7 @@ from .reproduction_plan import plan_text as plan_text
 from .search import SearchRequest as SearchRequest
 from .search import SearchResult as SearchResult
 from .search import run_search as run_search
+from .tuning import write_choices as write_choices
 
 __all__ = [
     "GPU",
@@ -34,4 +35,5 @@ __all__ = [
     "print_summary",
     "run_missing",
     "run_search",
+    "write_choices",
 ]

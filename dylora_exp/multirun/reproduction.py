@@ -25,7 +25,7 @@ def run_missing(request: ReproduceRequest, plan: Plan) -> list[JobResult]:
     Raises:
         RequestError: When the request is wrong; nothing was started then.
     """
-    for line in plan.skipped_line():
+    for line in plan.skipped_lines():
         echo(line)
     items = plan.missing()
     if not items:

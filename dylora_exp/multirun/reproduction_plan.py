@@ -7,22 +7,34 @@ or how a process of it ended.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dylora_exp.config import check_overrides, compose, is_identity, options, quote_value
-from dylora_exp.core import RequestError, counted, locks, process_count, unknown_name
+from dylora_exp.core import (
+    RequestError,
+    check_writable,
+    counted,
+    locks,
+    process_count,
+    unknown_name,
+)
 from dylora_exp.multirun.executors.base import Executor
 from dylora_exp.multirun.executors.settings import load_executor
 from dylora_exp.multirun.run_times import expected_seconds
 from dylora_exp.records import Record, RecordStore
 from dylora_exp.reporting import (
     PlannedRun,
+    asks_for_tuning,
+    has_diverged,
     missing_runs,
     profiles_of,
     records_of,
     table_names,
     table_runs,
+    table_trainings,
+    tuned_path,
+    untuned,
 )
 from dylora_exp.runner import run_locks
 
@@ -47,6 +59,8 @@ class ReproduceRequest:
         launcher: A name of ``hydra/launcher``; None: this process, or ``processes`` for several.
         overrides: Further overrides for all runs, which must not make other runs of them.
         select: ``last`` or ``best`` epoch; None: as each table says.
+        optional: Whether to do the runs too that a table is complete without.
+        tune: Whether to do the trials that choose values for a table's trainings, not its runs.
     """
 
     table: str
@@ -57,6 +71,8 @@ class ReproduceRequest:
     launcher: str | None = None
     overrides: Sequence[str] = ()
     select: str | None = None
+    optional: bool = False
+    tune: bool = False
 
     def run_overrides(self) -> list[str]:
         """Return the overrides that all runs have, folders included."""
@@ -104,12 +120,16 @@ class PlanItem:
 class Plan:
     """The runs of some tables, each once.
 
-    Attributes:
-        tables: The tables.
-        skipped: The tables that do not have the profile.
-        items: The runs.
-        warnings: On files among the records that are none.
-        runs: The ids of the runs of each table.
+        Attributes:
+            tables: The tables.
+            skipped: The tables that do not have the profile.
+            items: The runs.
+            warnings: On files among the records that are none.
+                runs: The ids of the runs of each table.
+    =======
+            untuned: A sentence for each table for whose runs values are still to be chosen. Of one that
+                was asked for by its name the items are the trials that choose them; of ``all``, it is
+                not among the tables.
     """
 
     tables: list[str]
@@ -117,16 +137,17 @@ class Plan:
     items: list[PlanItem]
     warnings: list[str]
     runs: dict[str, list[str]]
+    untuned: list[str] = field(default_factory=list)
 
     def missing(self) -> list[PlanItem]:
         """Return the runs that are not done, those last that another process is doing."""
         items = [item for item in self.items if item.state != "done"]
         return sorted(items, key=lambda item: item.state == "running")
 
-    def skipped_line(self) -> list[str]:
-        """Return a line about the tables without the profile; none when all have it."""
+    def skipped_lines(self) -> list[str]:
+        """Return a line about the tables without the profile, and one for each that is untuned."""
         names = ", ".join(self.skipped)
-        return [f"without this profile, skipped: {names}"] if names else []
+        return [*([f"without this profile, skipped: {names}"] if names else []), *self.untuned]
 
 
 def make_plan(request: ReproduceRequest) -> Plan:
@@ -142,8 +163,7 @@ def make_plan(request: ReproduceRequest) -> Plan:
         problems = error.problems + problems
     if problems:
         raise RequestError(problems)
-    which = (request.profile, request.select)
-    of_table = {name: table_runs(name, *which) for name in tables}
+    of_table, untuned_ones = _runs(request, tables)
     runs = list({run.run_id: run for found in of_table.values() for run in found}.values())
     if runs:  # a value of a wrong type shows in any of them
         overrides = [*runs[0].overrides(), *request.run_overrides()]
@@ -152,7 +172,34 @@ def make_plan(request: ReproduceRequest) -> Plan:
     states = run_states(runs, records, request)
     items = [PlanItem(run, states[run.run_id], expected_seconds(run, records)) for run in runs]
     ids = {name: [run.run_id for run in found] for name, found in of_table.items()}
-    return Plan(tables, skipped, items, warnings, ids)
+    return Plan(list(of_table), skipped, items, warnings, ids, untuned_ones)
+
+
+def _runs(
+    request: ReproduceRequest, tables: Sequence[str]
+) -> tuple[dict[str, list[PlannedRun]], list[str]]:
+    """Return the runs of each table to make, and the sentences on untuned tables."""
+    sentences: list[str] = []
+    runs: dict[str, list[PlannedRun]] = {}
+    for name in tables:
+        found = [] if request.tune else untuned(name, request.profile, request.optional)
+        sentences += found
+        if found and request.table == "all":
+            continue
+        is_tuned = request.tune or found
+        runs[name] = _trials(request, name) if is_tuned else _table_runs(request, name)
+    return runs, sentences
+
+
+def _table_runs(request: ReproduceRequest, name: str) -> list[PlannedRun]:
+    runs = table_runs(name, request.profile, request.select, request.optional)
+    return [replace(run, optional=False) for run in runs]  # what is asked for is to be done
+
+
+def _trials(request: ReproduceRequest, name: str) -> list[PlannedRun]:
+    trainings = table_trainings(name, request.profile)
+    wanted = [each for each in trainings if request.optional or not each.optional]
+    return [trial for training in wanted for trial in training.trials]
 
 
 def run_states(
@@ -163,6 +210,8 @@ def run_states(
     states = {run.run_id: "done" for run in runs}
     for item in missing_runs(runs, by_id, records_of(runs, by_id)):
         name = item.run.run_id
+        if item.run.is_trial and has_diverged(by_id.get(name)):
+            continue  # that is what the trial was to find out
         held = run_locks(RecordStore(request.results), request.outputs / name)
         if any(map(locks.is_held, held)):
             states[name] = "running"
@@ -193,7 +242,7 @@ def plan_text(plan: Plan, jobs: int | None = None) -> str:
         if 0 < len(known) < len(missing):
             total += f" and {len(missing) - len(known)} unknown"
         total += f", {jobs} at a time" if jobs > 1 else ""
-    return "\n".join([*lines, *plan.skipped_line(), f"{total}."])
+    return "\n".join([*lines, *plan.skipped_lines(), f"{total}."])
 
 
 def _tables(request: ReproduceRequest) -> tuple[list[str], list[str]]:
@@ -206,16 +255,35 @@ def _tables(request: ReproduceRequest) -> tuple[list[str], list[str]]:
             raise RequestError(unknown_name("table", table, [*table_names(), "all"]))
         if profile not in (allowed := profiles_of(table)):
             raise RequestError(unknown_name(f"profile of table {table}", profile, allowed))
-        return [table], []
+        return _tuned_tables(request, [table]), []
     tables = [name for name in table_names() if profile in profiles_of(name)]
     if not tables:
         raise RequestError(f"profile: no table has '{profile}'.")
-    return tables, [name for name in table_names() if name not in tables]
+    return (
+        _tuned_tables(request, tables),
+        [name for name in table_names() if name not in tables],
+    )
+
+
+def _tuned_tables(request: ReproduceRequest, tables: list[str]) -> list[str]:
+    """Return the tables that are to be tuned, or all where none is."""
+    if not request.tune:
+        return tables
+    found = [name for name in tables if asks_for_tuning(name, request.profile)]
+    if not found:
+        raise RequestError(
+            f"--tune: table '{request.table}' asks for no tuning in profile '{request.profile}'."
+        )
+    for name in found:
+        check_writable(tuned_path(name, request.profile).parent, create=False)
+    return found
 
 
 def _problems(request: ReproduceRequest) -> list[str]:
     """Return what is wrong with a request but for its table and profile."""
     problems, good = check_overrides(map(quote_value, request.overrides))
+    if request.tune and request.select is not None:
+        problems.append("--select: found with --tune, which takes the epochs that a table says.")
     if process_count() > 1:
         problems.append("reproduce: found several processes, expected one; --jobs runs several.")
     for override in good:

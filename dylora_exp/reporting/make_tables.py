@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dylora_exp.records import RecordStore
+from dylora_exp.core import RequestError
+from dylora_exp.records import Record, RecordStore
 from dylora_exp.reporting.analysis.cells import build_table
 from dylora_exp.reporting.analysis.near_runs import near_runs
-from dylora_exp.reporting.analysis.plan import MissingRun, PlannedRun, planned_runs
+from dylora_exp.reporting.analysis.plan import MissingRun, PlannedRun, base_of, planned_runs
+from dylora_exp.reporting.analysis.trials import (
+    TunedTraining,
+    choose_values,
+    tuned_trainings,
+    untuned,
+)
 from dylora_exp.reporting.render.figures import draw_figures
 from dylora_exp.reporting.render.files import csv_text, write_files
 from dylora_exp.reporting.render.latex import latex
@@ -17,8 +24,16 @@ from dylora_exp.reporting.render.settings import settings_table
 from dylora_exp.reporting.render.tables import text_table
 from dylora_exp.reporting.render.text_table import markdown
 from dylora_exp.reporting.specs.tables import load_settings, load_spec, shows_settings, table_names
+from dylora_exp.reporting.specs.tuning import TunedSpec
 
-__all__ = ["RenderedTable", "make_tables", "table_names", "table_runs"]
+__all__ = [
+    "RenderedTable",
+    "choose_table_values",
+    "make_tables",
+    "table_names",
+    "table_runs",
+    "table_trainings",
+]
 
 
 @dataclass(frozen=True)
@@ -55,10 +70,12 @@ def make_tables(
         Each table after its files are written.
 
     Raises:
-        RequestError: For an unknown table, profile or selection, a malformed spec, or a folder that
-            cannot be written to.
+        RequestError: For an unknown table, profile or selection, a malformed spec, a table for
+            whose runs values are still to be chosen, or a folder that cannot be written to.
     """
     names = list(names)
+    if open_ones := [sentence for name in names for sentence in untuned(name, profile)]:
+        raise RequestError(open_ones)
     settings = {name: load_settings(name, profile) for name in names if shows_settings(name)}
     loaded = {name: load_spec(name, profile, select) for name in names if name not in settings}
     records, warnings = RecordStore(results_dir).read_all()
@@ -82,8 +99,16 @@ def make_tables(
         yield RenderedTable(text, paths, warnings, missing, near)
 
 
-def table_runs(name: str, profile: str, select: str | None = None) -> list[PlannedRun]:
+def table_runs(
+    name: str, profile: str, select: str | None = None, optional: bool = False
+) -> list[PlannedRun]:
     """Return the runs that a table cannot do without, each once; none for a table of settings.
+
+    Args:
+        name: The table.
+        profile: The profile.
+        select: ``last`` or ``best`` epoch; None: as the table's spec says.
+        optional: Whether to return the runs too that the table is complete without.
 
     Raises:
         RequestError: For an unknown table or profile, or a malformed spec.
@@ -91,4 +116,35 @@ def table_runs(name: str, profile: str, select: str | None = None) -> list[Plann
     if shows_settings(name):
         return []
     spec, part = load_spec(name, profile, select)
-    return [run for run in planned_runs(spec, part, profile) if not run.optional]
+    planned = planned_runs(spec, part, profile, base_of(name, part, profile))
+    return [run for run in planned if optional or not run.optional]
+
+
+def table_trainings(name: str, profile: str) -> list[TunedTraining]:
+    """Return the trainings of a table with the trials that tune them; none where nothing is tuned.
+
+    Raises:
+        RequestError: As ``table_runs``, or when a trial cannot be composed.
+    """
+    if shows_settings(name):
+        return []
+    return tuned_trainings(*load_spec(name, profile), profile)
+
+
+def choose_table_values(
+    name: str, profile: str, trainings: Sequence[TunedTraining], records: Mapping[str, Record]
+) -> tuple[TunedSpec, list[str]]:
+    """Return what the rule chooses for each training of a table whose trials all ended.
+
+    Args:
+        name: A table that asks for tuning in this profile.
+        profile: The profile.
+        trainings: As ``table_trainings`` returns them.
+        records: All records by run id.
+
+    Returns:
+        The choices, and a sentence for each training that has no trial with a finite score.
+    """
+    tuning = load_spec(name, profile)[1].tuning
+    assert tuning is not None
+    return choose_values(name, profile, trainings, tuning, records)

@@ -21,8 +21,9 @@ from dylora_exp.reporting.make_tables import table_runs
 from dylora_exp.reporting.specs.tables import profiles_of
 
 FILES = sorted(path.relative_to(CONF_DIR).as_posix() for path in Path(CONF_DIR).rglob("*.yaml"))
-# Not choices of a run: tables, what the paper prints, and what belongs to a method of its name.
-OTHERS = ("table/", "paper/", "preset/")
+# Not choices of a run: tables, what was chosen for their runs, what the paper prints, and what
+# belongs to a method of its name.
+OTHERS = ("table/", "paper/", "preset/", "tuned/")
 CHOICES = [file for file in FILES if file.count("/") == 1 and not file.startswith(OTHERS)]
 HYDRAS = [file for file in FILES if file.startswith("hydra/")]
 # What a choice needs beside it.

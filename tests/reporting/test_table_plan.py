@@ -9,7 +9,9 @@ from dylora_exp.config.composition import compose
 from dylora_exp.config.run_identity import run_id
 from dylora_exp.core.errors import RequestError
 from dylora_exp.reporting.analysis.plan import (
+    Base,
     PlannedRun,
+    base_of,
     missing_runs,
     planned_runs,
     setups_by_rank,
@@ -19,9 +21,12 @@ from dylora_exp.reporting.specs.layout import RowSpec
 from dylora_exp.reporting.specs.tables import load_spec, profiles_of, table_names
 from tests.support.records import Results
 
+DEMO = Base(("profile=demo",))
+
 
 def planned(profile: str, name: str = "2") -> list[PlannedRun]:
-    return planned_runs(*load_spec(name, profile), profile)
+    spec, part = load_spec(name, profile)
+    return planned_runs(spec, part, profile, base_of(name, part, profile))
 
 
 @pytest.mark.parametrize("name", [n for n in table_names() if "demo" in profiles_of(n)])
@@ -40,19 +45,17 @@ def test_each_setting_of_a_table_is_planned_for_each_seed(name: str, setups: int
 def test_an_override_that_says_the_default_is_the_same_run() -> None:
     row = RowSpec(label="x", method="lora", truncation="leading", scale="alpha/b")
     told = row.model_copy(update={"set": ["ranks.r_max=8"]})
-    assert setups_by_rank(row, ["profile=demo"], "demo") == setups_by_rank(
-        told, ["profile=demo"], "demo"
-    )
+    assert setups_by_rank(row, DEMO, "demo") == setups_by_rank(told, DEMO, "demo")
 
 
 def test_a_search_trains_a_run_for_each_rank_and_shows_each_at_its_own() -> None:
     row = RowSpec(label="x", method="lora", search=[4, 2], truncation="leading", scale="alpha/b")
-    setups = setups_by_rank(row, ["profile=demo"], "demo")
+    setups = setups_by_rank(row, DEMO, "demo")
     assert {rank: setup.config.ranks.r_max for rank, setup in setups.items()} == {2: 2, 4: 4}
 
 
 def test_without_ranks_there_is_one_score() -> None:
-    setups = setups_by_rank(RowSpec(label="x", method="finetune"), ["profile=demo"], "demo")
+    setups = setups_by_rank(RowSpec(label="x", method="finetune"), DEMO, "demo")
     assert list(setups) == [None]
 
 
@@ -133,4 +136,4 @@ def test_a_metric_that_the_task_does_not_have_is_refused(
         """,
     )
     with pytest.raises(RequestError, match=r"column 'H': 'acuracy' .*did you mean 'accuracy'"):
-        planned_runs(*load_spec("x", "demo"), "demo")
+        planned("demo", "x")

@@ -7,7 +7,7 @@ from dylora_exp.config.overrides import options
 from dylora_exp.core.errors import RequestError
 from dylora_exp.reporting.analysis.decisions import FAILS, HOLDS, NO_DATA
 from dylora_exp.reporting.analysis.groups import groups_of
-from dylora_exp.reporting.analysis.plan import setups_by_rank
+from dylora_exp.reporting.analysis.plan import Base, setups_by_rank
 from dylora_exp.reporting.analysis.verdicts import (
     ALL_TASKS,
     judge,
@@ -341,7 +341,7 @@ def test_the_projects_claims_can_be_judged_where_their_runs_can_be_composed():
         task = "e2e" if "demo" not in (claim.tasks or ["demo"]) else "demo"
         profile = "mini-nlg" if task == "e2e" else "demo"
         for side in claim.sides():
-            ranks = setups_by_rank(side, (f"profile={profile}",), task)
+            ranks = setups_by_rank(side, Base((f"profile={profile}",)), task)
             shown = [side.rank] if side.rank is not None else claim.ranks
             assert set(shown) <= set(ranks), claim.name
 

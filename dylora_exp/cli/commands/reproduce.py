@@ -47,16 +47,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gpu", metavar="NAME", help="with --measure: scale the hours to a GPU, for example a100"
     )
+    parser.add_argument(
+        "--tune",
+        action="store_true",
+        help="run the trials that choose values, such as learning rates, for a table that asks for "
+        "tuning, and write the choices to conf/tuned of the first --config-dir or of the checkout",
+    )
+    parser.add_argument(
+        "--optional",
+        action="store_true",
+        help="do the runs too that the table is complete without",
+    )
     parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time")
     add_launcher(parser)
     add_config_dir(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run what is missing, render the tables and the report, say what failed."""
+    """Run what is missing, render tables and report or write what was chosen, say what failed."""
     from dylora_exp.cli.reporting_output import print_warnings, render_tables
     from dylora_exp.config import named_search_path
-    from dylora_exp.core import config_folders, echo, use_config_folders
+    from dylora_exp.core import RequestError, config_folders, echo, use_config_folders
     from dylora_exp.multirun import (
         ReproduceRequest,
         exit_code,
@@ -67,6 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         plan_text,
         print_summary,
         run_missing,
+        write_choices,
     )
     from dylora_exp.reporting import write_report
 
@@ -81,6 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.launcher,
         arguments.overrides,
         arguments.select,
+        arguments.optional,
+        arguments.tune,
     )
     gpu = _gpu(arguments, find_gpu)
     if arguments.measure:
@@ -93,8 +107,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.plan:
         print(plan_text(plan, request.jobs))
         return 0
+    if plan.untuned and request.table != "all":
+        raise RequestError(plan.untuned)
     left = run_missing(request, plan)
     code = exit_code(plan, left)
+    if request.tune:
+        print_summary(plan, left)
+        write_choices(request, plan)
+        return code
     if code != 2:
         render_tables(plan.tables, request.profile, request.results, request.select)
         report = write_report(request.results, figures=True, select=request.select)

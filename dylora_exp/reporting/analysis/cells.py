@@ -11,18 +11,21 @@ from dataclasses import dataclass
 from dylora_exp.records import Record
 from dylora_exp.reporting.analysis.measures import MEASURES, SHOWS, Cell, CellContext
 from dylora_exp.reporting.analysis.plan import (
+    Base,
     MissingRun,
     Setup,
-    base_overrides,
+    base_of,
     left_out,
     missing_runs,
     planned_runs,
     records_of,
     setups_by_rank,
 )
+from dylora_exp.reporting.analysis.trials import choices_of
 from dylora_exp.reporting.analysis.values import UndefinedValue, Values
 from dylora_exp.reporting.specs.layout import BlockSpec, ProfileSpec, RowSpec, TableSpec
 from dylora_exp.reporting.specs.paper import Printed, PrintedCell, printed_cells
+from dylora_exp.reporting.specs.tuning import ChosenSpec
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Table:
         missing: The required runs without a completed record.
         left_out: The optional ones.
         undefined: Values of completed runs that are no finite number.
+        choices: What was chosen for its trainings, each with what a reader calls it.
     """
 
     name: str
@@ -79,6 +83,7 @@ class Table:
     missing: tuple[MissingRun, ...]
     left_out: tuple[MissingRun, ...]
     undefined: tuple[UndefinedValue, ...]
+    choices: tuple[tuple[str, ChosenSpec], ...]
 
 
 def build_table(
@@ -100,11 +105,12 @@ def build_table(
     Raises:
         RequestError: When a run cannot be composed, or does not have what the table shows.
     """
-    planned = planned_runs(spec, part, profile)
+    base = base_of(name, part, profile)
+    planned = planned_runs(spec, part, profile, base)
     used = records_of(planned, records)
-    values = Values(base_overrides(part, profile), used)
+    values = Values(base, used)
     missing, optional = missing_runs(planned, records, used), left_out(planned, used)
-    columns = _columns(spec, part, profile)
+    columns = _columns(spec, part, profile, base)
     reasons: dict[Setup, list[str]] = {}
     for item in (*missing, *optional):
         reasons.setdefault(item.run.setup, []).append(item.reason)
@@ -127,12 +133,13 @@ def build_table(
         missing=tuple(missing),
         left_out=tuple(optional),
         undefined=tuple(values.undefined),
+        choices=tuple(choices_of(name, spec, part, profile)),
     )
 
 
-def _columns(spec: TableSpec, part: ProfileSpec, profile: str) -> tuple[Column, ...]:
+def _columns(spec: TableSpec, part: ProfileSpec, profile: str, base: Base) -> tuple[Column, ...]:
     """Return a table's columns, with the factors of scores that follow from the tasks' readers."""
-    row, base = spec.blocks_in(profile)[0].rows[0], base_overrides(part, profile)
+    row = spec.blocks_in(profile)[0].rows[0]
     readers = {
         task: next(iter(setups_by_rank(row, base, task).values())).config.task.reader
         for task in part.tasks()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from dylora_exp.metrics import metric_sign
 from dylora_exp.reporting.analysis.decisions import Bounds, BySeed, Evidence, Rank, weigh
 from dylora_exp.reporting.analysis.groups import Group, headline
-from dylora_exp.reporting.analysis.plan import records_of_groups, setups_by_rank
+from dylora_exp.reporting.analysis.plan import Base, records_of_groups, setups_by_rank
 from dylora_exp.reporting.analysis.resolution import one_example
 from dylora_exp.reporting.analysis.values import Values
 from dylora_exp.reporting.specs.claims import ClaimSpec
@@ -112,7 +112,7 @@ def _values(claim: ClaimSpec, profile: str, task: str, groups: Sequence[Group]) 
     Raises:
         RequestError: When a side cannot be composed, or does not have its cut.
     """
-    base = (f"profile={profile}",)
+    base = Base((f"profile={profile}",))
     setups = [
         setup for side in claim.sides() for setup in setups_by_rank(side, base, task).values()
     ]

@@ -15,6 +15,8 @@ from dylora_exp.records import Record, deciding_metric
 
 # Runs of one setup may differ in these: scoring after every epoch does not change the last scores.
 SAME_SETUP = ("seed", "trainer.score_every")
+# Records with it, such as the trials of tuning, are reported where it is asked for.
+HELD_OUT = "task.held_out"
 
 Names = tuple[str, str, str, str]
 Settings = Mapping[str, Any]
@@ -108,6 +110,11 @@ def default_settings() -> Settings:
 def settings_of(record: Record) -> Settings:
     """Return the settings of a record that are not at their default, the seed left out."""
     return {key: record.settings[key] for key in sorted(record.settings) if key not in SAME_SETUP}
+
+
+def is_on_held_out(record: Record) -> bool:
+    """Return whether a record's scores are those of a part of the training data."""
+    return record.settings.get(HELD_OUT) is not None
 
 
 def setup_key(profile: str, task: str, method: str, settings: Settings) -> SetupKey:

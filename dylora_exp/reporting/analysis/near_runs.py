@@ -8,7 +8,7 @@ from typing import Any
 
 from dylora_exp.config import distinguishing_settings, identity
 from dylora_exp.records import Record
-from dylora_exp.reporting.analysis.groups import SAME_SETUP, settings_of
+from dylora_exp.reporting.analysis.groups import SAME_SETUP, is_on_held_out, settings_of
 from dylora_exp.reporting.analysis.plan import MissingRun, Setup
 
 # Of each kind, so many are named.
@@ -38,6 +38,8 @@ def near_runs(
     for run_id, record in records.items():
         candidates = setups.get((record.profile, record.task, record.method), {})
         if record.status != "completed" or run_id in used or not candidates:
+            continue
+        if is_on_held_out(record):
             continue
         own = settings_of(record)
         found = [_differences(own, planned) for planned in candidates.values()]

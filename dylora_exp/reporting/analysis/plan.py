@@ -3,18 +3,22 @@
 A record belongs to a planned run when both have the same settings but for paths, logging and
 hardware. So a run with any other setting never counts, and a record from before an option existed
 still does.
+
+Where a table asks for tuning, a run has the values that were chosen for its training. A training
+that nothing was chosen for yet is *open*: no record is its.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dylora_exp.config import (
     Config,
     Ranks,
     compose,
+    digest,
     distinguishing_settings,
     has_ranks,
     identity,
@@ -26,6 +30,7 @@ from dylora_exp.records import Record
 from dylora_exp.reporting.analysis.groups import SAME_SETUP, Group, SetupKey, settings_of, setup_key
 from dylora_exp.reporting.specs.layout import ProfileSpec, RowSpec, TableSpec
 from dylora_exp.reporting.specs.select import OVERRIDES, selected
+from dylora_exp.reporting.specs.tuning import chosen_overrides, load_tuned
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,10 @@ class Setup:
         overrides: All overrides that compose it, without a seed.
         config: The whole config, with some seed.
         group_key: The key that groups of its records have.
+        settings_digest: A digest of the settings that its records have in common.
+        tuning_seed: The seed of the trials that values were chosen by, whose records do not count:
+            they would flatter. None where nothing was chosen.
+        is_open: Whether values are still to be chosen, so that these are not those of its runs.
     """
 
     key: str
@@ -49,10 +58,13 @@ class Setup:
     overrides: tuple[str, ...] = field(compare=False)
     config: Config = field(compare=False, repr=False)
     group_key: SetupKey = field(compare=False, repr=False)
+    settings_digest: str = field(compare=False)
+    tuning_seed: int | None = field(default=None, compare=False)
+    is_open: bool = field(default=False, compare=False)
 
     def name(self) -> str:
         """Return the method with the row's own settings."""
-        own = ", ".join(self.row_overrides)
+        own = ", ".join(map(_shortened, self.row_overrides))
         return f"{self.method} ({own})" if own else self.method
 
     def ranks(self) -> tuple[int | None, ...]:
@@ -64,12 +76,16 @@ class Setup:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run that a table shows; the table is complete without an optional one."""
+    """A run that a table shows, or a trial; the table is complete without an optional one.
+
+    While values are still to be chosen for its setup, ``run_id`` is that of the run without them.
+    """
 
     run_id: str
     setup: Setup
     seed: int
     optional: bool
+    is_trial: bool = False
 
     @property
     def task(self) -> str:
@@ -87,6 +103,8 @@ class PlannedRun:
 
 
 OPTIONAL = "optional"
+# A list of cuts would hide the rest of a name.
+_LONGEST = 60
 
 
 @dataclass(frozen=True)
@@ -104,8 +122,40 @@ class MissingRun:
 Used = Mapping[Setup, Mapping[int, Record]]
 
 
-def planned_runs(spec: TableSpec, part: ProfileSpec, profile: str) -> list[PlannedRun]:
+@dataclass(frozen=True)
+class Tuned:
+    """What was chosen for the trainings of a table.
+
+    Attributes:
+        seed: That of the trials.
+        overrides: The chosen values of each training, by the digest of its settings before.
+    """
+
+    seed: int
+    overrides: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Base:
+    """What all runs of a table or a claim have in common.
+
+    Attributes:
+        overrides: Their overrides.
+        tuned: What was chosen for each training; None where nothing is tuned.
+    """
+
+    overrides: tuple[str, ...]
+    tuned: Tuned | None = None
+
+
+def planned_runs(spec: TableSpec, part: ProfileSpec, profile: str, base: Base) -> list[PlannedRun]:
     """Return the runs of a table in one profile, each once.
+
+    Args:
+        spec: The table.
+        part: The profile's part of it.
+        profile: The profile.
+        base: As ``base_of`` returns it.
 
     Raises:
         RequestError: When a run cannot be composed, or does not have what the table shows.
@@ -114,7 +164,7 @@ def planned_runs(spec: TableSpec, part: ProfileSpec, profile: str) -> list[Plann
     for block in spec.blocks_in(profile):
         for row in block.rows:
             for task in part.tasks():
-                setups = setups_by_rank(row, base_overrides(part, profile), task)
+                setups = setups_by_rank(row, base, task)
                 if block.show == "rank" and not block.ranks:
                     _check_rank(row, setups)
                 for setup in setups.values():
@@ -129,12 +179,30 @@ def planned_runs(spec: TableSpec, part: ProfileSpec, profile: str) -> list[Plann
     ]
 
 
+def base_of(name: str, part: ProfileSpec, profile: str) -> Base:
+    """Return what all runs of a table have in common.
+
+    Args:
+        name: The table.
+        part: The profile's part of it.
+        profile: The profile.
+
+    Raises:
+        RequestError: When the file of its choices is wrong.
+    """
+    if part.tuning is None:
+        return Base(base_overrides(part, profile))
+    found = load_tuned(name, profile, part.tuning)
+    chosen = chosen_overrides(found.trainings if found else ())
+    return Base(base_overrides(part, profile), Tuned(part.tuning.seed, chosen))
+
+
 def base_overrides(part: ProfileSpec, profile: str) -> tuple[str, ...]:
     """Return the overrides that all runs of a table have in common."""
     return (f"profile={part.runs or profile}", *part.set, *OVERRIDES[part.select])
 
 
-def setups_by_rank(row: RowSpec, base: Sequence[str], task: str) -> dict[int | None, Setup]:
+def setups_by_rank(row: RowSpec, base: Base, task: str) -> dict[int | None, Setup]:
     """Return where a row's ranks come from: one setup for all, or one for each when it searches.
 
     Raises:
@@ -145,9 +213,9 @@ def setups_by_rank(row: RowSpec, base: Sequence[str], task: str) -> dict[int | N
         if row.search:
             for rank in sorted(row.search):
                 overrides = (*row.set, f"ranks.r_max={rank}")
-                setups[rank] = _setup(tuple(base), task, row.method, overrides)
+                setups[rank] = _tuned_setup(base, task, row.method, overrides)
         else:
-            setup = _setup(tuple(base), task, row.method, tuple(row.set))
+            setup = _tuned_setup(base, task, row.method, tuple(row.set))
             setups.update(dict.fromkeys(setup.ranks(), setup))
         _check_cut(row, next(iter(setups.values())))
     except RequestError as error:
@@ -171,7 +239,8 @@ def records_of(runs: Iterable[PlannedRun], records: Mapping[str, Record]) -> Use
     return {
         setup: {
             record.seed: scores
-            for record in by_key.get(setup.group_key, [])
+            for record in ([] if setup.is_open else by_key.get(setup.group_key, []))
+            if record.seed != setup.tuning_seed
             if (scores := selected(record, setup.config)) is not None
         }
         for setup in setups
@@ -215,6 +284,10 @@ def left_out(runs: Sequence[PlannedRun], used: Used) -> list[MissingRun]:
     return [MissingRun(run, OPTIONAL) for run in runs if run.optional and not used[run.setup]]
 
 
+def _shortened(override: str) -> str:
+    return override if len(override) <= _LONGEST else f"{override[: _LONGEST // 2]}..."
+
+
 def _check_cut(row: RowSpec, setup: Setup) -> None:
     cuts = [f"{cut.truncation} {cut.scale}" for cut in setup.config.method.cuts] or ["none"]
     found = f"{row.truncation} {row.scale}" if row.truncation or row.scale else "none"
@@ -237,11 +310,47 @@ def _check_metrics(part: ProfileSpec, setups: Iterable[Setup]) -> None:
             raise RequestError(unknown_name(field, column.metric, metrics.get(column.task, [])))
 
 
+def _tuned_setup(base: Base, task: str, method: str, row_overrides: tuple[str, ...]) -> Setup:
+    """Return a setup with the values that were chosen for it, or an open one."""
+    setup = compose_setup(base.overrides, task, method, row_overrides)
+    if base.tuned is None:
+        return setup
+    chosen = base.tuned.overrides.get(setup.settings_digest)
+    if chosen is None:
+        return replace(setup, is_open=True)
+    tuned = compose_setup(base.overrides, task, method, row_overrides, chosen)
+    return replace(tuned, tuning_seed=base.tuned.seed)
+
+
 # Composing takes 0.15 s, and neighbouring tables share most of their runs.
 @functools.cache
-def _setup(base: tuple[str, ...], task: str, method: str, row_overrides: tuple[str, ...]) -> Setup:
-    overrides = (*base, f"task={task}", f"method={method}", *row_overrides)
-    config = compose(overrides, shared=base)
+def compose_setup(
+    base: tuple[str, ...],
+    task: str,
+    method: str,
+    row_overrides: tuple[str, ...],
+    further: tuple[str, ...] = (),
+    shared: tuple[str, ...] = (),
+) -> Setup:
+    """Return the setup of a row's runs on a task.
+
+    Args:
+        base: What all runs have in common.
+        task: The task.
+        method: The method.
+        row_overrides: The overrides of the row.
+        further: Overrides that are not named in its name.
+        shared: Those of them that need have no effect.
+
+    Raises:
+        RequestError: When it cannot be composed.
+    """
+    overrides = (*base, f"task={task}", f"method={method}", *row_overrides, *further)
+    config = compose(overrides, shared=(*base, *shared))
     names = config.profile, config.task.name, config.method.name
-    key = setup_key(*names, distinguishing_settings(identity(config), SAME_SETUP))
-    return Setup(setup_id(config), task, method, row_overrides, overrides, config, key)
+    settings = distinguishing_settings(identity(config), SAME_SETUP)
+    key = setup_key(*names, settings)
+    names_and_settings = digest([names, settings])
+    return Setup(
+        setup_id(config), task, method, row_overrides, overrides, config, key, names_and_settings
+    )

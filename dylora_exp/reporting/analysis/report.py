@@ -7,15 +7,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dylora_exp.core import RequestError
+from dylora_exp.core import RequestError, counted
 from dylora_exp.records import Record, RecordStore
 from dylora_exp.reporting.analysis.decisions import LEVEL, NO_DATA
 from dylora_exp.reporting.analysis.estimates import CONFIDENCE
 from dylora_exp.reporting.analysis.groups import (
+    HELD_OUT,
     Group,
     Series,
     group_warnings,
     groups_of,
+    is_on_held_out,
     undefined_notes,
 )
 from dylora_exp.reporting.analysis.provenance import metric_versions
@@ -121,13 +123,15 @@ def make_report(
     claims = load_claims() if claims is None else claims
     everything, file_warnings = RecordStore(results_dir).read_all()
     selected, unmatched = asked.select(everything)
+    on_held_out = [] if HELD_OUT in asked.allowed else [r for r in selected if is_on_held_out(r)]
+    selected = [record for record in selected if record not in on_held_out]
     completed = [record for record in selected if record.status == "completed"]
     groups, twice = groups_of(completed)
     series = all_series(groups)
     return Report(
         signature=tuple(_signature(selected, completed, len(everything), where)),
         warnings=(
-            *(*unmatched, *_left_out(selected), *twice),
+            *(*unmatched, *_held_out_note(on_held_out), *_left_out(selected), *twice),
             *(*group_warnings(groups), *undefined_notes(groups)),
         ),
         file_warnings=tuple(file_warnings),
@@ -192,6 +196,16 @@ def claims_section(verdicts: Sequence[Verdict]) -> Section:
             for claim in claims.values()
         ),
     )
+
+
+def _held_out_note(records: Sequence[Record]) -> list[str]:
+    """Return a sentence for the records that do not count, as none of a task's evaluation data."""
+    shares = sorted({str(record.settings[HELD_OUT]) for record in records})
+    return [
+        f"{counted(len(records), 'record')} left out that scored held-out training examples "
+        f"(--where {HELD_OUT}={','.join(shares)})."
+        for _ in records[:1]
+    ]
 
 
 def _left_out(records: Sequence[Record]) -> list[str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dylora_exp.records import Record
-from dylora_exp.reporting.analysis.plan import Used, setups_by_rank
+from dylora_exp.reporting.analysis.plan import Base, Used, setups_by_rank
 from dylora_exp.reporting.specs.layout import ColumnSpec, RowSpec
 
 BySeed = dict[int, float]
@@ -28,7 +28,7 @@ class UndefinedValue:
 class Values:
     """The values of a table's rows, and the undefined ones met while reading them."""
 
-    def __init__(self, base: Sequence[str], used: Used) -> None:
+    def __init__(self, base: Base, used: Used) -> None:
         self.base = base
         self.used = used
         self.undefined: dict[UndefinedValue, None] = {}

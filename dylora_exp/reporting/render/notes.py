@@ -7,10 +7,13 @@ from typing import TypeVar
 
 from dylora_exp.records import Record
 from dylora_exp.reporting.analysis.cells import Table
+from dylora_exp.reporting.analysis.display import task_name
 from dylora_exp.reporting.analysis.measures import MEASURES, SHOWS, Cell
 from dylora_exp.reporting.analysis.plan import OPTIONAL, MissingRun
 from dylora_exp.reporting.analysis.provenance import metric_versions
+from dylora_exp.reporting.analysis.tuning_rule import edges
 from dylora_exp.reporting.specs.select import SELECTS
+from dylora_exp.reporting.specs.tuning import tune_command
 
 # What stands in a cell that lacks runs, and before the note that names them.
 MARKS = {"no record": "†", "other settings": "†", "failed": "‡", "running": "§", OPTIONAL: "¶"}
@@ -21,7 +24,13 @@ Item = TypeVar("Item")
 
 def notes(table: Table) -> list[str]:
     """Return the lines under a table, the signature last."""
-    return [legend(table), *missing_notes(table), *undefined_notes(table), signature(table)]
+    return [
+        legend(table),
+        *tuning_notes(table),
+        *missing_notes(table),
+        *undefined_notes(table),
+        signature(table),
+    ]
 
 
 def paper_label(table: Table) -> str:
@@ -64,6 +73,49 @@ def _column_legends(table: Table) -> list[str]:
         for column in table.part.columns
         if (legend := MEASURES[column.measure].legend)
     ]
+
+
+def tuning_notes(table: Table) -> list[str]:
+    """Return a line about the values that were chosen for trainings, and one about the edges."""
+    tuning = table.part.tuning
+    if tuning is None or not table.choices:
+        return []
+    tried = "; ".join(
+        f"{_setting_name(key)} among {', '.join(map(_value_text, values))}"
+        for key, values in tuning.values.items()
+    )
+    examples = dict.fromkeys(
+        f"{'?' if each.examples is None else each.examples} of {task_name(each.task)}"
+        for _, each in table.choices
+    )
+    by_task = _group(
+        (task_name(each.task), f"{label} {', '.join(map(_value_text, each.chosen.values()))}")
+        for label, each in table.choices
+    )
+    chosen = "; ".join(f"{task}: {', '.join(texts)}" for task, texts in by_task.items())
+    lines = [
+        f"Tuned, for each training by the same trials: {tried}, on held-out training examples "
+        f"({', '.join(examples)}), seed {tuning.seed} "
+        f"({tune_command(table.name, table.profile)}). {chosen}."
+    ]
+    at_edges = _group(
+        ((end, key), f"{label} on {task_name(each.task)}")
+        for label, each in table.choices
+        for key, end in edges(tuning.values, each.chosen).items()
+    )
+    lines += [
+        f"The best {_setting_name(key)} is the {end} tried: {', '.join(names)}."
+        for (end, key), names in at_edges.items()
+    ]
+    return lines
+
+
+def _setting_name(key: str) -> str:
+    return key.rpartition(".")[2].replace("_", " ")
+
+
+def _value_text(value: float) -> str:
+    return f"{value:g}"
 
 
 def marks(cell: Cell) -> str:

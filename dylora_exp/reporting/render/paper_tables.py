@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from dylora_exp.records import Record
 from dylora_exp.reporting.analysis.cells import build_table
+from dylora_exp.reporting.analysis.trials import untuned
 from dylora_exp.reporting.render.settings import settings_table
 from dylora_exp.reporting.render.tables import text_table
 from dylora_exp.reporting.render.text_table import TextTable
@@ -43,13 +44,16 @@ def _settings(name: str, records: Sequence[Record]) -> Iterator[TextTable]:
 
 
 def _scores(name: str, records: Sequence[Record], select: str | None) -> Iterator[TextTable]:
-    """Yield a table of scores in each profile where some of its runs have records."""
+    """Yield a table of scores in each profile where some of its runs have records.
+
+    One for whose runs values are still to be chosen has none.
+    """
     known = {(record.profile, record.task, record.method) for record in records}
     by_id = {record.run_id: record for record in records}
     spec, _ = load_spec(name, profiles_of(name)[0])
     for profile in spec.profiles:
         _, part = load_spec(name, profile, select)
-        if known & set(_shown(spec, part, profile)):
+        if known & set(_shown(spec, part, profile)) and not untuned(name, profile):
             table = build_table(name, profile, spec, part, by_id)
             if table.records:
                 yield text_table(table)

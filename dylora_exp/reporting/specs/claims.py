@@ -12,8 +12,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from dylora_exp.core import RequestError, parse
-from dylora_exp.reporting.specs.files import read_yaml
-from dylora_exp.reporting.specs.layout import RowSpec, Spec, TaskName
+from dylora_exp.reporting.specs.files import Spec, read_yaml
+from dylora_exp.reporting.specs.layout import RowSpec, TaskName
 from dylora_exp.reporting.specs.paper import PAPER_DIR
 
 CLAIMS = PAPER_DIR / "claims.yaml"

@@ -9,9 +9,15 @@ from typing import Any, TypeVar
 import pydantic
 import yaml
 
-from dylora_exp.core import RequestError, parse
+from dylora_exp.core import RequestError, StrictModel, parse
 
 Schema = TypeVar("Schema", bound=pydantic.BaseModel)
+
+
+class Spec(StrictModel):
+    """A file of ``conf/table``, ``conf/paper`` or ``conf/tuned``, or a part of one."""
+
+    model_config = pydantic.ConfigDict(frozen=True)
 
 
 def read_tree(path: Path) -> Any:

@@ -11,12 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from dylora_exp.config import Scale, Truncation, known_keys, options
-from dylora_exp.core import StrictModel, unknown_name
+from dylora_exp.core import unknown_name
 from dylora_exp.metrics import display_factor, metric_sign
+from dylora_exp.reporting.specs.files import Spec
 from dylora_exp.reporting.specs.select import Select
+from dylora_exp.reporting.specs.tuning import TuningSpec
 
 
 def _one_of(allowed: Callable[[], Collection[str]]) -> AfterValidator:
@@ -47,12 +49,6 @@ MethodName = Annotated[str, _one_of(lambda: options("method"))]
 TaskName = Annotated[str, _one_of(lambda: options("task"))]
 ProfileName = Annotated[str, _one_of(lambda: options("profile"))]
 RankList = Annotated[list[int], AfterValidator(_different_ranks)]
-
-
-class Spec(StrictModel):
-    """A part of a file of ``conf/table`` or ``conf/paper``."""
-
-    model_config = ConfigDict(frozen=True)
 
 
 class RowSpec(Spec):
@@ -186,6 +182,7 @@ class ProfileSpec(Spec):
             name.
         set: Further overrides of all runs, such as which split is scored.
         select: Which epoch's scores count: ``last``, or ``best`` for each rank.
+        tuning: How values are chosen for its trainings, instead of the table's; null: not at all.
         paper_average: The name of the paper's average, where it is over the same tasks.
         difference: Whether the profile aims at the paper's numbers, so that a difference means
             something.
@@ -196,6 +193,7 @@ class ProfileSpec(Spec):
     runs: ProfileName | None = None
     set: list[str] = Field(default_factory=list)
     select: Select = "last"
+    tuning: TuningSpec | None = None
     paper_average: str | None = None
     difference: bool = False
 
@@ -239,6 +237,7 @@ class TableSpec(Spec):
         average: Whether a last column averages over tasks, where there are several.
         transposed: Whether rows stand side by side and columns below each other; one block only.
         figures: How the names of its rank-quality figures begin; None for no figures.
+        tuning: How values are chosen for its trainings; None: they are the profile's.
         profiles: The parts that depend on the profile.
     """
 
@@ -251,12 +250,18 @@ class TableSpec(Spec):
     average: bool = True
     transposed: bool = False
     figures: str | None = None
+    tuning: TuningSpec | None = None
     profiles: dict[str, ProfileSpec]
 
     @property
     def is_of_paper(self) -> bool:
         """Whether it is a table of the DyLoRA paper, which has its number."""
         return self.paper_model is not None and self.printed_by is None
+
+    def tuning_in(self, profile: str) -> TuningSpec | None:
+        """Return how values are chosen in a profile."""
+        part = self.profiles[profile]
+        return part.tuning if "tuning" in part.model_fields_set else self.tuning
 
     def blocks_in(self, profile: str) -> list[BlockSpec]:
         """Return a profile's blocks, each with the rows that it has there."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dylora_exp.config import CONF_DIR
-from dylora_exp.reporting.specs.files import read_yaml
-from dylora_exp.reporting.specs.layout import Spec
+from dylora_exp.reporting.specs.files import Spec, read_yaml
 
 PAPER_DIR = CONF_DIR / "paper"
 

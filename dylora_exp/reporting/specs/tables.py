@@ -44,6 +44,15 @@ def shows_settings(name: str) -> bool:
     return isinstance(_read(name), SettingsSpec)
 
 
+def asks_for_tuning(name: str, profile: str) -> bool:
+    """Return whether values are to be chosen for the trainings of a table in a profile.
+
+    Raises:
+        RequestError: As ``load_spec``.
+    """
+    return not shows_settings(name) and load_spec(name, profile)[1].tuning is not None
+
+
 def load_spec(name: str, profile: str, select: str | None = None) -> tuple[TableSpec, ProfileSpec]:
     """Return a table's spec and the part of it that is about one profile.
 
@@ -64,7 +73,8 @@ def load_spec(name: str, profile: str, select: str | None = None) -> tuple[Table
     if select is not None and select not in SELECTS:
         raise RequestError(unknown_name("--select", select, SELECTS))
     part = spec.profiles[profile]
-    return spec, part.model_copy(update={"select": select or part.select})
+    update = {"select": select or part.select, "tuning": spec.tuning_in(profile)}
+    return spec, part.model_copy(update=update)
 
 
 def load_settings(name: str, profile: str) -> tuple[SettingsSpec, list[SettingsBlock]]:
@@ -124,6 +134,11 @@ def _problems(spec: TableSpec) -> Iterator[str]:
 
 def _profile_problems(key: str, spec: TableSpec, profile: str) -> Iterator[str]:
     """Yield what does not fit between the blocks and the columns of one profile."""
+    tuning, seeds = spec.tuning_in(profile), spec.profiles[profile].seeds
+    if tuning is not None and tuning.seed in seeds:
+        place = f"{key}.tuning" if "tuning" in spec.profiles[profile].model_fields_set else "tuning"
+        expected = f"expected another than those of the table, {', '.join(map(str, seeds))}"
+        yield f"{place}.seed: found {tuning.seed}, {expected}."
     blocks = spec.blocks_in(profile)
     if not blocks:
         yield f"{key}: found no block for this profile, expected at least one."
