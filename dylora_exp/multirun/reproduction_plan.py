@@ -120,16 +120,15 @@ class PlanItem:
 class Plan:
     """The runs of some tables, each once.
 
-        Attributes:
-            tables: The tables.
-            skipped: The tables that do not have the profile.
-            items: The runs.
-            warnings: On files among the records that are none.
-                runs: The ids of the runs of each table.
-    =======
-            untuned: A sentence for each table for whose runs values are still to be chosen. Of one that
-                was asked for by its name the items are the trials that choose them; of ``all``, it is
-                not among the tables.
+    Attributes:
+        tables: The tables.
+        skipped: The tables that do not have the profile.
+        items: The runs.
+        warnings: On files among the records that are none.
+        runs: The ids of the runs of each table.
+        untuned: A sentence for each table for whose runs values are still to be chosen. Of one that
+            was asked for by its name the items are the trials that choose them; of ``all``, it is
+            not among the tables.
     """
 
     tables: list[str]
