@@ -27,7 +27,7 @@ def measured_plan_text(plan: Plan, measured: MeasuredPlan, jobs: int | None = No
     rows = [_row(name, runs, plan, measured) for name, runs in plan.runs.items()]
     rows.append(_row("total", everything, plan, measured))
     lines = [*aligned_lines(_COLUMNS, rows), "", *_about_hours(plan, measured, jobs or 1)]
-    lines += ["", *_about_measuring(measured), *plan.skipped_line()]
+    lines += ["", *_about_measuring(measured), *plan.skipped_lines()]
     return "\n".join(lines)
 
 
