@@ -61,6 +61,7 @@ from .search_path import named_search_path as named_search_path
 from .search_path import quoted_folder as quoted_folder
 from .targets import ALL_LINEAR as ALL_LINEAR
 from .targets import AUTO as AUTO
+from .task_schema import SIZE_PERCENTILES as SIZE_PERCENTILES
 from .task_schema import DataFiles as DataFiles
 from .task_schema import HubDataset as HubDataset
 from .task_schema import HubSource as HubSource
@@ -68,6 +69,7 @@ from .task_schema import PublishedFile as PublishedFile
 from .task_schema import RowFiles as RowFiles
 from .task_schema import TaskConfig as TaskConfig
 from .task_schema import TsvSource as TsvSource
+from .task_schema import TypicalSizes as TypicalSizes
 
 __all__ = [
     "ALL_LINEAR",
@@ -79,6 +81,7 @@ __all__ = [
     "OF_SCORING",
     "RANKS_PER_LAYER",
     "READERS",
+    "SIZE_PERCENTILES",
     "UNWEIGHTED",
     "WEIGHTS",
     "ClosedShare",
@@ -105,6 +108,7 @@ __all__ = [
     "TaskConfig",
     "Truncation",
     "TsvSource",
+    "TypicalSizes",
     "check_overrides",
     "compose",
     "configs_match",

@@ -86,6 +86,16 @@ class MethodSettings(StrictModel):
         return True
 
     @property
+    def step_cost(self) -> str:
+        """What a training step costs, by a name: that of methods whose steps cost the same."""
+        return self.kind
+
+    @property
+    def of_any_depth(self) -> MethodSettings:
+        """The settings, without what only goes with a model of as many layers as the run's."""
+        return self
+
+    @property
     def rslora(self) -> bool:
         """Whether an adapter is trained at rsLoRA's factor alpha/sqrt(r), PEFT's ``use_rslora``."""
         return False

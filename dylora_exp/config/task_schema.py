@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from dylora_exp.config.field_types import Count, Language, Mark
 from dylora_exp.config.readers import READERS, ReaderName
 from dylora_exp.core import StrictModel, unknown_name
 from dylora_exp.metrics import METRICS
+
+# Of the lengths of examples, those that a plan keeps.
+SIZE_PERCENTILES = (0, 10, 25, 50, 75, 90, 95, 99, 100)
 
 
 class HubDataset(StrictModel):
@@ -80,6 +83,33 @@ class PublishedFile(StrictModel):
     texts: int | None = None
 
 
+class TypicalSizes(StrictModel):
+    """How many examples a task has, and how long they are, for a plan made without its data.
+
+    Lengths are in tokens of the vocabulary that GPT-2 and RoBERTa share, special tokens included:
+    those that ``SIZE_PERCENTILES`` per cent of the examples do not exceed, in that order. They are
+    of ``train_tokens``, what is trained of an example, ``eval_tokens``, what is read of a scored
+    one, and ``new_tokens``, the texts that are generated. ``source`` says where they are from.
+    """
+
+    train: Count
+    eval: Count
+    train_tokens: list[Count]
+    eval_tokens: list[Count]
+    new_tokens: list[Count] = Field(default_factory=list)
+    source: str = ""
+
+    @field_validator("train_tokens", "eval_tokens", "new_tokens")
+    @classmethod
+    def _are_percentiles(cls, value: list[int], info: ValidationInfo) -> list[int]:
+        empty_allowed = info.field_name == "new_tokens"
+        if (value or not empty_allowed) and len(value) != len(SIZE_PERCENTILES):
+            raise ValueError(f"found {len(value)} numbers, expected {len(SIZE_PERCENTILES)}")
+        if value != sorted(value):
+            raise ValueError(f"found {value}, expected them in ascending order")
+        return value
+
+
 class TaskConfig(StrictModel):
     """What is learned, where its data are and how it is scored.
 
@@ -119,6 +149,7 @@ class TaskConfig(StrictModel):
     eval_split: Literal["dev", "test"] | None = None
     published: Annotated[list[PublishedFile], Mark.NOT_IDENTITY] = Field(default_factory=list)
     language: Annotated[Language | None, Mark.NOT_IDENTITY] = None
+    typical: Annotated[TypicalSizes | None, Mark.NOT_IDENTITY] = None
 
     @property
     def scored(self) -> str:

@@ -49,6 +49,7 @@ from .logs import RunLog as RunLog
 from .logs import echo as echo
 from .logs import echo_in_terminal as echo_in_terminal
 from .logs import is_quiet as is_quiet
+from .logs import quietly as quietly
 from .logs import run_log as run_log
 from .logs import set_verbosity as set_verbosity
 from .output import print_error as print_error
@@ -156,6 +157,7 @@ __all__ = [
     "process_count",
     "process_index",
     "progress_bar",
+    "quietly",
     "raise_on_sigterm",
     "reading",
     "render_template",

@@ -34,6 +34,20 @@ def is_quiet() -> bool:
     return os.environ.get(_VARIABLE) == "quiet"
 
 
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Print no more than errors as long as the context lasts."""
+    before = os.environ.get(_VARIABLE)
+    set_verbosity("quiet")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_VARIABLE]
+        else:
+            set_verbosity(before)
+
+
 def echo(line: str) -> None:
     """Print a line at once, unless quiet is asked for."""
     if not is_quiet():

@@ -26,6 +26,12 @@ class DistilledSettings(DrawnRanksSettings):
     """The products' scale, and lambda."""
 
     kind: str = "distilled"
+
+    @property
+    def step_cost(self) -> str:
+        """That of two ranks, the teacher's and the drawn one."""
+        return "two ranks"
+
     distillation: Positive = 1.0
 
 

@@ -51,6 +51,12 @@ class DyLoRASettings(DrawnRanksSettings):
     loss_power: float = 0.0
     row_rates: Literal["equal", "by_share"] = "equal"
 
+    @property
+    def step_cost(self) -> str:
+        """That of one rank, and of what is done to rows by themselves after each step."""
+        strict = " and a strict freeze" if self.freeze == "strict" else ""
+        return super().step_cost + strict + (" and row rates" * (self.row_rates == "by_share"))
+
 
 class DyLoRA(MaskedLoRA):
     """LoRA trained at a rank drawn anew for each optimizer step."""

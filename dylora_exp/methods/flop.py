@@ -79,6 +79,13 @@ class FLOPSettings(MethodSettings):
     gate_value: Literal["expected", "sigmoid"] = "expected"
 
     @property
+    def of_any_depth(self) -> FLOPSettings:
+        """The settings with a share to remove, that of RoBERTa-base at 80M parameters (0.684)."""
+        if self.target_parameters is None:
+            return self
+        return self.model_copy(update={"target_parameters": None, "target_sparsity": 0.684})
+
+    @property
     def unused(self) -> dict[str, str]:
         """The share to remove, where the number of parameters to keep is given."""
         if self.target_parameters is None:

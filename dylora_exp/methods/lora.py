@@ -65,6 +65,11 @@ class LoRASettings(MethodSettings):
         return self.score
 
     @property
+    def step_cost(self) -> str:
+        """That of one rank a step, whichever it is: the mask multiplies an output of r_max."""
+        return "one rank" + (" and a norm" if self.nuclear_norm else "")
+
+    @property
     def rslora(self) -> bool:
         """Whether the adapter's own factor, at r_max, is alpha/sqrt(r)."""
         return self.scale == "alpha/sqrt(b)"

@@ -35,6 +35,11 @@ class NestedDropoutSettings(LoRASettings):
     examples_per_pass: Annotated[Count, Mark.NOT_IDENTITY] = 256
 
     @property
+    def step_cost(self) -> str:
+        """That of all ranks in each step."""
+        return "all ranks"
+
+    @property
     def trains_ranks(self) -> bool:
         """True: all of them at each step."""
         return True

@@ -7,6 +7,10 @@ from .bases import is_hub_name as is_hub_name
 from .compiling import compile_where_asked as compile_where_asked
 from .compiling import eager as eager
 from .compiling import eager_for_one as eager_for_one
+from .depths import Depth as Depth
+from .depths import depth_of as depth_of
+from .depths import with_layers as with_layers
+from .depths import without_weights as without_weights
 from .fused import fused_layouts as fused_layouts
 from .fused import has_transposed_weights as has_transposed_weights
 from .fused import split_fused as split_fused
@@ -33,12 +37,14 @@ from .targets import target_names as target_names
 from .weights import weight_users as weight_users
 
 __all__ = [
+    "Depth",
     "Layout",
     "Part",
     "check_checkpointing",
     "compile_where_asked",
     "complete_model",
     "computes_exactly",
+    "depth_of",
     "differs",
     "eager",
     "eager_for_one",
@@ -66,4 +72,6 @@ __all__ = [
     "unpacked",
     "weight_size",
     "weight_users",
+    "with_layers",
+    "without_weights",
 ]

@@ -125,6 +125,7 @@ class Plan:
         skipped: The tables that do not have the profile.
         items: The runs.
         warnings: On files among the records that are none.
+        runs: The ids of the runs of each table.
         untuned: A sentence for each table for whose runs values are still to be chosen. Of one that
             was asked for by its name the items are the trials that choose them; of ``all``, it is
             not among the tables.
@@ -134,6 +135,7 @@ class Plan:
     skipped: list[str]
     items: list[PlanItem]
     warnings: list[str]
+    runs: dict[str, list[str]]
     untuned: list[str] = field(default_factory=list)
 
     def missing(self) -> list[PlanItem]:
@@ -160,32 +162,32 @@ def make_plan(request: ReproduceRequest) -> Plan:
         problems = error.problems + problems
     if problems:
         raise RequestError(problems)
-    tables, untuned_ones, runs = _runs(request, tables)
+    of_table, untuned_ones = _runs(request, tables)
+    runs = list({run.run_id: run for found in of_table.values() for run in found}.values())
     if runs:  # a value of a wrong type shows in any of them
         overrides = [*runs[0].overrides(), *request.run_overrides()]
         compose(overrides, shared=overrides)
     records, warnings = RecordStore(request.results).read_all()
     states = run_states(runs, records, request)
     items = [PlanItem(run, states[run.run_id], expected_seconds(run, records)) for run in runs]
-    return Plan(tables, skipped, items, warnings, untuned_ones)
+    ids = {name: [run.run_id for run in found] for name, found in of_table.items()}
+    return Plan(list(of_table), skipped, items, warnings, ids, untuned_ones)
 
 
 def _runs(
     request: ReproduceRequest, tables: Sequence[str]
-) -> tuple[list[str], list[str], list[PlannedRun]]:
-    """Return the tables to make, the sentences on untuned ones, and the runs, each once."""
+) -> tuple[dict[str, list[PlannedRun]], list[str]]:
+    """Return the runs of each table to make, and the sentences on untuned tables."""
     sentences: list[str] = []
-    made: list[str] = []
-    runs: dict[str, PlannedRun] = {}
+    runs: dict[str, list[PlannedRun]] = {}
     for name in tables:
         found = [] if request.tune else untuned(name, request.profile, request.optional)
         sentences += found
         if found and request.table == "all":
             continue
-        made.append(name)
-        for run in _trials(request, name) if request.tune or found else _table_runs(request, name):
-            runs.setdefault(run.run_id, run)
-    return made, sentences, list(runs.values())
+        is_tuned = request.tune or found
+        runs[name] = _trials(request, name) if is_tuned else _table_runs(request, name)
+    return runs, sentences
 
 
 def _table_runs(request: ReproduceRequest, name: str) -> list[PlannedRun]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field, field_validator
 
 from dylora_exp import metrics
-from dylora_exp.config import Count
+from dylora_exp.config import Count, TaskConfig
 from dylora_exp.core import RequestError, broadcast_from_main
 from dylora_exp.methods import Cut, Method, TrainedModel
 from dylora_exp.metrics import MARKED, Answer, check_rule, read_answers
@@ -88,6 +88,15 @@ class AnswerObjective(TemplateObjective):
         return base.CutScore(
             broadcast_from_main(lambda: self._metrics(decoded.texts)), decoded.seconds
         )
+
+    @classmethod
+    def sized_row(cls, task: TaskConfig, tokens: int, answer: int) -> dict[str, Any]:
+        """Return a row of a prompt and a solution."""
+        return {**cls.sized_pair(tokens, answer), "reference": "1"}
+
+    def scored_lengths(self) -> list[int]:
+        """Return the tokens of each prompt."""
+        return list(map(len, self.prompts))
 
     def scoring(self) -> dict[str, Any]:
         """Return the metrics' signature, and how texts were decoded and answers found."""

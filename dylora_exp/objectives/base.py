@@ -129,6 +129,28 @@ class Objective:
         """
         raise NotImplementedError
 
+    @classmethod
+    def sized_row(cls, task: TaskConfig, tokens: int, answer: int) -> dict[str, Any]:
+        """Return a row of a given size, with the columns that ``TaskData`` has for the objective.
+
+        It is what a plan measures the time of an example with. A letter stands for a token, which
+        it is for the byte-level tokenizer but for one or two.
+
+        Args:
+            task: The task.
+            tokens: Of the whole example.
+            answer: How many of them are the answer's, where it is a text.
+        """
+        raise RequestError(
+            f"task.objective: the time of '{task.objective}' cannot be measured beforehand."
+        )
+
+    def scored_lengths(self) -> list[int]:
+        """Return how many tokens are read of each example that is scored."""
+        raise RequestError(
+            f"task.objective: '{self.config.task.objective}' does not say how long examples are."
+        )
+
     def close(self) -> None:
         """End what was started for scoring."""
         return

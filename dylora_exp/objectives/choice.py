@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from dylora_exp import metrics
-from dylora_exp.config import required_by
+from dylora_exp.config import TaskConfig, required_by
 from dylora_exp.core import RequestError, TemplateFlaw, broadcast_from_main
 from dylora_exp.methods import Cut, Method, TrainedModel
 from dylora_exp.objectives import base
@@ -139,6 +139,18 @@ class ChoiceObjective(TemplateObjective):
         with method.at_cut(model, cut):
             found = self.log_likelihoods(model, f"rank {cut.rank}" if cut.rank else "scoring")
         return base.CutScore(self._metrics(found), time.monotonic() - start)
+
+    @classmethod
+    def sized_row(cls, task: TaskConfig, tokens: int, answer: int) -> dict[str, Any]:
+        """Return a row of a prompt and two options; the right one makes up the size."""
+        row = cls.sized_pair(tokens, answer)
+        options = [row["completion"], row["completion"].replace("q", "r")]
+        both = {"completions": options, "choices": options, "label": 0, "part": ""}
+        return {**row, "prompts": [row["prompt"]], **both}
+
+    def scored_lengths(self) -> list[int]:
+        """Return the tokens of each item: its prompt, and what its options do not share."""
+        return [len(item.packed().ids) for item in self.items]
 
     def scoring(self) -> dict[str, Any]:
         """Return the metrics' signature."""

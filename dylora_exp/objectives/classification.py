@@ -122,6 +122,7 @@ class ClassificationObjective(base.Objective):
         )
         evaluation = self.encode_once(setting.data.eval)
         self.labels = evaluation["labels"][:]
+        self.lengths = evaluation["length"][:]
         size = setting.config.trainer.eval_batch_size
         self.batches = batches.scoring_batches(evaluation, self.collator, size)
 
@@ -164,6 +165,15 @@ class ClassificationObjective(base.Objective):
             predictions = predict(model, self.batches, self.config.trainer.bf16)
         values = metrics.compute(self.config.task.metrics, predictions, self.labels)
         return base.CutScore(base.finite(values), time.monotonic() - start)
+
+    @classmethod
+    def sized_row(cls, task: TaskConfig, tokens: int, answer: int) -> dict[str, Any]:
+        """Return a row of one text; the answer is no text."""
+        return {"text": ["q" * max(1, tokens - 3)], "label": 0 if task.labels else 0.0}
+
+    def scored_lengths(self) -> list[int]:
+        """Return the tokens of each text, or pair of texts."""
+        return list(self.lengths)
 
     def scoring(self) -> dict[str, Any]:
         """Return the metrics' signature."""

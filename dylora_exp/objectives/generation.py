@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from dylora_exp import metrics
-from dylora_exp.config import Count, DataFiles, HubSource, Mark, RowFiles, required_by
+from dylora_exp.config import (
+    Count,
+    DataFiles,
+    HubSource,
+    Mark,
+    RowFiles,
+    TaskConfig,
+    required_by,
+)
 from dylora_exp.core import RequestError, broadcast_from_main
 from dylora_exp.methods import Cut, Method, TrainedModel
 from dylora_exp.objectives import base
@@ -106,6 +114,17 @@ class GenerationObjective(LanguageModelObjective):
         return base.CutScore(
             broadcast_from_main(lambda: self._metrics(decoded.texts)), decoded.seconds
         )
+
+    @classmethod
+    def sized_row(cls, task: TaskConfig, tokens: int, answer: int) -> dict[str, Any]:
+        """Return a row of a context and a text, for training and for scoring alike."""
+        text = "q" * max(1, answer - 2)
+        about = {"references": [text], "category": "", "seen": True, "where": "a row"}
+        return {"context": "q" * max(1, tokens - answer - 2), "text": text, **about}
+
+    def scored_lengths(self) -> list[int]:
+        """Return the tokens of each context."""
+        return list(map(len, self.prompts))
 
     def close(self) -> None:
         """End the metrics' Java process."""

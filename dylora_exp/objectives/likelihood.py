@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dylora_exp import metrics
+from dylora_exp.config import TaskConfig
 from dylora_exp.core import RequestError
 from dylora_exp.methods import Cut, Method, TrainedModel
 from dylora_exp.objectives import base
@@ -60,6 +61,15 @@ class LikelihoodObjective(TemplateObjective):
             losses, self.tokens
         )
         return base.CutScore(base.finite(values), time.monotonic() - start)
+
+    @classmethod
+    def sized_row(cls, task: TaskConfig, tokens: int, answer: int) -> dict[str, Any]:
+        """Return a row of a prompt and a completion."""
+        return cls.sized_pair(tokens, answer)
+
+    def scored_lengths(self) -> list[int]:
+        """Return the tokens of each example."""
+        return [row["length"] for row in self.rows]
 
     def scoring(self) -> dict[str, Any]:
         """Return the metrics' signature, and how many tokens and cut texts were scored."""

@@ -150,6 +150,12 @@ class TemplateObjective(LanguageModelObjective):
                 "after any prompt of the training data, so that nothing would be learned."
             )
 
+    @staticmethod
+    def sized_pair(tokens: int, answer: int) -> dict[str, str]:
+        """Return a prompt and a completion of so many letters in all; as ``sized_row``."""
+        text = " " + "q" * max(1, answer - 2)
+        return {"prompt": "q" * max(1, tokens - answer), "completion": text, "where": "a row"}
+
     def encode(self, data: Dataset) -> Dataset:
         """Return ``input_ids``, ``labels`` and ``length``, cut at the end.
 

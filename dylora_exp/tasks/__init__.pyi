@@ -6,6 +6,7 @@ from .base import needs_hub as needs_hub
 from .base import read as read
 from .base import reader_names as reader_names
 from .base import repositories as repositories
+from .base import subset as subset
 from .demo_text import pretraining_text as pretraining_text
 from .files import Broken as Broken
 from .prediction_files import score_files as score_files
@@ -22,4 +23,5 @@ __all__ = [
     "reader_names",
     "repositories",
     "score_files",
+    "subset",
 ]

@@ -91,28 +91,48 @@ def train(
         return TrainingResult(step_of(checkpoint), marker.seconds, resume.warnings)
     untimed = untimed or UntimedCallback()
     timer = TrainingTimer(marker.seconds, untimed)
+    own: list[TrainerCallback] = [
+        EpochRandomState(checkpoint),
+        untimed,
+        timer,
+        CheckpointCompleter(timer, method),
+    ]
+    own += [ProgressBar(method), DivergenceCheck()]
+    trainer = make_trainer(model, objective, method, folder, callbacks, own)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    _check_finite(model)
+    return TrainingResult(trainer.state.global_step, timer.seconds(), resume.warnings)
+
+
+def make_trainer(
+    model: TrainedModel,
+    objective: Objective,
+    method: Method,
+    folder: Path,
+    before: Sequence[TrainerCallback],
+    after: Sequence[TrainerCallback] = (),
+) -> MethodTrainer:
+    """Return a Trainer of a method, its model ready to be trained.
+
+    Args:
+        model: As for ``train``.
+        objective: As for ``train``.
+        method: As for ``train``.
+        folder: As for ``train``.
+        before: Callbacks that are called before those of the method.
+        after: Callbacks that are called after them.
+    """
     compile_where_asked(model, method.config)
     trainer = MethodTrainer(
         method,
         objective,
         model=model,
         args=training_arguments(method, folder),
-        callbacks=[
-            *callbacks,
-            *method.callbacks(model),
-            EpochRandomState(checkpoint),
-            untimed,
-            timer,
-            CheckpointCompleter(timer, method),
-            ProgressBar(method),
-            DivergenceCheck(),
-        ],
+        callbacks=[*before, *method.callbacks(model), *after],
     )
     trainer.remove_callback(PrinterCallback)
     move_mask_to_model(model)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    _check_finite(model)
-    return TrainingResult(trainer.state.global_step, timer.seconds(), resume.warnings)
+    return trainer
 
 
 def _check_finite(model: nn.Module) -> None:

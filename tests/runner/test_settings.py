@@ -58,6 +58,7 @@ RESOURCES = {
     "task.data_dir": "a place; the record holds the digests of the files",
     "task.published": "what data fetch fetches",
     "task.language": "for cards",
+    "task.typical": "for plans",
     "tracker": "where curves go as well",
     "running": "whether to wait for another process",
     "model.extra": "the package to install, for a message",

@@ -15,7 +15,15 @@ from dylora_exp.config.schema import Config, ModelConfig, RanksConfig, TrainerCo
 from dylora_exp.core import field_types, is_model
 
 # Groups whose settings are written as one value.
-_WHOLE = {"model.config", "model.overrides", "model.fused", "task.hub", "task.tsv", "tracker"}
+_WHOLE = {
+    "model.config",
+    "model.overrides",
+    "model.fused",
+    "task.hub",
+    "task.tsv",
+    "task.typical",
+    "tracker",
+}
 
 
 def setting_keys(method: str, objective: str) -> dict[str, FieldInfo]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dylora_exp.cli.options import (
     add_config_dir,
@@ -14,6 +16,9 @@ from dylora_exp.cli.options import (
     add_select,
     add_verbosity,
 )
+
+if TYPE_CHECKING:
+    from dylora_exp.multirun import GPU
 
 HELP = "run what a table lacks, then render it"
 DESCRIPTION = (
@@ -35,6 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", default="demo", help="default: demo")
     parser.add_argument("--plan", action="store_true", help="list the runs and do none")
     parser.add_argument(
+        "--measure",
+        action="store_true",
+        help="with --plan: measure on this machine what the runs will take, in minutes",
+    )
+    parser.add_argument(
+        "--gpu", metavar="NAME", help="with --measure: scale the hours to a GPU, for example a100"
+    )
+    parser.add_argument(
         "--tune",
         action="store_true",
         help="run the trials that choose values, such as learning rates, for a table that asks for "
@@ -54,11 +67,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Run what is missing, render tables and report or write what was chosen, say what failed."""
     from dylora_exp.cli.reporting_output import print_warnings, render_tables
     from dylora_exp.config import named_search_path
-    from dylora_exp.core import RequestError, config_folders, use_config_folders
+    from dylora_exp.core import RequestError, config_folders, echo, use_config_folders
     from dylora_exp.multirun import (
         ReproduceRequest,
         exit_code,
+        find_gpu,
         make_plan,
+        measure_plan,
+        measured_plan_text,
         plan_text,
         print_summary,
         run_missing,
@@ -80,8 +96,14 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.optional,
         arguments.tune,
     )
+    gpu = _gpu(arguments, find_gpu)
+    if arguments.measure:
+        echo(f"looking up the runs of profile {arguments.profile} ...")
     plan = make_plan(request)
     print_warnings(plan.warnings)
+    if arguments.measure:
+        print(measured_plan_text(plan, measure_plan(plan, request, gpu), request.jobs))
+        return 0
     if arguments.plan:
         print(plan_text(plan, request.jobs))
         return 0
@@ -99,3 +121,28 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(map(str, report.paths)))
     print_summary(plan, left)
     return code
+
+
+def _gpu(arguments: argparse.Namespace, find: Callable[[str], GPU]) -> GPU | None:
+    """Return the GPU that hours are scaled to.
+
+    Raises:
+        RequestError: For an option without the one that it is about, or an unknown GPU.
+    """
+    from dylora_exp.core import RequestError
+
+    problems = []
+    if arguments.measure and not arguments.plan:
+        problems.append("--measure: found without --plan, which it is about.")
+    if arguments.gpu is None:
+        gpu = None
+    else:
+        if not arguments.measure:
+            problems.append("--gpu: found without --measure, whose hours it scales.")
+        try:
+            gpu = find(arguments.gpu)
+        except RequestError as error:
+            problems += error.problems
+    if problems:
+        raise RequestError(problems)
+    return gpu
