@@ -64,7 +64,10 @@ def load(
             problems += [*config.problems(), *foreign.values(), *_path_problems(config)]
             if schemas["method"] is not BASES["method"]:
                 found = settings_without_effect(config, overridden)
-                problems += [found[key] for key in found if not _is_below(key, in_vain)]
+                said = tuple(problem.partition(":")[0] for problem in problems)
+                problems += [
+                    found[key] for key in found if not _is_below(key, in_vain) and key not in said
+                ]
     except RequestError as error:
         problems += error.problems
     if problems:

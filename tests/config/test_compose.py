@@ -36,7 +36,9 @@ def test_every_choice_says_what_it_is(group, name):
 
 def test_no_file_under_conf_is_left_out():
     folders = {path.relative_to(CONF_DIR).parts[0] for path in CONF_DIR.glob("*/*")}
-    assert folders == {group for group, _ in CHOICES} | {"table", "paper", "preset", "hydra"}
+    assert folders == {group for group, _ in CHOICES} | {
+        *("table", "paper", "preset", "hydra", "tuned")
+    }
 
 
 @pytest.mark.parametrize(

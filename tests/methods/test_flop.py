@@ -314,6 +314,7 @@ def norm(gradients):
     return math.sqrt(sum(each.double().square().sum().item() for each in gradients))
 
 
+@pytest.mark.slow
 def test_what_is_clipped_is_the_weights_alone_or_everything_together(tmp_path, monkeypatch):
     """Two micro-batches a step: what is clipped is their sum."""
     sizes = ["task.max_train_samples=32", "task.max_eval_samples=8", "trainer.batch_size=8"]

@@ -218,6 +218,7 @@ def test_a_wrong_request_is_a_sentence(capsys, conf, worker, words, expected):
     assert (code, worker.done) == (2, []) and expected in err
 
 
+@pytest.mark.slow
 def test_real_runs_choose_by_held_out_examples(capsys, conf, tmp_path):
     """Two methods, two values, two steps each: the scores of the file are those of the records."""
     assert dylora(capsys, conf, "reproduce", "one", "--tune", "trainer.threads=1")[0] == 0

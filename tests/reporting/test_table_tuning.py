@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dylora_exp.config.choices import option_files
 from dylora_exp.config.composition import compose
-from dylora_exp.config.overrides import option_files
 from dylora_exp.config.run_identity import run_id
 from dylora_exp.core import RequestError, use_config_folders
 from dylora_exp.records.store import RecordStore

@@ -141,7 +141,11 @@ def test_plain_peft_gives_the_logits_of_the_sweep(method, cut, scale, runs, tmp_
 
 
 @pytest.mark.parametrize(
-    "method", [pytest.param("dylora-sqrt", marks=pytest.mark.slow), "lora-sqrt"]
+    "method",
+    [
+        pytest.param("dylora-sqrt", marks=pytest.mark.slow),
+        pytest.param("lora-sqrt", marks=pytest.mark.slow),
+    ],
 )
 def test_what_was_trained_at_rsloras_scale_is_saved_as_an_rslora(method, runs):
     folder, made = runs

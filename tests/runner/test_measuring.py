@@ -32,6 +32,7 @@ def test_the_seconds_are_those_of_the_clock(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_what_a_deep_model_trains_follows_from_one_and_three_of_its_layers():
     config = compose([*DEEP, "model.config.num_hidden_layers=9"])
     found = measure(config, Sample((8, 24), (8, 24), 1), ticking())
