@@ -89,6 +89,12 @@ def configs() -> list[list[str]]:
         )
     ]
     found += [["profile=mini-nlg", f"method={method}"] for method in ("lora", "dylora")]
+    found += [
+        [f"profile={profile}", f"method={method}"]
+        for profile, method in itertools.product(
+            ("smollm", "smollm-nlg"), ("lora", "dylora", "sorted-lora")
+        )
+    ]
     return [*found, *OPTIONS]
 
 
