@@ -241,3 +241,14 @@ def test_what_the_text_says_of_seeds_is_in_the_records(records):
     ]
     points = re.search(r"two seeds of LoRA \(leading, α/b\) lie ([\d.]+) points apart", TEXT)[1]
     assert f"{100 * (max(values) - min(values)):.1f}" == points
+
+
+def test_what_16_bits_round_is_that_of_the_record():
+    record = RecordStore(ROOT / "results").read("90ff6527af2b")
+    found = {
+        cut.truncation: f"{cut.metrics['accuracy_norm']:.3f}"[1:]
+        for cut in record.ranks
+        if cut.rank == 8 and (cut.truncation, cut.scale) != ("leading", "alpha/r")
+    }
+    said = f"{found['leading']} as it was trained and {found['svd']} as its SVD"
+    assert said in " ".join(DOCS["large-models"].split())
