@@ -118,6 +118,14 @@ class _Uses(TorchFunctionMode):
         self.called: list[torch.nn.Module] = []
         self.found = False
 
+    def enter(self, layer: torch.nn.Module, _: Any) -> None:
+        """Note that a layer is being called: its hook before."""
+        self.called.append(layer)
+
+    def leave(self, *_: Any) -> None:
+        """Note that the call has ended: its hook after."""
+        self.called.pop()
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if isinstance(result, torch.Tensor):  # and not its type, its shape or its device
@@ -131,10 +139,8 @@ def _reads_weights_elsewhere(model: PeftModel, inputs: dict[str, torch.Tensor]) 
     uses = _Uses({id(weight): cast(torch.nn.Module, layer) for layer, weight in own_weights(model)})
     with ExitStack() as stack:
         for layer in uses.layers.values():
-            begin = layer.register_forward_pre_hook(lambda it, _: uses.called.append(it))
-            end = layer.register_forward_hook(lambda *_: uses.called.pop() and None)
-            stack.callback(begin.remove)
-            stack.callback(end.remove)
+            stack.callback(layer.register_forward_pre_hook(uses.enter).remove)
+            stack.callback(layer.register_forward_hook(uses.leave).remove)
         stack.enter_context(uses)
         model(**inputs)
     return uses.found

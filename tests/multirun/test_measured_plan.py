@@ -23,6 +23,7 @@ from dylora_exp.reporting.specs import tables as spec
 from dylora_exp.runner import measure
 from dylora_exp.runner.time_fits import Line, Measurement
 from tests.support.records import make_record
+from tests.support.tables import use_own_files
 
 TABLE = """
 title: T
@@ -66,9 +67,7 @@ def tables(tmp_path, monkeypatch):
     folder.mkdir()
     for name, method in (("one", "dylora"), ("two", "nested-dropout")):
         (folder / f"{name}.yaml").write_text(TABLE.format(method=method))
-    monkeypatch.setattr(
-        spec, "option_files", lambda group: {file.stem: file for file in folder.glob("*.yaml")}
-    )
+    use_own_files(tmp_path, monkeypatch, spec)
     monkeypatch.chdir(tmp_path)
 
 

@@ -20,6 +20,7 @@ from dylora_exp.records.store import RecordStore
 from dylora_exp.reporting.specs import tables as spec
 from dylora_exp.runner.run import Outcome, RunFailed
 from tests.support.records import make_record
+from tests.support.tables import use_own_files
 
 SETTINGS = (
     *("trainer.max_steps=2", "ranks.r_max=2"),
@@ -48,9 +49,7 @@ def tables(tmp_path, monkeypatch):
     """Tables of runs in seconds: 'one' and 'two' share the LoRAs, 'big' is for another profile."""
     folder = tmp_path / "table"
     folder.mkdir()
-    monkeypatch.setattr(
-        spec, "option_files", lambda group: {file.stem: file for file in folder.glob("*.yaml")}
-    )
+    use_own_files(tmp_path, monkeypatch, spec)
     monkeypatch.chdir(tmp_path)
     rows = {"one": ("dylora", "demo"), "two": ("dylora-frozen", "demo"), "big": ("dylora", "mini")}
     for name, (method, profile) in rows.items():

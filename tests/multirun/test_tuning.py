@@ -16,6 +16,7 @@ from dylora_exp.reporting.specs import tables as spec
 from dylora_exp.reporting.specs import tuning
 from dylora_exp.runner.run import Outcome, RunFailed
 from tests.support.records import make_record
+from tests.support.tables import use_own_files
 
 TABLE = """
 title: T
@@ -49,12 +50,7 @@ def conf(tmp_path, monkeypatch):
     (folder / "table").mkdir(parents=True)
     (folder / "table" / "one.yaml").write_text(TABLE)
     (folder / "table" / "plain.yaml").write_text(PLAIN)
-    for module in (spec, tuning):
-        monkeypatch.setattr(
-            module,
-            "option_files",
-            lambda group: {file.stem: file for file in (folder / group).glob("*.yaml")},
-        )
+    use_own_files(folder, monkeypatch, spec, tuning)
     monkeypatch.chdir(tmp_path)
     return folder
 

@@ -7,6 +7,7 @@ import pytest
 
 from dylora_exp.reporting.specs import tables as spec
 from tests.support.records import Results
+from tests.support.tables import use_own_files
 
 
 @pytest.fixture
@@ -19,9 +20,7 @@ def write_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
     """Write a table spec where the tables are looked for, in place of the project's."""
     folder = tmp_path / "table"
     folder.mkdir()
-    monkeypatch.setattr(
-        spec, "option_files", lambda group: {file.stem: file for file in folder.glob("*.yaml")}
-    )
+    use_own_files(tmp_path, monkeypatch, spec)
 
     def write(name: str, text: str) -> Path:
         path = folder / f"{name}.yaml"

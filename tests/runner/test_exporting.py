@@ -163,13 +163,8 @@ def test_plain_peft_gives_the_logits_of_the_sweep(
     torch.testing.assert_close(ours, torch.tensor(loaded["logits"]), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        pytest.param("dylora-sqrt", marks=pytest.mark.slow),
-        pytest.param("lora-sqrt", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("method", ["dylora-sqrt", "lora-sqrt"])
+@pytest.mark.slow
 def test_what_was_trained_at_rsloras_scale_is_saved_as_an_rslora(method, runs, plain_peft):
     folder, made = runs
     config, outcome = made[method]

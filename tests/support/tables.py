@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
+
+import pytest
 
 from dylora_exp.reporting.analysis.cells import Block, Cell, Line, Table, build_table
 from dylora_exp.reporting.make_tables import RenderedTable, make_tables
@@ -63,3 +66,13 @@ def rows_of(text: str) -> list[list[str]]:
     """Return the cells of the lines of a Markdown table."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def use_own_files(folder: Path, monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> None:
+    """Let modules find the files of each group below a folder, and none of the project's."""
+    for module in modules:
+        monkeypatch.setattr(
+            module,
+            "option_files",
+            lambda group: {file.stem: file for file in (folder / group).glob("*.yaml")},
+        )
